@@ -1,0 +1,194 @@
+//! Time as an argument: a `Clock` that is the system's or a test's, moments in UTC milliseconds, days in Europe/London.
+//! Nothing else in the crate asks the machine what time it is.
+
+use std::{
+    fmt,
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use jiff::{civil, tz::TimeZone};
+use serde::{Serialize, Serializer};
+
+use crate::ids::IdError;
+
+/// A moment: milliseconds since 1970-01-01T00:00:00Z. Written as RFC 3339 in UTC, with `Z`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Time(pub i64);
+
+impl Time {
+    pub fn plus_millis(self, millis: i64) -> Time {
+        Time(self.0.saturating_add(millis))
+    }
+
+    /// The date in Europe/London at this moment.
+    pub fn london_day(self) -> Day {
+        Day::from_date(self.jiff().to_zoned_datetime(london()).date())
+    }
+
+    fn jiff(self) -> jiff::Timestamp {
+        jiff::Timestamp::from_millisecond(self.0).unwrap_or(if self.0 < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX })
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.jiff())
+    }
+}
+
+impl FromStr for Time {
+    type Err = IdError;
+
+    fn from_str(s: &str) -> Result<Time, IdError> {
+        match s.parse::<jiff::Timestamp>() {
+            Ok(t) => Ok(Time(t.as_millisecond())),
+            Err(_) => Err(IdError::new(s, "an RFC 3339 time such as 2020-11-24T09:00:00Z")),
+        }
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+/// A calendar date, as days since 1970-01-01. Registrations, product lists and exclusions count in these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Day(pub i64);
+
+impl Day {
+    pub fn plus(self, days: i64) -> Day {
+        Day(self.0 + days)
+    }
+
+    /// The first moment of this day in Europe/London.
+    pub fn start(self) -> Time {
+        let zoned = self.date().to_zoned_datetime(london()).expect("midnight exists in Europe/London within the years we read");
+        Time(zoned.timestamp().as_millisecond())
+    }
+
+    /// The last millisecond of this day in Europe/London (what a bare date means to `--as-of`).
+    pub fn end(self) -> Time {
+        Time(self.plus(1).start().0 - 1)
+    }
+
+    fn from_date(date: civil::Date) -> Day {
+        let since = date.since(epoch()).expect("two civil dates differ by days");
+        Day(i64::from(since.get_days()))
+    }
+
+    fn date(self) -> civil::Date {
+        let days = self.0.clamp(-700_000, 2_900_000);
+        epoch().checked_add(jiff::Span::new().days(days)).expect("the clamp keeps the date within jiff's years")
+    }
+}
+
+impl FromStr for Day {
+    type Err = IdError;
+
+    fn from_str(s: &str) -> Result<Day, IdError> {
+        let wrong = || IdError::new(s, "a date such as 2020-11-24");
+        let shape = s.len() == 10 && s.bytes().enumerate().all(|(i, b)| if i == 4 || i == 7 { b == b'-' } else { b.is_ascii_digit() });
+        if !shape {
+            return Err(wrong());
+        }
+        let number = |r: std::ops::Range<usize>| s[r].parse::<i16>().expect("digits were checked");
+        let date = civil::Date::new(number(0..4), number(5..7) as i8, number(8..10) as i8).map_err(|_| wrong())?;
+        Ok(Day::from_date(date))
+    }
+}
+
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.date())
+    }
+}
+
+impl Serialize for Day {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+fn epoch() -> civil::Date {
+    civil::date(1970, 1, 1)
+}
+
+fn london() -> TimeZone {
+    static LONDON: std::sync::OnceLock<TimeZone> = std::sync::OnceLock::new();
+    LONDON.get_or_init(|| TimeZone::get("Europe/London").expect("the time zones are compiled in")).clone()
+}
+
+/// Where the time comes from.
+#[derive(Clone)]
+pub enum Clock {
+    System,
+    /// A test's: stands still until it is moved.
+    Manual(Arc<AtomicI64>),
+}
+
+impl Clock {
+    pub fn manual(at: Time) -> Clock {
+        Clock::Manual(Arc::new(AtomicI64::new(at.0)))
+    }
+
+    pub fn now(&self) -> Time {
+        match self {
+            Clock::System => Time(jiff::Timestamp::now().as_millisecond()),
+            Clock::Manual(at) => Time(at.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// Moves a manual clock; a system clock cannot be moved.
+    pub fn advance(&self, millis: i64) {
+        match self {
+            Clock::System => panic!("the system clock cannot be moved"),
+            Clock::Manual(at) => {
+                at.fetch_add(millis, Ordering::SeqCst);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_london_day_is_not_a_utc_day_in_summer() {
+        let t: Time = "2026-06-30T23:30:00Z".parse().unwrap();
+        assert_eq!(t.london_day().to_string(), "2026-07-01");
+        let w: Time = "2026-12-30T23:30:00Z".parse().unwrap();
+        assert_eq!(w.london_day().to_string(), "2026-12-30");
+    }
+
+    #[test]
+    fn days_start_and_end_right_on_both_clock_change_days() {
+        let spring: Day = "2026-03-29".parse().unwrap();
+        assert_eq!((spring.start().to_string(), spring.end().0 + 1), ("2026-03-29T00:00:00Z".into(), spring.start().0 + 23 * 3_600_000));
+        let autumn: Day = "2026-10-25".parse().unwrap();
+        assert_eq!((autumn.start().to_string(), autumn.end().0 + 1), ("2026-10-24T23:00:00Z".into(), autumn.start().0 + 25 * 3_600_000));
+    }
+
+    #[test]
+    fn dates_that_do_not_exist_are_refused() {
+        for bad in ["2026-02-29", "2026-13-01", "26-01-01", "2026-1-1", "2026-01-01T00:00:00Z", ""] {
+            assert!(bad.parse::<Day>().is_err(), "{bad}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_day_contains_its_own_start_and_end(n in -30_000i64..60_000) {
+            let day = Day(n);
+            proptest::prop_assert_eq!(day.start().london_day(), day);
+            proptest::prop_assert_eq!(day.end().london_day(), day);
+            proptest::prop_assert_eq!(day.to_string().parse::<Day>().unwrap(), day);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Brings a database's schema to this program's version: `migrations/`, compiled in, one text for both engines.
+
+use std::borrow::Cow;
+
+use sqlx::{
+    SqlSafeStr,
+    migrate::{Migration, MigrationType, Migrator},
+};
+
+use super::{
+    Db, DbError, DbResult,
+    dialect::{Engine, expand},
+};
+
+/// The steps, oldest first: number, name, text. A step that has been released is never edited.
+const STEPS: &[(i64, &str, &str)] = &[(1, "first", include_str!("../../migrations/0001_first.sql"))];
+
+/// One step of the schema and whether this database has it.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct MigrationStatus {
+    pub step: i64,
+    pub name: String,
+    pub state: MigrationState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MigrationState {
+    Applied,
+    Pending,
+    /// Made by a newer program.
+    Unknown,
+}
+
+fn migrator(engine: Engine) -> Migrator {
+    let migrations = STEPS
+        .iter()
+        .map(|(number, name, text)| {
+            let sql = sqlx::AssertSqlSafe(expand(text, engine)).into_sql_str();
+            Migration::new(*number, Cow::Borrowed(*name), MigrationType::Simple, sql, false)
+        })
+        .collect::<Vec<_>>();
+    Migrator::with_migrations(migrations)
+}
+
+impl Db {
+    /// Applies every step that is missing; each is one transaction.
+    pub async fn migrate(&self) -> DbResult<()> {
+        let known = STEPS.last().map_or(0, |s| s.0);
+        if let Some(found) = self.applied_steps().await?.into_iter().find(|n| *n > known) {
+            return Err(DbError::Newer { found, known });
+        }
+        let result = match self {
+            Db::Sqlite { write, .. } => migrator(Engine::Sqlite).run(write).await,
+            Db::Postgres(pool) => migrator(Engine::Postgres).run(pool).await,
+        };
+        result.map_err(|source| match source {
+            sqlx::migrate::MigrateError::Execute(e) => match DbError::from(e) {
+                DbError::Query { source } => DbError::Migrate { source: sqlx::migrate::MigrateError::Execute(source) },
+                other => other,
+            },
+            source => DbError::Migrate { source },
+        })
+    }
+
+    /// Every step this program or this database knows.
+    pub async fn migration_status(&self) -> DbResult<Vec<MigrationStatus>> {
+        let applied = self.applied_steps().await?;
+        let status = |step: i64, name: &str, state| MigrationStatus { step, name: name.to_string(), state };
+        let mut all: Vec<MigrationStatus> = STEPS
+            .iter()
+            .map(|(n, name, _)| {
+                status(*n, name, if applied.contains(n) { MigrationState::Applied } else { MigrationState::Pending })
+            })
+            .collect();
+        for n in applied {
+            if STEPS.iter().all(|s| s.0 != n) {
+                all.push(status(n, "made by a newer version", MigrationState::Unknown));
+            }
+        }
+        Ok(all)
+    }
+
+    async fn applied_steps(&self) -> DbResult<Vec<i64>> {
+        let mut tx = self.read().await?;
+        let table: i64 = match &mut tx {
+            super::Tx::Sqlite(t) => {
+                sqlx::query_scalar("select count(*) from sqlite_master where name = '_sqlx_migrations'").fetch_one(&mut **t).await?
+            }
+            super::Tx::Postgres(t) => {
+                sqlx::query_scalar("select count(*) from pg_class where oid = to_regclass('_sqlx_migrations')").fetch_one(&mut **t).await?
+            }
+        };
+        if table == 0 {
+            return Ok(Vec::new());
+        }
+        Ok(crate::sql!(&mut tx, c => sqlx::query_scalar("select version from _sqlx_migrations order by version").fetch_all(c).await)?)
+    }
+}

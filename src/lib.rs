@@ -1,0 +1,12 @@
+//! `ppmid-orchestrator`: upgrades the firmware of SMETS1 in-home prepayment displays (PPMIDs) over the DCC network.
+//!
+//! In reading order: what things are called ([`ids`], [`clock`]), what is known ([`estate`], [`image`]), who may be
+//! upgraded ([`policy`]), what becomes of each device ([`target`]), how the work is cut ([`campaign`]), the sites without
+//! keys ([`keys`]), the wire ([`duis`], [`gateway`]), and what runs it all ([`app`], [`engine`], [`cli`]).
+//! ARCHITECTURE.md is the map; `tests/tidy.rs` keeps the imports running one way.
+
+pub mod clock;
+pub mod db;
+pub mod duis;
+pub mod failure;
+pub mod ids;
