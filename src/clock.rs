@@ -93,7 +93,8 @@ impl FromStr for Day {
 
     fn from_str(s: &str) -> Result<Day, IdError> {
         let wrong = || IdError::new(s, "a date such as 2020-11-24");
-        let shape = s.len() == 10 && s.bytes().enumerate().all(|(i, b)| if i == 4 || i == 7 { b == b'-' } else { b.is_ascii_digit() });
+        let shape =
+            s.len() == 10 && s.bytes().enumerate().all(|(i, b)| if i == 4 || i == 7 { b == b'-' } else { b.is_ascii_digit() });
         if !shape {
             return Err(wrong());
         }
@@ -170,9 +171,15 @@ mod tests {
     #[test]
     fn days_start_and_end_right_on_both_clock_change_days() {
         let spring: Day = "2026-03-29".parse().unwrap();
-        assert_eq!((spring.start().to_string(), spring.end().0 + 1), ("2026-03-29T00:00:00Z".into(), spring.start().0 + 23 * 3_600_000));
+        assert_eq!(
+            (spring.start().to_string(), spring.end().0 + 1),
+            ("2026-03-29T00:00:00Z".into(), spring.start().0 + 23 * 3_600_000)
+        );
         let autumn: Day = "2026-10-25".parse().unwrap();
-        assert_eq!((autumn.start().to_string(), autumn.end().0 + 1), ("2026-10-24T23:00:00Z".into(), autumn.start().0 + 25 * 3_600_000));
+        assert_eq!(
+            (autumn.start().to_string(), autumn.end().0 + 1),
+            ("2026-10-24T23:00:00Z".into(), autumn.start().0 + 25 * 3_600_000)
+        );
     }
 
     #[test]

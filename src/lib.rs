@@ -6,7 +6,26 @@
 //! ARCHITECTURE.md is the map; `tests/tidy.rs` keeps the imports running one way.
 
 pub mod clock;
+pub mod config;
 pub mod db;
-pub mod duis;
 pub mod failure;
 pub mod ids;
+
+pub mod estate;
+pub mod image;
+pub mod policy;
+pub mod target;
+
+pub mod campaign;
+pub mod keys;
+
+pub mod duis;
+pub mod gateway;
+
+pub mod audit;
+
+pub mod app;
+pub mod engine;
+pub mod sim;
+
+pub mod cli;

@@ -80,7 +80,9 @@ impl From<sqlx::Error> for DbError {
             }
         }
         match e {
-            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => DbError::Lost { source: e },
+            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
+                DbError::Lost { source: e }
+            }
             _ => DbError::Query { source: e },
         }
     }

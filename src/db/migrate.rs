@@ -85,15 +85,21 @@ impl Db {
         let mut tx = self.read().await?;
         let table: i64 = match &mut tx {
             super::Tx::Sqlite(t) => {
-                sqlx::query_scalar("select count(*) from sqlite_master where name = '_sqlx_migrations'").fetch_one(&mut **t).await?
+                sqlx::query_scalar("select count(*) from sqlite_master where name = '_sqlx_migrations'")
+                    .fetch_one(&mut **t)
+                    .await?
             }
             super::Tx::Postgres(t) => {
-                sqlx::query_scalar("select count(*) from pg_class where oid = to_regclass('_sqlx_migrations')").fetch_one(&mut **t).await?
+                sqlx::query_scalar("select count(*) from pg_class where oid = to_regclass('_sqlx_migrations')")
+                    .fetch_one(&mut **t)
+                    .await?
             }
         };
         if table == 0 {
             return Ok(Vec::new());
         }
-        Ok(crate::sql!(&mut tx, c => sqlx::query_scalar("select version from _sqlx_migrations order by version").fetch_all(c).await)?)
+        Ok(
+            crate::sql!(&mut tx, c => sqlx::query_scalar("select version from _sqlx_migrations order by version").fetch_all(c).await)?,
+        )
     }
 }

@@ -15,4 +15,6 @@ pub use certificate::{Certificate, CertificateError, CertificateSet};
 pub use messages::*;
 pub use read::{read_request, read_response, read_unsigned_refusal};
 pub use signature::{FileSigner, SignError, SignatureError, Signer};
-pub use write::{BuildError, SignedMessage, UpdateFirmwareRequest, build_update_firmware, body_digest_of_update_firmware, write_response};
+pub use write::{
+    BuildError, SignedMessage, UpdateFirmwareRequest, body_digest_of_update_firmware, build_update_firmware, write_response,
+};

@@ -1,0 +1,1 @@
+//! What was done, by whom and when, in a hash chain.

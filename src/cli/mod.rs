@@ -1,0 +1,117 @@
+//! The command line: one file a noun. Parses, calls one verb, prints. Exit codes and error lines are the contract's.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::{
+    app::App,
+    clock::Clock,
+    config::{self, Settings},
+    failure::Outcome,
+};
+
+pub mod campaign;
+pub mod database;
+pub mod dcc_sim;
+pub mod demo;
+pub mod image;
+pub mod import;
+pub mod keys;
+pub mod policy;
+pub mod serve;
+pub mod site;
+
+#[derive(Parser)]
+#[command(name = "ppmid", version, about = "Upgrades the firmware of SMETS1 in-home prepayment displays over the DCC network")]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(clap::Args)]
+pub struct Global {
+    /// Configuration file; absent is fine, every key has a default
+    #[arg(long, global = true, default_value = "ppmid.toml", value_name = "FILE")]
+    pub config: PathBuf,
+    /// sqlite://FILE or postgres://USER@HOST/DATABASE
+    #[arg(long, global = true, value_name = "URL")]
+    pub database_url: Option<String>,
+    /// With json or csv, stdout holds that and nothing else
+    #[arg(long, global = true, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+    /// More on stderr about what is being done
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    Table,
+    Json,
+    Csv,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    Demo(demo::Args),
+    Serve(serve::Args),
+    DccSim(dcc_sim::Args),
+    Import(import::Args),
+    #[command(subcommand)]
+    Image(image::Command),
+    #[command(subcommand)]
+    Campaign(campaign::Command),
+    Halt(campaign::HaltArgs),
+    #[command(subcommand)]
+    Site(site::Command),
+    #[command(subcommand)]
+    Keys(keys::Command),
+    #[command(subcommand)]
+    Policy(policy::Command),
+    #[command(subcommand)]
+    Db(database::Command),
+    Completions(database::CompletionsArgs),
+}
+
+/// What every command gets.
+pub struct Context {
+    pub global: Global,
+    pub clock: Clock,
+}
+
+impl Context {
+    pub fn settings(&self) -> Outcome<Settings> {
+        config::load(&self.global.config, self.global.database_url.as_deref())
+    }
+
+    /// The application with its database open and up to date.
+    pub async fn app(&self) -> Outcome<App> {
+        App::open(self.settings()?, self.clock.clone()).await
+    }
+
+    pub fn output(&self) -> Output {
+        self.global.output
+    }
+}
+
+/// Runs one command.
+pub async fn run(cli: Cli) -> Outcome {
+    let ctx = Context { global: cli.global, clock: Clock::System };
+    match cli.command {
+        Command::Demo(args) => demo::run(&ctx, args).await,
+        Command::Serve(args) => serve::run(&ctx, args).await,
+        Command::DccSim(args) => dcc_sim::run(&ctx, args).await,
+        Command::Import(args) => import::run(&ctx, args).await,
+        Command::Image(command) => image::run(&ctx, command).await,
+        Command::Campaign(command) => campaign::run(&ctx, command).await,
+        Command::Halt(args) => campaign::halt(&ctx, args).await,
+        Command::Site(command) => site::run(&ctx, command).await,
+        Command::Keys(command) => keys::run(&ctx, command).await,
+        Command::Policy(command) => policy::run(&ctx, command).await,
+        Command::Db(command) => database::run(&ctx, command).await,
+        Command::Completions(args) => database::completions(args),
+    }
+}

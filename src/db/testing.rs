@@ -1,0 +1,69 @@
+//! A fresh database on each engine for a test. Compiled into the library so that unit and integration tests share it;
+//! nothing in the product calls it.
+
+use super::Db;
+
+/// Names the throw-away PostgreSQL server of the tests, e.g. `postgres://ppmid@127.0.0.1:5433/postgres`.
+pub const POSTGRES_ENV: &str = "PPMID_TEST_POSTGRES";
+/// Set where a missing PostgreSQL is a failure (CI, `tests/run`), not a reason to skip.
+pub const REQUIRE_ENV: &str = "PPMID_REQUIRE_TOOLS";
+
+/// A database that goes away with the test.
+pub struct TestDb {
+    pub db: Db,
+    pub url: String,
+    pub engine: &'static str,
+    _dir: Option<tempfile::TempDir>,
+}
+
+/// One empty, migrated database per engine. Where no PostgreSQL is named, says so loudly and gives SQLite alone.
+pub async fn databases() -> Vec<TestDb> {
+    let mut all = vec![sqlite().await];
+    all.extend(postgres().await);
+    all
+}
+
+pub async fn sqlite() -> TestDb {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let url = format!("sqlite://{}", dir.path().join("test.db").display());
+    TestDb { db: Db::open(&url).await.expect("a fresh SQLite database"), url, engine: "sqlite", _dir: Some(dir) }
+}
+
+pub async fn postgres() -> Option<TestDb> {
+    let Ok(server) = std::env::var(POSTGRES_ENV) else {
+        assert!(std::env::var_os(REQUIRE_ENV).is_none(), "{POSTGRES_ENV} is not set, and {REQUIRE_ENV} says it must be");
+        eprintln!("SKIPPED ON POSTGRESQL: {POSTGRES_ENV} names no server (tests/run starts one)");
+        return None;
+    };
+    let url = fresh_postgres_url(&server).await;
+    Some(TestDb { db: Db::open(&url).await.expect("a fresh PostgreSQL database"), url, engine: "postgres", _dir: None })
+}
+
+/// Creates an empty database on the server and gives its URL.
+pub async fn fresh_postgres_url(server: &str) -> String {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_nanos();
+    let name = format!("t_{}_{}_{nanos}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let Db::Postgres(pool) = Db::connect(server).await.expect("the test server answers") else {
+        panic!("{POSTGRES_ENV} must name a PostgreSQL server");
+    };
+    let create = sqlx::AssertSqlSafe(format!("create database {name}"));
+    sqlx::raw_sql(create).execute(&pool).await.expect("a database is created");
+    pool.close().await;
+    let cut = server.rfind('/').expect("a URL has a path");
+    format!("{}/{name}", &server[..cut])
+}
+
+#[cfg(test)]
+mod tests {
+    #[tokio::test]
+    async fn both_engines_migrate_once_and_again() {
+        for t in super::databases().await {
+            t.db.migrate().await.unwrap();
+            let status = t.db.migration_status().await.unwrap();
+            assert!(status.iter().all(|s| s.state == crate::db::MigrationState::Applied), "{}", t.engine);
+            t.db.close().await;
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The DCC simulator: a peer on the wire that shares only `duis` with the product, and the synthetic portfolio.
