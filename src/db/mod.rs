@@ -6,6 +6,7 @@ pub mod bulk;
 pub mod dialect;
 mod error;
 mod migrate;
+pub mod rows;
 pub mod testing;
 
 use std::{path::PathBuf, str::FromStr, time::Duration};
