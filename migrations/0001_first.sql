@@ -205,25 +205,29 @@ create table request_counters (
 ) {{STRICT}};
 
 create table outbox (
-    counter           bigint not null primary key,
     originator        bigint not null,
+    counter           bigint not null,
     target            bigint not null,
     service_reference text   not null,
     batch_id          bigint,
     duis_version      text   not null,
     -- the DigestValue of the request: the same for every resend
     body_digest       text   not null,
-    -- prepared (committed, not posted), posting, unknown (posted, no answer), answered, abandoned (never left), held
+    -- prepared (committed, never left), posting, unknown (posted, no answer), answered, abandoned (never left), held
     state             text   not null,
     attempts          bigint not null,
+    -- the attempts that left or may have left: 0 means DCC cannot know the request
+    posts             bigint not null,
     created_at        bigint not null,
     first_posted_at   bigint,
     last_posted_at    bigint,
+    -- when it is due; of a request being posted, when its poster is taken to be dead
     next_attempt_at   bigint not null,
     answered_at       bigint,
     response_code     text,
-    last_error        text
-) {{STRICT}};
+    last_error        text,
+    primary key (originator, counter)
+) {{CLUSTERED}};
 
 create index outbox_open on outbox (next_attempt_at) where state in ('prepared', 'posting', 'unknown');
 create index outbox_by_batch on outbox (batch_id);
@@ -231,7 +235,7 @@ create index outbox_by_batch on outbox (batch_id);
 create table inbox (
     id           {{ID}},
     received_at  bigint not null,
-    -- ResponseID, or RequestID and the kind of message where there is none
+    -- ResponseID, or RequestID and what it says where there is none (src/gateway/dedupe.rs)
     dedupe_key   text   not null unique,
     request_id   text,
     kind         text   not null,
