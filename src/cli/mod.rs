@@ -21,6 +21,7 @@ pub mod keys;
 pub mod policy;
 pub mod serve;
 pub mod site;
+pub mod table;
 
 #[derive(Parser)]
 #[command(name = "ppmid", version, about = "Upgrades the firmware of SMETS1 in-home prepayment displays over the DCC network")]
