@@ -95,6 +95,14 @@ pub async fn get(tx: &mut Tx, id: i64) -> DbResult<Option<Campaign>> {
     row.map(Campaign::try_from).transpose()
 }
 
+/// A campaign that exists, locked until the transaction ends: who else wants to change it waits.
+pub async fn lock(tx: &mut Tx, id: i64) -> DbResult<Campaign> {
+    let lock = if tx.is_sqlite() { "" } else { " for update" };
+    let sql = format!("select * from campaigns where id = $1{lock}");
+    let row: CampaignRow = sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(id).fetch_one(c).await)?;
+    row.try_into()
+}
+
 /// By name.
 pub async fn named(tx: &mut Tx, name: &str) -> DbResult<Option<Campaign>> {
     let row: Option<CampaignRow> =
@@ -176,22 +184,25 @@ pub async fn begin_plan(tx: &mut Tx, campaign: i64, decided_at: Time, policy_has
         .bind(campaign).bind(decided_at.0).bind(now.0).bind(by).bind(policy_hash).fetch_one(c).await)?)
 }
 
-pub async fn finish_plan(tx: &mut Tx, plan: i64, state: PlanState, tally: &Tally) -> DbResult<()> {
+/// Puts a plan that was being built in its final state. `false`: it is no longer being built.
+pub async fn finish_plan(tx: &mut Tx, plan: i64, state: PlanState, tally: &Tally) -> DbResult<bool> {
     let by_reason: BTreeMap<&str, i64> = tally.by_reason.iter().map(|(r, n)| (r.as_str(), *n)).collect();
     let by_reason = serde_json::to_string(&by_reason).expect("counts are plain data");
-    sql!(tx, c => sqlx::query(
-        "update plans set state = $2, candidate_hash = $3, sites = $4, eligible = $5, held = $6, ineligible = $7, by_reason = $8 where id = $1")
+    let changed = sql!(tx, c => sqlx::query(
+        "update plans set state = $2, candidate_hash = $3, sites = $4, eligible = $5, held = $6, ineligible = $7, by_reason = $8
+         where id = $1 and state = 'building'")
         .bind(plan).bind(state.as_str()).bind(tally.candidate_hash()).bind(tally.sites()).bind(tally.count(Outcome::Eligible))
         .bind(tally.count(Outcome::Held)).bind(tally.count(Outcome::Ineligible)).bind(by_reason)
         .execute(c).await?.rows_affected());
-    Ok(())
+    Ok(changed == 1)
 }
 
-/// Marks every plan of the campaign but `keep` as superseded, and gives their ids: their rows are to be removed.
-pub async fn supersede_plans(tx: &mut Tx, campaign: i64, keep: i64) -> DbResult<Vec<i64>> {
-    sql!(tx, c => sqlx::query("update plans set state = 'superseded' where campaign_id = $1 and id <> $2")
-        .bind(campaign).bind(keep).execute(c).await?.rows_affected());
-    superseded_plans(tx, campaign).await
+/// Marks what a finished plan takes the place of: a real plan replaces every other, a what-if only other what-ifs.
+pub async fn supersede_plans(tx: &mut Tx, campaign: i64, keep: i64, kept: PlanState) -> DbResult<()> {
+    let which = if kept == PlanState::WhatIf { "('what_if', 'superseded')" } else { "('building', 'ready', 'what_if', 'superseded')" };
+    let sql = format!("update plans set state = 'superseded' where campaign_id = $1 and id <> $2 and state in {which}");
+    sql!(tx, c => sqlx::query(AssertSqlSafe(sql)).bind(campaign).bind(keep).execute(c).await?.rows_affected());
+    Ok(())
 }
 
 /// Plans of a campaign whose rows are to be removed.

@@ -83,16 +83,44 @@ fn target(row: TargetRow) -> DbResult<Target> {
     })
 }
 
+/// Stores the decisions of a plan that is being built.
+pub async fn insert_planned(tx: &mut Tx, plan: i64, decided: &[Decided], now: Time) -> DbResult<()> {
+    for group in decided.chunks(GROUP_ROWS) {
+        let values: Rows = group
+            .iter()
+            .map(|d| {
+                json!([
+                    d.device.to_db(),
+                    d.state.as_str(),
+                    d.reason.as_str(),
+                    d.registration.map(|r| r.0.to_string()),
+                    d.registration.map(|r| r.1.0)
+                ])
+            })
+            .collect();
+        let v = rows::table(
+            tx,
+            3,
+            &[("device_id", "int"), ("state", "text"), ("reason", "text"), ("supplier", "text"), ("reg_from", "int")],
+        );
+        let sql = format!(
+            "insert into targets (plan_id, device_id, state, reason, attempts, registration_supplier, registration_from, updated_at, version)
+             select $1, v.device_id, v.state, v.reason, 0, v.supplier, v.reg_from, $2, 0 from {v} where true"
+        );
+        sql!(&mut *tx, c => sqlx::query(AssertSqlSafe(sql)).bind(plan).bind(now.0).bind(values.to_json()).execute(c).await?.rows_affected());
+    }
+    Ok(())
+}
+
 /// Targets of the given devices in the given plans.
 pub async fn find(tx: &mut Tx, plans: &[i64], devices: &[DeviceId]) -> DbResult<Vec<Target>> {
     if plans.is_empty() || devices.is_empty() {
         return Ok(Vec::new());
     }
-    let lock = if tx.is_sqlite() { "" } else { " for update of t" };
     let p: Rows = plans.iter().map(|p| json!([p])).collect();
     let d: Rows = devices.iter().map(|d| json!([d.to_db()])).collect();
     let sql = format!(
-        "select {} from targets t where t.plan_id in (select plan_id from {}) and t.device_id in (select device_id from {}) order by t.device_id, t.plan_id{lock}",
+        "select {} from targets t where t.plan_id in (select plan_id from {}) and t.device_id in (select device_id from {}) order by t.device_id, t.plan_id",
         COLUMNS,
         rows::table(tx, 1, &[("plan_id", "int")]),
         rows::table(tx, 2, &[("device_id", "int")]),
@@ -196,17 +224,24 @@ pub async fn decide_again(tx: &mut Tx, plan: i64, decided: &[Decided], now: Time
 }
 
 /// Puts queued targets into a batch: `Sent`. Gives how many were still queued; the caller compares.
-pub async fn send(tx: &mut Tx, plan: i64, batch: i64, devices: &[DeviceId], now: Time) -> DbResult<u64> {
+pub async fn send(
+    tx: &mut Tx,
+    plan: i64,
+    batch: i64,
+    devices: &[DeviceId],
+    answer_by: Option<Time>,
+    now: Time,
+) -> DbResult<u64> {
     let to = TargetState::Queued.on(Event::Sent).expect("a queued target can be sent");
     let mut sent = 0;
     for group in devices.chunks(GROUP_ROWS) {
         let ids: Rows = group.iter().map(|d| json!([d.to_db()])).collect();
         let sql = format!(
-            "update targets set state = '{to}', batch_id = $2, attempts = attempts + 1, answer_by = null, updated_at = $3, version = targets.version + 1
+            "update targets set state = '{to}', batch_id = $2, attempts = attempts + 1, answer_by = $5, updated_at = $3, version = targets.version + 1
              from {} where targets.plan_id = $1 and targets.device_id = v.device_id and targets.state = 'queued'",
             rows::table(tx, 4, &[("device_id", "int")])
         );
-        sent += sql!(tx, c => sqlx::query(AssertSqlSafe(sql)).bind(plan).bind(batch).bind(now.0).bind(ids.to_json()).execute(c).await?.rows_affected());
+        sent += sql!(tx, c => sqlx::query(AssertSqlSafe(sql)).bind(plan).bind(batch).bind(now.0).bind(ids.to_json()).bind(answer_by.map(|t| t.0)).execute(c).await?.rows_affected());
     }
     Ok(sent)
 }
@@ -266,6 +301,17 @@ pub async fn any_overdue(tx: &mut Tx, plan: i64, now: Time) -> DbResult<bool> {
         "select count(*) from (select 1 as one from targets where plan_id = $1 and answer_by < $2 and state in ('submitted', 'accepted', 'delivered') limit 1) as x")
         .bind(plan).bind(now.0).fetch_one(c).await)?;
     Ok(n > 0)
+}
+
+/// Whether every target of the plan has come to its end.
+pub async fn all_final(tx: &mut Tx, plan: i64) -> DbResult<bool> {
+    let open: Vec<String> = TargetState::ALL.iter().filter(|s| !s.is_final()).map(|s| format!("'{s}'")).collect();
+    let sql = format!(
+        "select count(*) from (select 1 as one from targets where plan_id = $1 and state in ({}) limit 1) as x",
+        open.join(", ")
+    );
+    let n: i64 = sql!(tx, c => sqlx::query_scalar(AssertSqlSafe(sql)).bind(plan).fetch_one(c).await)?;
+    Ok(n == 0)
 }
 
 /// Saves transitions, each only from the version that was read. Gives how many took effect.
