@@ -105,26 +105,75 @@ pub struct UpdateFirmwareWarning {
 /// The alerts a firmware upgrade can meet (domain.md, pipeline 5). `Other` keeps the element name of the rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Alert {
-    Smets1FirmwareNotification { device: DeviceId, firmware_version: String, status: Smets1FirmwareStatus },
+    Smets1FirmwareNotification {
+        device: DeviceId,
+        firmware_version: String,
+        status: Smets1FirmwareStatus,
+    },
     /// `S1SPAlertDSP/S1SPAlert`: a SMETS1 service provider's own code and text.
-    S1spAlert { request_id: Option<RequestId>, device: Option<DeviceId>, code: String, information: Option<String>, at: Time },
+    S1spAlert {
+        request_id: Option<RequestId>,
+        device: Option<DeviceId>,
+        code: String,
+        information: Option<String>,
+        at: Time,
+    },
     /// `PPMIDAlert` with a `PPMIDFirmwareUpgradeAlert`.
-    PpmidFirmwareUpgrade { device: DeviceId, firmware_version: String, success: bool, at: Option<Time> },
+    PpmidFirmwareUpgrade {
+        device: DeviceId,
+        firmware_version: String,
+        success: bool,
+        at: Option<Time>,
+    },
     /// `PPMIDAlert` without one.
-    Ppmid { device: DeviceId },
-    FirmwareDistributionFailure { request_id: RequestId, devices: Vec<DeviceId> },
-    CspFirmwareDeliveryStatus { request_id: RequestId, comms_hub: DeviceId, firmware_version: String, success: bool },
+    Ppmid {
+        device: DeviceId,
+    },
+    FirmwareDistributionFailure {
+        request_id: RequestId,
+        devices: Vec<DeviceId>,
+    },
+    CspFirmwareDeliveryStatus {
+        request_id: RequestId,
+        comms_hub: DeviceId,
+        firmware_version: String,
+        success: bool,
+    },
     /// `CommsHubAlert/FirmwareTransferAlert`.
-    FirmwareTransfer { request_id: Option<RequestId>, device: DeviceId, firmware_version: String, result: FirmwareTransferResult },
-    FirmwareVersionMismatch { device: DeviceId, version_in_inventory: String, version_on_device: String },
+    FirmwareTransfer {
+        request_id: Option<RequestId>,
+        device: DeviceId,
+        firmware_version: String,
+        result: FirmwareTransferResult,
+    },
+    FirmwareVersionMismatch {
+        device: DeviceId,
+        version_in_inventory: String,
+        version_on_device: String,
+    },
     /// `ChangeOfSupplier/DeviceChangeOfSupplier`.
-    ChangeOfSupplier { device: Option<DeviceId> },
+    ChangeOfSupplier {
+        device: Option<DeviceId>,
+    },
     /// `DeviceStatusChangeEvent`: the name of the change's element, e.g. `DeviceSuspended`.
-    DeviceStatusChange { device: DeviceId, change: String },
-    PpmidRemoval { device: DeviceId, comms_hub: DeviceId },
+    DeviceStatusChange {
+        device: DeviceId,
+        change: String,
+    },
+    PpmidRemoval {
+        device: DeviceId,
+        comms_hub: DeviceId,
+    },
     /// `QuarantinedRequest`: held back by DCC's anomaly detection.
-    QuarantinedRequest { request_id: RequestId, quarantine_event_ref: String, breach: String },
-    DuisVersionMismatch { request_id: Option<RequestId>, device: Option<DeviceId> },
+    QuarantinedRequest {
+        request_id: RequestId,
+        quarantine_event_ref: String,
+        breach: String,
+    },
+    DuisVersionMismatch {
+        request_id: Option<RequestId>,
+        device: Option<DeviceId>,
+    },
     Other(String),
 }
 
