@@ -258,3 +258,14 @@ fn hostile_xml_is_refused_before_it_is_parsed() {
     let huge = vec![b' '; MAX_MESSAGE_BYTES + 1];
     assert_eq!(read_response(&huge, &set, sample_time()).unwrap_err(), SignatureError::TooLarge(MAX_MESSAGE_BYTES));
 }
+
+#[test]
+fn a_signature_written_with_a_default_namespace_is_as_good() {
+    let (text, set, signer) = signed();
+    let plain = |t: String| t.replace("<ds:", "<").replace("</ds:", "</").replace("xmlns:ds=", "xmlns=");
+    let forged = plain(forge(&signer, &unsigned_template(&text), plain));
+    assert!(forged.contains("<SignedInfo") && !forged.contains("ds:"));
+    read_response(forged.as_bytes(), &set, sample_time()).unwrap();
+    let elsewhere = forged.replacen("xmlns=\"http://www.w3.org/2000/09/xmldsig#\"", "xmlns=\"urn:x\"", 1);
+    assert_eq!(refusal(&elsewhere, &set), SignatureError::Unsigned);
+}

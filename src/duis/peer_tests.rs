@@ -15,12 +15,15 @@ const MESSAGES: usize = 40;
 
 /// The tool, if this machine has it.
 fn tool(name: &str) -> Option<&str> {
-    if Command::new(name).arg("--version").output().is_ok() {
+    let asks = if name == "openssl" { "version" } else { "--version" };
+    if Command::new(name).arg(asks).output().is_ok() {
         return Some(name);
     }
     let required = std::env::var("PPMID_REQUIRE_TOOLS").is_ok_and(|v| v == "1");
-    assert!(!required, "{name} is missing and PPMID_REQUIRE_TOOLS=1 (packages xmlsec1, libxml2-utils)");
-    eprintln!("SKIPPED: {name} is missing (packages xmlsec1, libxml2-utils); PPMID_REQUIRE_TOOLS=1 makes this a failure");
+    assert!(!required, "{name} is missing and PPMID_REQUIRE_TOOLS=1 (packages xmlsec1, libxml2-utils, openssl)");
+    eprintln!(
+        "SKIPPED: {name} is missing (packages xmlsec1, libxml2-utils, openssl); PPMID_REQUIRE_TOOLS=1 makes this a failure"
+    );
     None
 }
 
@@ -125,6 +128,26 @@ fn the_samples_verify_elsewhere_with_the_keys_we_read_from_their_certificates() 
         xmlsec_accepts(&key, &[samples.join(name)]).unwrap();
         assert_schema(&[samples.join(name)]);
     }
+}
+
+#[test]
+fn a_key_and_certificate_made_by_openssl_are_loaded_and_sign() {
+    let Some(openssl) = tool("openssl") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (key, certificate, public) =
+        (folder.path().join("key.pem"), folder.path().join("cert.pem"), folder.path().join("public.pem"));
+    let mut make = Command::new(openssl);
+    make.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1000"]);
+    make.args(["-subj", "/OU=07/CN=Z1, a \"test\"", "-set_serial", "0xFF000000000000000000000000000001"]);
+    let output = make.arg("-keyout").arg(&key).arg("-out").arg(&certificate).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let signer = FileSigner::load(&key, &certificate).unwrap();
+    assert_eq!(signer.certificate().issuer, "CN=Z1\\, a \\\"test\\\",OU=07");
+    assert_eq!(signer.certificate().serial, 0xFF00_0000_0000_0000_0000_0000_0000_0001_u128.to_string());
+    std::fs::write(&public, spki_pem(&signer.certificate().public_key)).unwrap();
+    let message = write_response(&acknowledgement("I99"), &signer).unwrap().bytes;
+    assert_eq!(read_response(&message, &pinned(&signer), signer.certificate().not_before).unwrap(), acknowledgement("I99"));
+    xmlsec_accepts(&public, &write_all(folder.path(), &[message])).unwrap();
 }
 
 /// An element to be rendered: name, namespace declarations, attributes, children; numbers choose from small sets.

@@ -15,23 +15,35 @@ fn our_own_unsigned_refusal_reads_back() {
 fn a_key_must_be_the_certificates_own_and_pkcs8() {
     let (one, _) = signer("1");
     let (_, public) = signer("2");
-    let key = aws_lc_rs::signature::EcdsaKeyPair::generate_pkcs8(
-        &aws_lc_rs::signature::ECDSA_P256_SHA256_FIXED_SIGNING,
-        &aws_lc_rs::rand::SystemRandom::new(),
-    )
-    .unwrap();
-    let other = FileSigner::from_pem(pem("PRIVATE KEY", key.as_ref()).as_bytes(), one.certificate().clone());
+    let key = fresh_key_pem();
+    let other = FileSigner::from_pem(key.as_bytes(), one.certificate().clone());
     assert!(matches!(other, Err(SignError::Mismatch)));
     for bad in [
         public.as_bytes(),
         b"",
         b"not PEM",
-        pem("EC PRIVATE KEY", key.as_ref()).as_bytes(),
+        key.replace("PRIVATE KEY", "EC PRIVATE KEY").as_bytes(),
         pem("PRIVATE KEY", &[1, 2, 3]).as_bytes(),
     ] {
         assert!(matches!(FileSigner::from_pem(bad, one.certificate().clone()), Err(SignError::Key { .. })));
     }
     assert!(!format!("{one:?}").contains("EcdsaKeyPair"));
+}
+
+#[test]
+fn a_signer_is_loaded_from_two_files_and_names_the_one_that_is_wrong() {
+    let Some(certificates) = shared("certs") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (key, missing) = (folder.path().join("key.pem"), folder.path().join("none.pem"));
+    let certificate = certificates.join("xml-sign-90B3D51F30010000-ds.pem");
+    std::fs::write(&key, fresh_key_pem()).unwrap();
+    assert!(matches!(FileSigner::load(&key, &certificate), Err(SignError::Mismatch)));
+    let error = FileSigner::load(&missing, &certificate).unwrap_err();
+    assert!(error.to_string().contains("none.pem"), "{error}");
+    let error = FileSigner::load(&key, &missing).unwrap_err();
+    assert!(matches!(error, SignError::Certificate(CertificateError::Read { .. })), "{error}");
+    let error = FileSigner::load(&certificate, &certificate).unwrap_err();
+    assert!(error.to_string().contains("it is a CERTIFICATE, not a PKCS#8 PRIVATE KEY"), "{error}");
 }
 
 #[test]

@@ -54,6 +54,12 @@ pub fn sample_time() -> Time {
     "2026-11-24T12:00:00Z".parse().unwrap()
 }
 
+/// A P-256 key made on the spot, as PKCS#8 PEM.
+pub fn fresh_key_pem() -> String {
+    let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).unwrap();
+    pem("PRIVATE KEY", pkcs8.as_ref())
+}
+
 /// A fresh key with a certificate record of the given serial, and the SPKI PEM of its public key.
 pub fn signer(serial: &str) -> (FileSigner, String) {
     let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).unwrap();
