@@ -1,4 +1,4 @@
-//! DUIS messages on the wire: what they say ([`messages`]), how they are written, signed, verified and read.
+//! DUIS messages on the wire: what they say (`messages`), how they are written, signed, verified and read.
 //! Knows nothing of campaigns, sites or databases. Promise: what [`read_response`] and [`read_request`] return was
 //! read from the very bytes whose signature was checked.
 //!
