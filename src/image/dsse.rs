@@ -89,11 +89,18 @@ impl Envelope {
         if written.payload_type != PAYLOAD_TYPE {
             return Err(DsseError::PayloadType { found: written.payload_type.chars().take(80).collect() });
         }
-        if written.signatures.len() > MAX_SIGNATURES {
-            return Err(DsseError::TooManySignatures { found: written.signatures.len() });
-        }
         let payload = decoded(&written.payload).ok_or(DsseError::Payload)?;
-        Ok(Envelope { payload, signatures: written.signatures })
+        let envelope = Envelope { payload, signatures: written.signatures };
+        envelope.within_bounds()?;
+        Ok(envelope)
+    }
+
+    /// Whether it has no more signatures than are read back.
+    pub fn within_bounds(&self) -> Result<(), DsseError> {
+        match self.signatures.len() {
+            found if found > MAX_SIGNATURES => Err(DsseError::TooManySignatures { found }),
+            _ => Ok(()),
+        }
     }
 
     /// The file: JSON on several lines, ending with a newline.

@@ -5,16 +5,10 @@
 use super::{
     SharedVault, StoredImage, Trust,
     check::{self, CheckError},
-    store,
     trust::TrustedBy,
     vault,
 };
-use crate::{
-    clock::Time,
-    db::{DbResult, Tx},
-    failure::Failure,
-    ids::ImageId,
-};
+use crate::{clock::Time, failure::Failure, ids::ImageId};
 
 /// Why a campaign may not use an image: the contract's `IMAGE_NOT_TRUSTED`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,19 +45,11 @@ pub struct CheckedImage {
     pub trusted_by: TrustedBy,
 }
 
-/// Whether a campaign may use the image as of `now`. One row and a signature or two: cheap enough for every batch. The
-/// bytes are not looked at: [`super::fetch_bytes`] hashes them.
-pub async fn check_stored(tx: &mut Tx, trust: &Trust, id: ImageId, now: Time) -> DbResult<Result<CheckedImage, ImageRefusal>> {
-    Ok(match store::get(tx, id).await? {
-        None => Err(ImageRefusal::NotStored { id }),
-        Some(image) => check_trusted(&image, trust, now).map(|trusted_by| CheckedImage { image, trusted_by }),
-    })
-}
-
-/// The same for a row that was read already. Pure.
+/// Whether a campaign may use a stored image as of `now`, its row read already. Pure. A revoked image stays refused whatever `now` is:
+/// clocks of two nodes may differ, and the brake must hold.
 pub fn check_trusted(image: &StoredImage, trust: &Trust, now: Time) -> Result<TrustedBy, ImageRefusal> {
     let id = image.id;
-    if let Some(revoked) = image.revoked.as_ref().filter(|r| r.at <= now) {
+    if let Some(revoked) = &image.revoked {
         return Err(ImageRefusal::Revoked { id, at: revoked.at, reason: revoked.reason.clone() });
     }
     let refused = |why| ImageRefusal::Check { id, why };

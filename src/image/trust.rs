@@ -2,7 +2,7 @@
 //! Promises: the file loads whole or not at all; without it nothing is trusted; a key counts only while it is valid and not
 //! revoked at the moment asked about, and once, however often it signed. [`Trust::check`] is pure.
 
-use std::{collections::BTreeSet, fmt, path::Path};
+use std::{collections::BTreeSet, fmt, path::Path, str::FromStr};
 
 use ed25519_dalek::VerifyingKey;
 
@@ -13,20 +13,41 @@ use super::{
 };
 use crate::{
     clock::{Day, Time},
-    spelled,
+    ids::IdError,
 };
 
 pub const FILE_NAME: &str = "trust.toml";
 /// Far more than a policy with hundreds of keys.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
-spelled! {
-    /// What a signer answers for.
-    Role, "a role: manufacturer or release" {
-        /// The maker of the display.
-        Manufacturer = "manufacturer",
-        /// The supplier's own release manager.
-        Release = "release",
+/// What a signer answers for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// The maker of the display.
+    Manufacturer,
+    /// The supplier's own release manager.
+    Release,
+}
+
+impl FromStr for Role {
+    type Err = IdError;
+
+    fn from_str(s: &str) -> Result<Role, IdError> {
+        match s {
+            "manufacturer" => Ok(Role::Manufacturer),
+            "release" => Ok(Role::Release),
+            _ => Err(IdError::new(s, "a role: manufacturer or release")),
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Role::Manufacturer => "manufacturer",
+            Role::Release => "release",
+        })
     }
 }
 

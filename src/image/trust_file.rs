@@ -46,6 +46,9 @@ impl From<TrustFileError> for Failure {
 struct Written {
     version: Spanned<u32>,
     effective_from: Spanned<String>,
+    /// Which paragraphs it follows: for its readers, as in every policy file.
+    #[serde(default, rename = "clauses")]
+    _clauses: Vec<String>,
     threshold: Spanned<i64>,
     required_roles: Vec<Spanned<String>>,
     #[serde(default)]
@@ -191,7 +194,7 @@ mod tests {
             clause(1),
             clause(2).replace("manufacturer", "release")
         );
-        let policy = read(&text).unwrap();
+        let policy = read(&text.replace("threshold", "clauses = [\"L§6\"]\nthreshold")).unwrap();
         assert_eq!((policy.version, policy.threshold, policy.keys.len()), (1, 1, 2));
         assert_eq!(policy.keys[1].role, Role::Release);
         assert!(policy.keys[0].revoked_at.is_some() && policy.keys[0].not_after.is_none());

@@ -1,7 +1,11 @@
 //! The table `images`: which images were verified and added, with their manifest as it was signed, and which were revoked.
 //! Holds no bytes (that is `vault`) and judges nothing: a row says what was true when it was added.
 
-use super::{dsse::Envelope, manifest::Manifest};
+mod add;
+
+pub use add::{ImageError, add_image, revoke_image};
+
+use super::{CheckedImage, Envelope, ImageRefusal, Manifest, Trust, check_trusted};
 use crate::{
     clock::Time,
     db::{DbError, DbResult, Tx},
@@ -111,6 +115,15 @@ pub async fn revoke(tx: &mut Tx, id: ImageId, at: Time, by: &str, reason: &str) 
     let rows =
         sql!(tx, c => sqlx::query(SQL).bind(id.to_string()).bind(at.0).bind(by).bind(reason).execute(c).await?.rows_affected());
     Ok(rows == 1)
+}
+
+/// Whether a campaign may use the image as of `now`. One row and a signature or two: cheap enough for every batch. The
+/// bytes are not looked at: [`super::fetch_bytes`] hashes them.
+pub async fn check_stored(tx: &mut Tx, trust: &Trust, id: ImageId, now: Time) -> DbResult<Result<CheckedImage, ImageRefusal>> {
+    Ok(match get(tx, id).await? {
+        None => Err(ImageRefusal::NotStored { id }),
+        Some(image) => check_trusted(&image, trust, now).map(|trusted_by| CheckedImage { image, trusted_by }),
+    })
 }
 
 #[cfg(test)]
