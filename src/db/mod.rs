@@ -151,16 +151,27 @@ fn sqlite_path(url: &str) -> Option<PathBuf> {
     (!rest.is_empty()).then(|| PathBuf::from(rest))
 }
 
-/// A database URL that may be shown: its password is not.
+/// A URL that may be shown: its password is not, and of its parameters only the names are. Where a URL is malformed it
+/// hides rather too much.
 pub fn masked(url: &str) -> String {
-    match (url.find("://"), url.rfind('@')) {
-        (Some(scheme), Some(at)) if scheme + 3 < at => {
-            let user = url[scheme + 3..at].split(':').next().unwrap_or_default();
-            let password = if url[scheme + 3..at].contains(':') { ":***" } else { "" };
-            format!("{}{user}{password}{}", &url[..scheme + 3], &url[at..])
-        }
-        _ => url.to_string(),
+    let Some(start) = url.find("://").map(|scheme| scheme + 3) else { return url.to_string() };
+    if url.starts_with("sqlite") {
+        return url.to_string();
     }
+    let (scheme, rest) = url.split_at(start);
+    let (user, rest) = match rest.rsplit_once('@') {
+        None => (String::new(), rest),
+        Some((info, rest)) => {
+            let name = info.split([':', '/', '?']).next().unwrap_or_default();
+            (format!("{name}{}@", if name.len() < info.len() { ":***" } else { "" }), rest)
+        }
+    };
+    let (address, parameters) = rest.split_once('?').map_or((rest, None), |(a, p)| (a, Some(p)));
+    let names = parameters.map_or(String::new(), |p| {
+        let hidden = |p: &str| p.split_once('=').map_or("***".to_string(), |(name, _)| format!("{name}=***"));
+        format!("?{}", p.split('&').map(hidden).collect::<Vec<_>>().join("&"))
+    });
+    format!("{scheme}{user}{address}{names}")
 }
 
 #[cfg(test)]
@@ -170,5 +181,11 @@ mod tests {
         assert_eq!(super::masked("postgres://u:secret@h/db"), "postgres://u:***@h/db");
         assert_eq!(super::masked("postgres://u@h/db"), "postgres://u@h/db");
         assert_eq!(super::masked("sqlite://a.db"), "sqlite://a.db");
+        assert_eq!(
+            super::masked("postgres://u@h/db?password=secret&sslmode=require"),
+            "postgres://u@h/db?password=***&sslmode=***"
+        );
+        assert_eq!(super::masked("postgres://u:se?cret@h/db"), "postgres://u:***@h/db");
+        assert_eq!(super::masked("postgres://h/db?password=sec@ret"), "postgres://h:***@ret");
     }
 }
