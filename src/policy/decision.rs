@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{CohortPolicy, ImageFacts, NotStatedMeans, PolicySet, refusal::is_entry_of};
+use super::{CohortPolicy, ImageFacts, NotStatedMeans, PolicySet, refusal::is_of_image};
 use crate::{
     clock::{Day, Time},
     estate::{CplEntry, CplStatus, EpclEntry, Site, UpgradeFrom},
@@ -17,14 +17,16 @@ pub struct Decision {
     pub(super) day: Day,
     /// `None`: no image was named, and the rules about one are not judged.
     pub(super) image: Option<ImageFacts>,
-    /// By model, then hardware version, the Active entries of the image; each key has at least one.
-    pub(super) products: HashMap<String, HashMap<u16, Product>>,
+    /// By model, then hardware version, the Active entries with the image's version and hash, one product a manufacturer.
+    products: HashMap<String, HashMap<u16, Vec<Product>>>,
     epcl: HashMap<String, Vec<EpclEntry>>,
 }
 
-/// The Active CPL entries of the image for one model and hardware version.
+/// The Active CPL entries of the image for one manufacturer, model and hardware version.
 #[derive(Debug, Clone)]
 pub(super) struct Product {
+    manufacturer: String,
+    /// At least one.
     pub entries: Vec<CplEntry>,
     from: Pathways,
 }
@@ -40,11 +42,14 @@ impl Decision {
     /// `cpl` is the whole list, or at least every entry with the image's firmware version. The day is that of `at` in Europe/London.
     pub fn new(policies: &PolicySet, image: ImageFacts, cpl: &[CplEntry], epcl: &[EpclEntry], at: Time) -> Decision {
         let not_stated = policies.eligibility.cpl_upgrade_from_not_stated;
-        let mut products: HashMap<String, HashMap<u16, Product>> = HashMap::new();
-        for entry in cpl.iter().filter(|e| e.status == CplStatus::Active && is_entry_of(&image, e)) {
+        let mut products: HashMap<String, HashMap<u16, Vec<Product>>> = HashMap::new();
+        for entry in cpl.iter().filter(|e| e.status == CplStatus::Active && is_of_image(&image, e)) {
             let by_hardware = products.entry(entry.model.clone()).or_default();
-            let none = || Product { entries: Vec::new(), from: Pathways::Versions(HashSet::new()) };
-            by_hardware.entry(entry.hardware_version).or_insert_with(none).add(entry, not_stated);
+            let makers = by_hardware.entry(entry.hardware_version).or_default();
+            match makers.iter_mut().find(|p| p.manufacturer == entry.manufacturer) {
+                Some(product) => product.add(entry, not_stated),
+                None => makers.push(Product::of(entry, not_stated)),
+            }
         }
         Decision { image: Some(image), products, ..Decision::without_image(policies, epcl, at) }
     }
@@ -84,13 +89,18 @@ impl Decision {
 
     /// The Active entries for the site's manufacturer, model and hardware version with the image's version and hash.
     pub(super) fn product(&self, site: &Site) -> Option<&Product> {
-        let image = self.image.as_ref()?;
-        let same_maker = site.manufacturer == image.manufacturer;
-        self.products.get(&site.model).filter(|_| same_maker)?.get(&site.hardware_version)
+        self.products.get(&site.model)?.get(&site.hardware_version)?.iter().find(|p| p.manufacturer == site.manufacturer)
     }
 }
 
 impl Product {
+    fn of(entry: &CplEntry, not_stated: NotStatedMeans) -> Product {
+        let manufacturer = entry.manufacturer.clone();
+        let mut product = Product { manufacturer, entries: Vec::new(), from: Pathways::Versions(HashSet::new()) };
+        product.add(entry, not_stated);
+        product
+    }
+
     fn add(&mut self, entry: &CplEntry, not_stated: NotStatedMeans) {
         match (entry_allows(entry, not_stated), &mut self.from) {
             (Allows::Any, from) => *from = Pathways::Any,

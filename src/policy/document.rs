@@ -31,9 +31,17 @@ pub enum PolicyError {
     #[error("{file} is no policy file of this version; those are {known}")]
     UnknownFile { file: String, known: String },
     #[error("cannot read {file}")]
-    Read { file: String, #[source] cause: std::io::Error },
+    Read {
+        file: String,
+        #[source]
+        cause: std::io::Error,
+    },
     #[error("cannot write {file}")]
-    Write { file: String, #[source] cause: std::io::Error },
+    Write {
+        file: String,
+        #[source]
+        cause: std::io::Error,
+    },
 }
 
 pub(super) type Read<T> = Result<T, PolicyError>;
@@ -72,8 +80,14 @@ pub(super) fn read_document<T>(place: Place<'_>, read: impl FnOnce(&mut Section<
         line: place.line(e.span().map_or(0, |s| s.start)),
         problem: e.message().lines().collect::<Vec<_>>().join("; "),
     })?;
-    let mut section =
-        Section { place, prefix: String::new(), offset: table.span().start, table: table.get_ref(), asked: Vec::new(), left: false };
+    let mut section = Section {
+        place,
+        prefix: String::new(),
+        offset: table.span().start,
+        table: table.get_ref(),
+        asked: Vec::new(),
+        left: false,
+    };
     let value = read(&mut section)?;
     section.finish()?;
     Ok(value)
@@ -156,6 +170,15 @@ impl<'a, 'i> Section<'a, 'i> {
             text(value.get_ref()).map(|t| (key.to_string(), t)).ok_or_else(|| self.bad(key, value, "a text that is not empty"))
         };
         self.keys().into_iter().map(one).collect()
+    }
+
+    /// Refuses the first key that is none of these: for a table all of whose keys are required, so that a misspelt one is told first.
+    pub fn names_among(&self, names: impl Iterator<Item = &'static str>) -> Read<()> {
+        let names: Vec<&str> = names.collect();
+        match self.keys().into_iter().find(|(key, _)| !names.contains(key)) {
+            Some((key, _)) => Err(self.unknown(key, &names.join(", "))),
+            None => Ok(()),
+        }
     }
 
     /// Leaves every other key to another reader.

@@ -102,12 +102,7 @@ pub(super) fn read_eligibility(place: Place<'_>, default: Option<&Eligibility>) 
                 "\"none\" or \"any\"",
                 parsed,
             )?,
-            batch_size: file.or(
-                default.map(|d| d.batch_size),
-                "batch_size",
-                &batch_wanted,
-                whole(1, DEVICES_PER_REQUEST_MAX),
-            )?,
+            batch_size: file.or(default.map(|d| d.batch_size), "batch_size", &batch_wanted, whole(1, DEVICES_PER_REQUEST_MAX))?,
             answer_within: read_wait(file, "answer_within", default.map(|d| d.answer_within))?,
             recheck_every: read_wait(file, "recheck_every", default.map(|d| d.recheck_every))?,
             cohorts: read_cohorts(file)?,
@@ -143,6 +138,7 @@ fn read_duis_versions(file: &mut Section<'_, '_>, default: Option<&Eligibility>)
 fn read_cohorts(file: &mut Section<'_, '_>) -> Read<Cohorts> {
     const WANTED: &str = "the tables [cohort.IOC], [cohort.MDS], [cohort.SECURE] and [cohort.FOC]";
     let mut all = file.table("cohort", WANTED)?.ok_or_else(|| file.missing("cohort", WANTED))?;
+    all.names_among(Cohort::ALL.iter().map(|c| c.as_str()))?;
     let mut one = |name| -> Read<CohortPolicy> {
         let mut table = all.table(name, COHORT_WANTED)?.ok_or_else(|| all.missing(name, COHORT_WANTED))?;
         let cohort = CohortPolicy {

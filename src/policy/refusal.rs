@@ -55,11 +55,13 @@ pub fn campaign_refusal(
 }
 
 /// Whether the entry is for the image: its manufacturer, one of its models, its firmware version, the same manufacturer image hash.
-pub(super) fn is_entry_of(image: &ImageFacts, entry: &CplEntry) -> bool {
-    entry.firmware_version == image.firmware_version
-        && entry.manufacturer_image_hash == image.manufacturer_image_sha256
-        && entry.manufacturer == image.manufacturer
-        && image.models.contains(&entry.model)
+fn is_entry_of(image: &ImageFacts, entry: &CplEntry) -> bool {
+    is_of_image(image, entry) && entry.manufacturer == image.manufacturer && image.models.contains(&entry.model)
+}
+
+/// Whether the entry has the image's firmware version and manufacturer image hash, for whatever product.
+pub(super) fn is_of_image(image: &ImageFacts, entry: &CplEntry) -> bool {
+    entry.firmware_version == image.firmware_version && entry.manufacturer_image_hash == image.manufacturer_image_sha256
 }
 
 fn role_refusal(policies: &PolicySet, role: &str) -> Option<Refusal> {

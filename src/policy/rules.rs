@@ -192,7 +192,7 @@ mod upgrade_path_not_allowed {
     pub fn what(d: &Decision, f: &SiteFacts<'_>) -> String {
         let Some(image) = &d.image else { return String::new() };
         let version = &f.site.firmware_version;
-        let yes_no = |yes| if yes { "allows it" } else { "does not" };
+        let yes_no = |yes| if yes { "allows it" } else { "does not allow it" };
         let mut what = format!("upgrade from version {version}: the manifest {}", yes_no(image.allows(version)));
         let entries = d.product(f.site).map_or(&[][..], |product| &product.entries);
         if entries.is_empty() {
@@ -316,7 +316,8 @@ mod other_campaign_in_progress {
     }
 
     pub fn what(_: &Decision, f: &SiteFacts<'_>) -> String {
-        let text = if f.in_other_campaign { "another started campaign is upgrading it" } else { "in progress in no other campaign" };
+        let text =
+            if f.in_other_campaign { "another started campaign is upgrading it" } else { "in progress in no other campaign" };
         text.to_string()
     }
 }
