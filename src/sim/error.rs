@@ -1,6 +1,6 @@
 //! What keeps the simulator from starting.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use crate::failure::Failure;
 
@@ -20,6 +20,8 @@ pub enum SimError {
     NoUser,
     #[error("cannot read the devices of {path}: {why}")]
     Devices { path: String, why: String },
+    #[error("cannot write the synthetic portfolio to {path}: {source}")]
+    Portfolio { path: PathBuf, source: csv::Error },
 }
 
 impl From<SimError> for Failure {
@@ -38,6 +40,7 @@ impl From<SimError> for Failure {
             SimError::NoDccId | SimError::NoUser => {
                 failure.help("its subject needs an x500UniqueIdentifier; --make-certificates DIR makes some that have it")
             }
+            SimError::Portfolio { .. } => failure.help("check that the folder exists, may be written and has room"),
             SimError::Devices { .. } => {
                 failure.help("population.devices_file is a CSV with a device_id column, such as sites.csv")
             }

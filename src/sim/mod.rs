@@ -9,6 +9,7 @@ mod dice;
 mod error;
 mod front;
 pub mod pki;
+mod portfolio;
 mod queue;
 mod scenario;
 mod server;
@@ -21,6 +22,7 @@ mod world;
 
 pub use dice::Share;
 pub use error::SimError;
+pub use portfolio::{FirmwareParameters, Portfolio, Story};
 pub use queue::{S1SP_CODE_ACTIVATION_FAILED, S1SP_CODE_KEY_MISSING};
 pub use scenario::{Delays, Deliveries, Faults, Group, KeyGroup, PopulationRules, Scenario, ScenarioError, Unlisted};
 pub use simulator::{SimConfig, Simulator};
