@@ -130,3 +130,28 @@ impl Delivery {
         response(request_id, Some(response_id), CODE_DONE, body)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_owed_takes_32_bytes() {
+        assert_eq!(std::mem::size_of::<Delivery>(), 32);
+    }
+
+    #[test]
+    fn a_message_put_off_keeps_the_moment_it_was_made() {
+        let delivery = Delivery {
+            due: 1_000,
+            serial: 1,
+            kind: Kind::Activated,
+            attempts: 0,
+            request: 0,
+            waited_ms: 0,
+            device: DeviceId::from_db(1),
+        };
+        let again = delivery.again(1_500, 100).again(9_000, 5_000);
+        assert_eq!((again.due, again.made(), again.attempts), (14_000, 1_000, 2));
+    }
+}

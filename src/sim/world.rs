@@ -10,7 +10,7 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    dice::Dice,
+    dice::{Dice, mix},
     queue::{Delivery, Kind},
     scenario::{Scenario, Unlisted},
 };
@@ -99,6 +99,8 @@ pub struct World {
     submissions: HashMap<DeviceId, Submission>,
     queue: BinaryHeap<Reverse<Delivery>>,
     next_serial: u32,
+    /// When the last outcome is settled.
+    horizon: Millis,
     pub tally: Tally,
 }
 
@@ -114,6 +116,7 @@ impl World {
             submissions: HashMap::new(),
             queue: BinaryHeap::new(),
             next_serial: 0,
+            horizon: 0,
             tally: Tally::default(),
         }
     }
@@ -181,6 +184,7 @@ impl World {
 
     fn record(&mut self, device: DeviceId, request: u32, outcome: Outcome, settled: Millis) {
         let doubled = self.submissions.get(&device).is_some_and(|b| b.doubled);
+        self.horizon = self.horizon.max(settled);
         self.submissions.insert(device, Submission { request, outcome, settled, doubled });
     }
 
@@ -238,7 +242,7 @@ impl World {
 
     /// What chance is asked about: this device in this request.
     fn subject(&self, device: DeviceId, request: u32) -> u64 {
-        device.0 ^ super::dice::mix(self.request(request).id.counter)
+        device.0 ^ turn(self.request(request).id.counter)
     }
 
     /// Takes the next message that is due.
@@ -252,6 +256,11 @@ impl World {
     /// When the next message is due.
     pub fn next_due(&self) -> Option<Millis> {
         self.queue.peek().map(|Reverse(next)| next.due)
+    }
+
+    /// When the last outcome is settled: one that fails in silence leaves no message in the queue.
+    pub fn horizon(&self) -> Millis {
+        self.horizon
     }
 
     /// Puts a message back that could not be delivered.
@@ -329,6 +338,10 @@ impl World {
         counts
     }
 
+    pub fn keys_that_came(&self) -> usize {
+        self.keys_that_came.len()
+    }
+
     pub fn devices_submitted(&self) -> usize {
         self.submissions.len()
     }
@@ -345,6 +358,11 @@ impl Submission {
     fn outcome_at(&self, at: Millis) -> Outcome {
         if at < self.settled { Outcome::InProgress } else { self.outcome }
     }
+}
+
+/// A number whose bits are not those of its neighbours: to be joined to another by exclusive or.
+pub fn turn(number: u64) -> u64 {
+    mix(number.wrapping_add(1))
 }
 
 /// The tool's results as the keys CSV of the contract.
