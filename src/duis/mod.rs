@@ -2,19 +2,37 @@
 //! Knows nothing of campaigns, sites or databases. Promise: what [`read_response`] and [`read_request`] return was
 //! read from the very bytes whose signature was checked.
 //!
+//! Inbound: `prescan` (bytes) -> `verify` (profile, `canonical` form, signature) -> `read` (from the canonical bytes).
+//! Outbound: `write`, `write_response` -> `seal` (canonical from the start, digest, signature).
 //! The simulator shares this room and no other with the product, so third-party tools (`xmllint`, `xmlsec1`)
-//! check what is written here in `tests/`.
+//! check what is written here in `peer_tests`.
 
+mod canonical;
 mod certificate;
 mod messages;
+mod prescan;
 mod read;
+mod read_alert;
+mod seal;
 mod signature;
+mod tree;
+mod verify;
 mod write;
+mod write_response;
+
+#[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
+mod peer_tests;
+#[cfg(test)]
+mod samples;
 
 pub use certificate::{Certificate, CertificateError, CertificateSet};
 pub use messages::*;
-pub use read::{read_request, read_response, read_unsigned_refusal};
+pub use prescan::MAX_MESSAGE_BYTES;
+pub use read::{MessageKind, message_kind, read_request, read_response, read_unsigned_refusal, verify_message};
 pub use signature::{FileSigner, SignError, SignatureError, Signer};
 pub use write::{
-    BuildError, SignedMessage, UpdateFirmwareRequest, body_digest_of_update_firmware, build_update_firmware, write_response,
+    BuildError, SignedMessage, UpdateFirmwareRequest, body_digest_of_update_firmware, build_update_firmware,
 };
+pub use write_response::{write_response, write_unsigned_refusal};

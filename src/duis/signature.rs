@@ -1,8 +1,24 @@
-//! The signature profile of DUIS: enveloped XML-DSig, ECDSA P-256 with SHA-256, everything else refused.
+//! Signing in the profile of DUIS (enveloped XML-DSig, ECDSA P-256 with SHA-256) and the words for what can be wrong with a
+//! signature. Checking one is in [`super::verify`].
 
 use std::path::Path;
 
-use super::Certificate;
+use aws_lc_rs::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
+};
+use x509_cert::der::pem;
+use zeroize::Zeroizing;
+
+use super::{Certificate, CertificateError};
+use crate::failure::Failure;
+
+pub(super) const SR: &str = "http://www.dccinterface.co.uk/ServiceUserGateway";
+pub(super) const DS: &str = "http://www.w3.org/2000/09/xmldsig#";
+pub(super) const EXCLUSIVE_C14N: &str = "http://www.w3.org/2001/10/xml-exc-c14n#";
+pub(super) const ECDSA_SHA256: &str = "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha256";
+pub(super) const ENVELOPED: &str = "http://www.w3.org/2000/09/xmldsig#enveloped-signature";
+pub(super) const SHA256: &str = "http://www.w3.org/2001/04/xmlenc#sha256";
 
 /// Signs in our name: a key in a file today, an HSM tomorrow.
 pub trait Signer: Send + Sync {
@@ -15,13 +31,32 @@ pub trait Signer: Send + Sync {
 pub enum SignError {
     #[error("the signing key {path} cannot be used: {why}")]
     Key { path: String, why: String },
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     #[error("the key and the certificate do not belong together")]
     Mismatch,
     #[error("signing failed")]
     Failed,
 }
 
+impl From<SignError> for Failure {
+    fn from(error: SignError) -> Failure {
+        match error {
+            SignError::Certificate(e) => e.into(),
+            SignError::Key { .. } => Failure::failed(error.to_string())
+                .help("give a PKCS#8 PEM file (BEGIN PRIVATE KEY) of an ECDSA P-256 key as gateway.signing_key")
+                .help("openssl pkcs8 -topk8 -nocrypt -in OLD.pem -out KEY.pem converts an older form"),
+            SignError::Mismatch => Failure::failed(error.to_string())
+                .help("gateway.signing_certificate must be the certificate of gateway.signing_key"),
+            SignError::Failed => Failure::failed(error.to_string()).help("check that the signing key's device is reachable"),
+        }
+    }
+}
+
 /// Why a message is not what somebody we trust signed.
+///
+/// From the readers of signed messages, [`SignatureError::Content`] means that the signature was checked and is good: somebody
+/// we trust said something not understood. Every other variant means that nothing is known of the sender.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
     #[error("it is larger than {0} bytes")]
@@ -44,25 +79,76 @@ pub enum SignatureError {
     Content(String),
 }
 
+impl From<SignatureError> for Failure {
+    fn from(error: SignatureError) -> Failure {
+        let failure = Failure::untrusted(format!("the message is refused: {error}"));
+        match error {
+            SignatureError::UnknownCertificate { .. } => failure
+                .help("if DCC has begun to sign with a new certificate, add its file to gateway.dcc_certificates")
+                .help("a Request is checked against gateway.signing_certificate, a Response against gateway.dcc_certificates"),
+            SignatureError::CertificateNotValid => failure.help("pin the certificate that replaced it, and check this machine's clock"),
+            SignatureError::TooLarge(_) | SignatureError::Malformed(_) => failure.help("give one DUIS message, UTF-8, without comments or DTD"),
+            SignatureError::Unsigned => failure.help("only the immediate refusal of a request of ours may come without a signature"),
+            SignatureError::Profile(_) | SignatureError::Digest | SignatureError::Signature => {
+                failure.help("it was altered on its way, or made by software that does not follow the DUIS signature profile")
+            }
+            SignatureError::Content(_) => failure.help("its signature is not what is wrong: look at the message itself"),
+        }
+    }
+}
+
 /// A PKCS#8 P-256 key in a file, with its certificate.
-pub struct FileSigner;
+pub struct FileSigner {
+    key: EcdsaKeyPair,
+    random: SystemRandom,
+    certificate: Certificate,
+}
 
 impl FileSigner {
-    pub fn load(_key: &Path, _certificate: &Path) -> Result<FileSigner, SignError> {
-        unimplemented!()
+    /// Reads the key (PKCS#8 PEM) and its certificate (PEM). Whether others may read the key file is `config`'s to check.
+    pub fn load(key: &Path, certificate: &Path) -> Result<FileSigner, SignError> {
+        let at = |why: String| SignError::Key { path: key.display().to_string(), why };
+        let pem = Zeroizing::new(std::fs::read(key).map_err(|e| at(e.to_string()))?);
+        let found = super::CertificateSet::from_pem_files(&[certificate.to_owned()])?.0;
+        let Ok([certificate]) = <[Certificate; 1]>::try_from(found) else {
+            let cause = Box::new(CertificateError::NotPem("it holds several certificates where one is wanted".into()));
+            return Err(CertificateError::InFile { path: certificate.to_owned(), cause }.into());
+        };
+        FileSigner::from_pem(&pem, certificate).map_err(|e| match e {
+            SignError::Key { why, .. } => at(why),
+            other => other,
+        })
     }
 
-    pub fn from_pem(_key_pem: &[u8], _certificate: Certificate) -> Result<FileSigner, SignError> {
-        unimplemented!()
+    /// The same from memory.
+    pub fn from_pem(key_pem: &[u8], certificate: Certificate) -> Result<FileSigner, SignError> {
+        let wrong = |why: &str| SignError::Key { path: "(PEM)".into(), why: why.into() };
+        let (label, der) = pem::decode_vec(key_pem.trim_ascii()).map_err(|_| wrong("it is not PEM"))?;
+        let der = Zeroizing::new(der);
+        if label != "PRIVATE KEY" {
+            return Err(wrong(&format!("it is a {label}, not a PKCS#8 PRIVATE KEY")));
+        }
+        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der).map_err(|_| wrong("it is not an ECDSA P-256 key"))?;
+        if key.public_key().as_ref() != certificate.public_key.as_slice() {
+            return Err(SignError::Mismatch);
+        }
+        Ok(FileSigner { key, random: SystemRandom::new(), certificate })
+    }
+}
+
+impl std::fmt::Debug for FileSigner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileSigner").field("certificate", &self.certificate).finish_non_exhaustive()
     }
 }
 
 impl Signer for FileSigner {
-    fn sign(&self, _message: &[u8]) -> Result<[u8; 64], SignError> {
-        unimplemented!()
+    fn sign(&self, message: &[u8]) -> Result<[u8; 64], SignError> {
+        let signature = self.key.sign(&self.random, message).map_err(|_| SignError::Failed)?;
+        signature.as_ref().try_into().map_err(|_| SignError::Failed)
     }
 
     fn certificate(&self) -> &Certificate {
-        unimplemented!()
+        &self.certificate
     }
 }
