@@ -37,6 +37,11 @@ pub fn dedupe_key(response: &Response, bytes: &[u8]) -> String {
     format!("{known_by} {kind} {} {says}", response.code)
 }
 
+/// The key of a verified message that could not be read.
+pub fn dedupe_key_of_unreadable(bytes: &[u8]) -> String {
+    format!("unreadable {}", digest(bytes))
+}
+
 fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut hex, byte| {
         write!(hex, "{byte:02x}").expect("a String takes any text");

@@ -44,10 +44,8 @@ impl From<GatewayError> for Failure {
                     Failure::failed(format!("the receiver cannot listen on {address}: another program uses that port"))
                         .help("stop the other program (perhaps another `ppmid serve`), or set another receiver.listen")
                 }
-                io::ErrorKind::PermissionDenied => {
-                    Failure::failed(format!("the receiver may not listen on {address}"))
-                        .help("ports below 1024 need a privilege; set receiver.listen to a higher port")
-                }
+                io::ErrorKind::PermissionDenied => Failure::failed(format!("the receiver may not listen on {address}"))
+                    .help("ports below 1024 need a privilege; set receiver.listen to a higher port"),
                 io::ErrorKind::AddrNotAvailable => {
                     Failure::failed(format!("the receiver cannot listen on {address}: this machine has no such address"))
                         .help("set receiver.listen to an address of this machine")

@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{GatewayError, dedupe::dedupe_key};
+use super::{
+    GatewayError,
+    dedupe::{dedupe_key, dedupe_key_of_unreadable},
+};
 use crate::{
     clock::Time,
     db::{DbError, DbResult, Tx},
@@ -16,6 +19,9 @@ use crate::{
 const NOTE_CHARS: usize = 300;
 /// The largest multi-row insert on SQLite, a power of two: 256 rows of 7 values are far below its 32,766 parameters.
 const SQLITE_ROWS: usize = 256;
+
+/// The `kind` of a message that DCC signed and that could not be read when it came; reading it again says why.
+pub const UNREADABLE: &str = "unreadable";
 
 /// A verified message about to be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +45,18 @@ impl NewMessage {
             request_id: response.request_id,
             kind: response.kind().to_string(),
             response_code: response.code.clone(),
+            body,
+        }
+    }
+
+    /// A message that DCC signed and nobody here can read: kept for the operator all the same.
+    pub fn unreadable(request_id: Option<RequestId>, body: Vec<u8>, received_at: Time) -> NewMessage {
+        NewMessage {
+            received_at,
+            dedupe_key: dedupe_key_of_unreadable(&body),
+            request_id,
+            kind: UNREADABLE.to_string(),
+            response_code: String::new(),
             body,
         }
     }
@@ -278,8 +296,7 @@ pub async fn show(tx: &mut Tx, id: i64) -> Result<Option<(InboxEntry, Vec<u8>)>,
         return Ok(None);
     };
     let text = "select body from inbox where id = $1 order by id";
-    let body: Option<Vec<u8>> =
-        sql!(tx, c => sqlx::query_scalar(text).bind(id).fetch_optional(c).await.map_err(DbError::from)?);
+    let body: Option<Vec<u8>> = sql!(tx, c => sqlx::query_scalar(text).bind(id).fetch_optional(c).await.map_err(DbError::from)?);
     Ok(body.map(|body| (entry, body)))
 }
 

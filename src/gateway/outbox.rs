@@ -258,11 +258,8 @@ pub async fn mark_answered(tx: &mut Tx, id: RequestId, code: &str, now: Time) ->
 
 /// The attempt left, or may have, and there is no usable answer. Due again, under the same RequestID, at `next_attempt_at`.
 pub async fn mark_unknown(tx: &mut Tx, id: RequestId, why: &str, next_attempt_at: Time) -> Result<(), GatewayError> {
-    let unknown = Step {
-        wanted: "unknown",
-        set: "state = 'unknown', next_attempt_at = $4, last_error = $5",
-        from: "state = 'posting'",
-    };
+    let unknown =
+        Step { wanted: "unknown", set: "state = 'unknown', next_attempt_at = $4, last_error = $5", from: "state = 'posting'" };
     step(tx, id, unknown, next_attempt_at, next_attempt_at, why).await
 }
 
