@@ -12,13 +12,13 @@ pub mod testing;
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use sqlx::{
-    Postgres, Sqlite, Transaction,
+    ConnectOptions, Postgres, Sqlite, Transaction,
     postgres::{PgConnectOptions, PgPool, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
 };
 
 pub use error::DbError;
-pub use migrate::{MigrationState, MigrationStatus};
+pub use migrate::{MigrationState, MigrationStatus, pending_steps};
 
 pub type DbResult<T> = Result<T, DbError>;
 
@@ -29,6 +29,8 @@ const SQLITE_READERS: u32 = 4;
 /// Pages in the write-ahead log before it is folded back: 40 MB, so that bulk loads do not stop for it (measured in design.md).
 const SQLITE_WAL_PAGES: &str = "10000";
 const POSTGRES_CONNECTIONS: u32 = 10;
+/// A server that has not answered by then is not there, or its network is not.
+const POSTGRES_CONNECT_SECONDS: u64 = 10;
 /// A pool that cannot give a connection for this long means the database is gone.
 const ACQUIRE_SECONDS: u64 = 90;
 
@@ -76,6 +78,10 @@ impl Db {
     pub async fn connect(url: &str) -> DbResult<Db> {
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             let options = PgConnectOptions::from_str(url).map_err(|e| DbError::Url { url: masked(url), source: e })?;
+            // A pool would try a server that is not there until its patience ends; a person wants to know now.
+            let wait = Duration::from_secs(POSTGRES_CONNECT_SECONDS);
+            let first = tokio::time::timeout(wait, options.connect()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+            drop(first.map_err(|e| DbError::Connect { url: masked(url), source: e })?);
             let pool = PgPoolOptions::new()
                 .max_connections(POSTGRES_CONNECTIONS)
                 .acquire_timeout(Duration::from_secs(ACQUIRE_SECONDS))
@@ -147,7 +153,8 @@ impl Tx {
     }
 }
 
-fn sqlite_path(url: &str) -> Option<PathBuf> {
+/// The file of a `sqlite://FILE` URL; nothing for another engine's.
+pub fn sqlite_path(url: &str) -> Option<PathBuf> {
     let rest = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:"))?;
     (!rest.is_empty()).then(|| PathBuf::from(rest))
 }
