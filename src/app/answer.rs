@@ -31,7 +31,7 @@ pub async fn apply(app: &App, tx: &mut Tx, request: &OutboxRequest, batch: &Batc
     let policies = app.policies()?;
     let now = app.now();
     let code = response.code.as_str();
-    let sentence = policies.response_codes.sentence(code);
+    let sentence = policies.response_codes.entry(code).map_or("a code that response-codes.toml does not list", |e| &e.sentence).to_string();
     let note = format!("{code}: {sentence}");
     let disposition = policies.response_codes.disposition(code);
     let early = matches!(batch.state, BatchState::Prepared | BatchState::Unknown);

@@ -14,7 +14,7 @@ use crate::{
     failure::{Failure, Outcome},
     ids::ImageId,
     image,
-    policy::{Refusal, RefusalCode},
+    policy::Refusal,
     target::{
         Event,
         store::{self as targets, Which},
@@ -53,8 +53,7 @@ impl App {
         }
         let mut tx = self.db.begin().await?;
         if image::store::get(&mut tx, new.image).await?.is_none() {
-            let refusal = Refusal::new(RefusalCode::ImageNotTrusted, format!("the image {} is not in the store", new.image));
-            return Err(Failure::from(refusal).help("add it first: ppmid image add FILE --manifest M.json"));
+            return Err(image::ImageRefusal::NotStored { id: new.image }.into());
         }
         if let Some(other) = campaign::store::named(&mut tx, &new.name).await? {
             return Err(Failure::failed(format!("there is a campaign of this name already: {}", other.id))

@@ -6,8 +6,9 @@ use crate::{
     campaign::{self, Campaign},
     clock::Time,
     db::Tx,
-    estate::{self, SiteRow},
+    estate::{self, SiteFilter, SiteRow},
     failure::{Failure, Outcome},
+    ids::{DeviceId, Mpid},
     image,
     policy::{self, Decision, PolicySet, Reason, Refusal, SiteFacts},
     target::{self, TargetState, store::Decided},
@@ -18,6 +19,8 @@ pub struct Decider {
     pub at: Time,
     pub policies: PolicySet,
     decision: Decision,
+    /// The version the image brings.
+    pub firmware_version: String,
     /// Plans of other started campaigns.
     others: Vec<i64>,
 }
@@ -29,11 +32,16 @@ pub enum NoDecision {
     Failed(Failure),
 }
 
-impl<E: Into<Failure>> From<E> for NoDecision {
-    fn from(e: E) -> NoDecision {
-        NoDecision::Failed(e.into())
-    }
+macro_rules! failed {
+    ($($error:ty),*) => {$(
+        impl From<$error> for NoDecision {
+            fn from(e: $error) -> NoDecision {
+                NoDecision::Failed(e.into())
+            }
+        }
+    )*};
 }
+failed!(Failure, crate::db::DbError, image::TrustFileError);
 
 impl From<NoDecision> for Failure {
     fn from(e: NoDecision) -> Failure {
@@ -59,24 +67,19 @@ impl App {
         let cpl = estate::store::cpl_entries(tx).await?;
         let epcl = estate::store::epcl(tx).await?;
         let trust = image::trust::Trust::load(&self.settings.policies_dir)?;
-        let stored = image::check_stored(tx, &trust, image, at).await;
-        let stored = match stored {
-            Ok(stored) => Ok(stored),
-            Err(refusal) => match refusal.into_refusal_or_failure() {
-                Ok(why) => Err(why),
-                Err(failure) => return Err(NoDecision::Failed(failure)),
-            },
-        };
-        let organisation = &self.settings.organisation;
-        let facts = stored.as_ref().map(|s| s.facts()).map_err(Clone::clone);
-        let refusal =
-            policy::campaign_refusal(&policies, &organisation.role, self.settings.gateway.duis_version, facts.as_ref(), &cpl);
-        if let Some(refusal) = refusal {
-            return Err(NoDecision::Refused(refusal));
+        let checked = image::check_stored(tx, &trust, image, at).await?;
+        let facts = checked.map(|c| c.image.manifest.to_image_facts()).map_err(|why| why.to_string());
+        let version = self.settings.gateway.duis_version.to_string();
+        let role = &self.settings.organisation.role;
+        match policy::campaign_refusal(&policies, role, &version, facts.as_ref().map_err(String::as_str), &cpl) {
+            Some(refusal) => Err(NoDecision::Refused(refusal)),
+            None => {
+                let facts = facts.expect("an image that is not trusted was refused");
+                let firmware_version = facts.firmware_version.clone();
+                let decision = Decision::new(&policies, facts, &cpl, &epcl, at);
+                Ok(Decider { at, policies, decision, firmware_version, others: Vec::new() })
+            }
         }
-        let facts = facts.expect("an image that is not trusted was refused");
-        let decision = Decision::new(&policies, facts, &cpl, &epcl, at.london_day(), at);
-        Ok(Decider { at, policies, decision, others: Vec::new() })
     }
 
     /// The same for a campaign that runs: a refusal halts it with its code.
@@ -125,6 +128,12 @@ fn facts(row: &SiteRow, in_other_campaign: bool) -> SiteFacts<'_> {
         exclusion: row.exclusion.as_deref(),
         in_other_campaign,
     }
+}
+
+/// The facts of these devices, in the order of Device IDs.
+pub(super) async fn sites(tx: &mut Tx, devices: &[DeviceId], own: &[Mpid], at: Time) -> Outcome<Vec<SiteRow>> {
+    let filter = SiteFilter { devices: devices.to_vec(), ..SiteFilter::default() };
+    Ok(estate::store::scan_sites(tx, None, devices.len(), &filter, own, at.london_day(), at).await?)
 }
 
 /// The state a site enters a plan in.

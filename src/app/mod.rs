@@ -5,6 +5,7 @@ mod answer;
 mod control;
 mod decide;
 mod keys;
+mod news;
 mod plan;
 mod recheck;
 mod send;
@@ -22,6 +23,7 @@ use crate::{
     config::Settings,
     db::{Db, Tx},
     failure::{Failure, Outcome},
+    image::{FolderVault, SharedVault},
     policy::PolicySet,
 };
 
@@ -40,6 +42,7 @@ pub const TEXT_CHARS: usize = 200;
 pub struct App {
     pub db: Db,
     pub settings: Arc<Settings>,
+    pub vault: SharedVault,
     pub clock: Clock,
 }
 
@@ -48,7 +51,8 @@ impl App {
     pub async fn open(settings: Settings, clock: Clock) -> Outcome<App> {
         let db = Db::open(&settings.database_url).await?;
         crate::estate::import::recover(&db).await?;
-        Ok(App { db, settings: Arc::new(settings), clock })
+        let vault = FolderVault::shared(settings.firmware_store.clone());
+        Ok(App { db, settings: Arc::new(settings), vault, clock })
     }
 
     pub fn now(&self) -> Time {

@@ -126,7 +126,7 @@ impl App {
 
     /// A file takes effect as a whole: whoever decides waits while one is being applied.
     pub(super) async fn wait_for_import(&self) -> Outcome {
-        while estate::import::applying(&mut self.db.read().await?).await? {
+        while estate::store::applying(&mut self.db.read().await?).await? {
             tokio::time::sleep(IMPORT_WAIT).await;
         }
         Ok(())

@@ -1,10 +1,9 @@
 //! Members that wait are decided again: when facts changed, when a day begins, and every so often. Those that pass join
 //! the queue; those that are out for good leave it.
 
-use super::App;
+use super::{App, decide::sites};
 use crate::{
     campaign::{self, CampaignState},
-    estate,
     failure::Outcome,
     target::{TargetState, store as targets},
 };
@@ -51,7 +50,7 @@ impl App {
                 return Ok(());
             };
             let mpids = &self.settings.organisation.mpids;
-            let rows = estate::store::sites(&mut tx, &held, mpids, decider.at.london_day(), decider.at).await?;
+            let rows = sites(&mut tx, &held, mpids, decider.at).await?;
             let decided = decider.decide(&mut tx, &rows).await?;
             total.members += decided.len() as u64;
             total.released += decided.iter().filter(|d| d.state == TargetState::Queued).count() as u64;

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use serde_json::json;
 
-use super::{App, answer, record};
+use super::{App, answer, decide::sites, record};
 use crate::{
     campaign::{
         self, Campaign, CampaignState,
@@ -67,7 +67,7 @@ impl App {
         let mut tx = self.db.begin().await?;
         let campaign = campaign::store::lock(&mut tx, campaign_id).await?;
         let Some(plan) = campaign.plan_id.filter(|_| campaign.state == CampaignState::Started) else { return Ok(None) };
-        if estate::import::applying(&mut tx).await? {
+        if estate::store::applying(&mut tx).await? {
             return Ok(None);
         }
         if targets::in_state(&mut tx, plan, TargetState::Queued, None, 1).await?.is_empty() {
@@ -77,7 +77,7 @@ impl App {
             tx.commit().await?;
             return Ok(None);
         };
-        let bytes = match image::fetch_bytes(&self.settings.firmware_store, image_id) {
+        let bytes = match image::fetch_bytes(&self.vault, image_id).await {
             Ok(bytes) => bytes,
             Err(e) => {
                 let failure = Failure::from(e);
@@ -108,7 +108,7 @@ impl App {
             let Some(last) = page.last().copied() else { break };
             after = Some(last);
             let mpids = &self.settings.organisation.mpids;
-            let rows = estate::store::sites(tx, &page, mpids, decider.at.london_day(), decider.at).await?;
+            let rows = sites(tx, &page, mpids, decider.at).await?;
             let decided = decider.decide(tx, &rows).await?;
             let (pass, other): (Vec<Decided>, Vec<Decided>) = decided.into_iter().partition(|d| d.state == TargetState::Queued);
             targets::decide_again(tx, plan, &other, self.now()).await?;
@@ -140,7 +140,7 @@ impl App {
             id,
             duis_version: gateway.duis_version,
             image,
-            firmware_version: decider.firmware_version(),
+            firmware_version: &decider.firmware_version,
             devices: members,
         };
         let body_digest = duis::body_digest_of_update_firmware(&request).map_err(unbuildable)?;
@@ -219,7 +219,7 @@ impl App {
         }
         let day = now.london_day();
         for page in batch.members.chunks(PAGE_MEMBERS) {
-            let rows = estate::store::sites(tx, page, &self.settings.organisation.mpids, day, now).await?;
+            let rows = sites(tx, page, &self.settings.organisation.mpids, now).await?;
             let ours: HashSet<DeviceId> = rows
                 .iter()
                 .filter(|r| r.own_registrations.iter().any(|own| own.covers(day)))
@@ -244,7 +244,7 @@ impl App {
         batch: &Batch,
         signer: &dyn Signer,
     ) -> Outcome<SignedMessage> {
-        let bytes = image::fetch_bytes(&self.settings.firmware_store, campaign.image_id)?;
+        let bytes = image::fetch_bytes(&self.vault, campaign.image_id).await?;
         let stored = image::store::get(tx, campaign.image_id).await?;
         let stored = stored.ok_or_else(|| Failure::failed(format!("the image {} is no longer stored", campaign.image_id)))?;
         let message = duis::build_update_firmware(
@@ -252,7 +252,7 @@ impl App {
                 id: request.id,
                 duis_version: request.duis_version,
                 image: &bytes,
-                firmware_version: &stored.firmware_version,
+                firmware_version: &stored.manifest.firmware_version,
                 devices: &batch.members,
             },
             signer,
@@ -332,12 +332,17 @@ impl App {
     }
 }
 
-/// The request waits for a person; its members are followed as if sent.
+/// The request waits for a person; its members are followed as if sent. One that was answered already stays answered, and
+/// its batch is held all the same.
 pub(super) async fn hold(tx: &mut Tx, request: &OutboxRequest, batch: &Batch, why: &str, now: Time) -> Outcome {
-    outbox::hold(tx, request.id, why, now).await?;
+    match outbox::hold(tx, request.id, why, now).await {
+        Err(e) if !e.is_stale() => return Err(e.into()),
+        _ => {}
+    }
     campaign::store::set_batch_state(tx, batch.id, BatchState::Held, Some(why), now).await?;
-    tracing::error!(request = %request.id, batch = batch.number, campaign = batch.campaign_id, reason = why, "a batch is held for a person");
-    record(tx, now, "engine", "batch.hold", format!("campaign {} batch {}", batch.campaign_id, batch.id), json!({"request": request.id, "why": why})).await
+    let (id, campaign) = (request.id, batch.campaign_id);
+    tracing::error!(request = %id, batch = batch.number, campaign, reason = why, "a batch is held for a person");
+    record(tx, now, "engine", "batch.hold", format!("campaign {campaign} batch {}", batch.id), json!({"request": id, "why": why})).await
 }
 
 async fn request_and_batch(tx: &mut Tx, id: RequestId) -> Outcome<Option<(OutboxRequest, Batch)>> {

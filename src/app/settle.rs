@@ -4,12 +4,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{App, answer};
+use super::{
+    App, answer,
+    news::{DeviceNews, News, about, news_of},
+    send,
+};
 use crate::{
     campaign::{self, batch::Batch, store::Followed},
     clock::Time,
     db::Tx,
-    duis::{self, Alert, Body, CertificateSet, FirmwareTransferResult, Response, Smets1FirmwareStatus},
+    duis::{self, CertificateSet, Response},
     estate::{self, KeyResult, KeyStatus},
     failure::{Failure, Outcome},
     gateway::{
@@ -18,7 +22,7 @@ use crate::{
     },
     ids::{DeviceId, RequestId},
     keys,
-    policy::{Disposition, PolicySet, Reason},
+    policy::{PolicySet, Reason},
     target::{
         Event,
         store::{self as targets, Change, Target},
@@ -28,27 +32,6 @@ use crate::{
 /// Messages settled in one transaction: long enough to be fast (design.md: groups of 100 to 1,000), short enough to keep a
 /// message that comes in from waiting.
 const GROUP_MESSAGES: u32 = 500;
-
-/// One device's news.
-#[derive(Debug, Clone)]
-struct DeviceNews {
-    device: DeviceId,
-    event: Event,
-    /// The firmware version it speaks of, where it names one.
-    version: Option<String>,
-    detail: String,
-}
-
-/// What a message says, once read.
-enum News {
-    /// An answer to a whole request.
-    Answer,
-    Devices(Vec<DeviceNews>),
-    /// Something about a device that moves no target.
-    Fact { device: DeviceId, version: Option<String>, status: Option<String> },
-    /// Nothing this program acts on: an operator may look.
-    Unmatched(String),
-}
 
 /// A message whose sender is known again and whose meaning is read.
 struct Read {
@@ -95,7 +78,26 @@ impl App {
         let mut gathered = Gathered::default();
         self.prefetch(&mut tx, &reads, &followed, &mut gathered).await?;
         for read in &reads {
-            let (state, note) = self.settle_one(&mut tx, read, &followed, &policies, &mut gathered).await?;
+            let asked = match about(&read.response) {
+                None => None,
+                Some(id) => self.ours(&mut tx, id).await?.map_or(Some(Err(())), |found| Some(Ok(found))),
+            };
+            let (state, note) = match (&read.news, asked) {
+                (_, Some(Err(()))) => (InboxState::Ignored, Some("it answers no request of this program".into())),
+                (News::Answer, None) => (InboxState::Unmatched, Some("an answer that names no request".into())),
+                (News::Answer, Some(Ok((request, batch)))) => {
+                    // An answer moves a whole batch in the database: what was gathered so far is written first, and what
+                    // the rest of the group speaks of is read again.
+                    self.write(&mut tx, std::mem::take(&mut gathered), &policies).await?;
+                    answer::apply(self, &mut tx, &request, &batch, &read.response, answer::Trust::Signed).await?;
+                    self.prefetch(&mut tx, &reads, &followed, &mut gathered).await?;
+                    (InboxState::Settled, None)
+                }
+                (_, asked) => {
+                    let asked = asked.and_then(Result::ok);
+                    self.settle_one(&mut tx, read, asked, &followed, &policies, &mut gathered).await?
+                }
+            };
             marks.push((read.message.id, state, note));
         }
         self.write(&mut tx, gathered, &policies).await?;
@@ -129,56 +131,29 @@ impl App {
         &self,
         tx: &mut Tx,
         read: &Read,
+        asked: Option<(OutboxRequest, Batch)>,
         followed: &[Followed],
         policies: &PolicySet,
         gathered: &mut Gathered,
     ) -> Outcome<(InboxState, Option<String>)> {
-        let asked = match about(&read.response) {
-            None => None,
-            Some(id) => match self.ours(tx, id).await? {
-                Some(found) => Some(found),
-                None => return Ok((InboxState::Ignored, Some("it answers no request of this program".into()))),
-            },
-        };
-        match (&read.news, asked) {
-            (News::Answer, Some((request, batch))) => {
-                // An answer moves a whole batch in the database: what was gathered so far is written first.
-                self.write(tx, std::mem::take(gathered), policies).await?;
-                answer::apply(self, tx, &request, &batch, &read.response, answer::Trust::Signed).await?;
-                Box::pin(self.refetch(tx, read, followed, gathered)).await?;
-                Ok((InboxState::Settled, None))
-            }
-            (News::Answer, None) => Ok((InboxState::Unmatched, Some("an answer that names no request".into()))),
-            (News::Devices(news), asked) => Ok(self.settle_devices(read, news, asked, followed, policies, gathered)),
-            (News::Fact { device, version, status }, _) => {
+        match &read.news {
+            News::Answer => Ok((InboxState::Unmatched, None)),
+            News::Devices(news) => Ok(self.settle_devices(read, news, asked, followed, policies, gathered)),
+            News::Fact { device, version, status } => {
                 let at = read.message.received_at;
                 gathered.learned.extend(version.iter().map(|v| (*device, v.clone(), at)));
                 gathered.statuses.extend(status.iter().map(|s| (*device, s.clone(), at)));
                 Ok((InboxState::Settled, None))
             }
-            (News::Unmatched(why), asked) => {
-                if let (Some((request, batch)), Body::Alert { alert: Alert::QuarantinedRequest { quarantine_event_ref, .. }, .. }) =
-                    (asked, &read.response.body)
-                {
-                    let note = format!("quarantined by DCC's anomaly detection, event {quarantine_event_ref}");
-                    let _ = super::send::hold(tx, &request, &batch, &note, self.now()).await;
+            News::Quarantined { event } => {
+                let note = format!("quarantined by DCC's anomaly detection, event {event}: process or delete it by DCC's own files");
+                if let Some((request, batch)) = asked {
+                    send::hold(tx, &request, &batch, &note, self.now()).await?;
                 }
-                Ok((InboxState::Unmatched, Some(why.clone())))
+                Ok((InboxState::Unmatched, Some(note)))
             }
+            News::Unmatched(why) => Ok((InboxState::Unmatched, Some(why.clone()))),
         }
-    }
-
-    /// After a batch moved, what the rest of the group speaks of is read again.
-    async fn refetch(&self, tx: &mut Tx, _after: &Read, _followed: &[Followed], gathered: &mut Gathered) -> Outcome {
-        let keys: Vec<(i64, DeviceId)> = gathered.targets.keys().copied().collect();
-        let (plans, devices): (BTreeSet<i64>, BTreeSet<DeviceId>) = (keys.iter().map(|k| k.0).collect(), keys.iter().map(|k| k.1).collect());
-        let (plans, devices): (Vec<i64>, Vec<DeviceId>) = (plans.into_iter().collect(), devices.into_iter().collect());
-        for group in devices.chunks(targets::GROUP_ROWS) {
-            for target in targets::find(tx, &plans, group).await? {
-                gathered.targets.insert((target.plan_id, target.device), (target.clone(), target));
-            }
-        }
-        Ok(())
     }
 
     /// The request of ours that a message names, with its batch.
@@ -282,83 +257,5 @@ impl App {
             keys::store::resolve_activated(tx, &devices, self.now()).await?;
         }
         Ok(())
-    }
-}
-
-/// The request a message is about: the header's, or the one inside the alert.
-fn about(response: &Response) -> Option<RequestId> {
-    let inside = match &response.body {
-        Body::Alert { alert, .. } => match alert {
-            Alert::S1spAlert { request_id, .. } | Alert::FirmwareTransfer { request_id, .. } | Alert::DuisVersionMismatch { request_id, .. } => {
-                *request_id
-            }
-            Alert::FirmwareDistributionFailure { request_id, .. }
-            | Alert::CspFirmwareDeliveryStatus { request_id, .. }
-            | Alert::QuarantinedRequest { request_id, .. } => Some(*request_id),
-            _ => None,
-        },
-        _ => None,
-    };
-    inside.or(response.request_id)
-}
-
-/// What a message says. Dispatch is on the body element; the alert code is evidence only.
-fn news_of(response: &Response, policies: &PolicySet) -> News {
-    let one = |device, event, version: Option<&String>, detail: String| {
-        News::Devices(vec![DeviceNews { device, event, version: version.cloned(), detail }])
-    };
-    let alert = match &response.body {
-        Body::Message { .. } => return News::Answer,
-        Body::Other(element) => return News::Unmatched(format!("{element} is of no kind this program acts on")),
-        Body::Alert { alert, .. } => alert,
-    };
-    let said = |what: &str| format!("{}: {what}", alert.element());
-    match alert {
-        Alert::Smets1FirmwareNotification { device, firmware_version, status } => {
-            let (event, what) = match status {
-                Smets1FirmwareStatus::UpdateRequested => (Event::Delivered, "UpdateRequested"),
-                Smets1FirmwareStatus::ActivationSuccessful => (Event::Activated, "ActivationSuccessful"),
-            };
-            one(*device, event, Some(firmware_version), said(what))
-        }
-        Alert::S1spAlert { device, code, information, .. } => {
-            let text = information.as_deref().unwrap_or_default();
-            let detail = said(&format!("{code} {text}"));
-            match (policies.response_codes.s1sp(code, text), device) {
-                (_, None) => News::Unmatched(format!("{detail} (it names no device)")),
-                (Disposition::NeedsKeys, Some(device)) => one(*device, Event::NeedsKeys, None, detail),
-                (Disposition::DropDevice | Disposition::RefuseBatch, Some(device)) => one(*device, Event::Failed, None, detail),
-                (_, Some(device)) => News::Unmatched(format!("{detail} (device {device}; response-codes.toml does not say what follows)")),
-            }
-        }
-        Alert::PpmidFirmwareUpgrade { device, firmware_version, success, .. } => {
-            let (event, what) = if *success { (Event::Activated, "ActivationSuccess") } else { (Event::Failed, "ActivationFailure") };
-            one(*device, event, Some(firmware_version), said(what))
-        }
-        Alert::FirmwareTransfer { device, firmware_version, result, .. } => {
-            let event = if *result == FirmwareTransferResult::FileTransferSuccess { Event::Delivered } else { Event::Failed };
-            one(*device, event, Some(firmware_version), said(&format!("{result:?}")))
-        }
-        Alert::FirmwareDistributionFailure { devices, .. } => News::Devices(
-            devices.iter().map(|d| DeviceNews { device: *d, event: Event::Failed, version: None, detail: said("listed") }).collect(),
-        ),
-        Alert::FirmwareVersionMismatch { device, version_on_device, .. } => {
-            News::Fact { device: *device, version: Some(version_on_device.clone()), status: None }
-        }
-        Alert::DeviceStatusChange { device, change } => match change.as_str() {
-            "DeviceSuspended" => News::Fact { device: *device, version: None, status: Some("Suspended".into()) },
-            "DeviceRestored" => News::Fact { device: *device, version: None, status: Some("Commissioned".into()) },
-            "MeterDecommissioningOrWithdrawal" | "CHFDecommissioning" | "DeviceRemovedFromInventory" => {
-                News::Fact { device: *device, version: None, status: Some("Decommissioned".into()) }
-            }
-            other => News::Unmatched(said(other)),
-        },
-        Alert::QuarantinedRequest { quarantine_event_ref, .. } => {
-            News::Unmatched(said(&format!("event {quarantine_event_ref}: process or delete it by DCC's own files")))
-        }
-        Alert::CspFirmwareDeliveryStatus { success, .. } => News::Unmatched(said(if *success { "Success" } else { "Failure" })),
-        Alert::DuisVersionMismatch { .. } => News::Unmatched(said("DCC withheld a message because duis_version is too old for it")),
-        Alert::Ppmid { .. } | Alert::ChangeOfSupplier { .. } | Alert::PpmidRemoval { .. } => News::Unmatched(said("kept for an operator")),
-        Alert::Other(element) => News::Unmatched(format!("{element} is of no kind this program acts on")),
     }
 }

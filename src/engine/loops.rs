@@ -1,0 +1,293 @@
+//! The loops themselves. Each does one verb until there is nothing left to do, then sleeps until its period or a nudge.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+};
+
+use super::lease::Lease;
+use crate::{
+    app::{App, Posted},
+    campaign::{self, CampaignState},
+    duis::{CertificateSet, Signer},
+    estate,
+    failure::{Failure, Outcome},
+    gateway::{Gateway, Service, backoff},
+};
+
+/// How often the dispatcher looks for requests that are due: the first retry is due within two seconds.
+const DISPATCH_PERIOD: Duration = Duration::from_millis(250);
+/// The receiver nudges; this is for what another node received.
+const SETTLE_PERIOD: Duration = Duration::from_millis(500);
+/// How often the estate is asked whether an import changed it.
+const FACTS_PERIOD: Duration = Duration::from_millis(500);
+const LEASE_PERIOD: Duration = Duration::from_secs(1);
+/// Silence is looked for this many times within the time allowed, but neither hectically nor idly.
+const SILENCE_CHECKS: i64 = 20;
+const SILENCE_PERIOD_MILLIS: std::ops::RangeInclusive<i64> = 250..=60_000;
+/// After a fault (a database that is away, a policy file that does not parse) a loop waits this long.
+const FAULT_PAUSE: Duration = Duration::from_secs(1);
+/// Requests taken up in one go.
+const DUE_REQUESTS: u32 = 64;
+
+/// Wakes the loops: something came in, or something changed.
+#[derive(Clone, Default)]
+pub struct Nudge {
+    pub inbox: Arc<Notify>,
+    pub dispatch: Arc<Notify>,
+    pub recheck: Arc<Notify>,
+}
+
+/// The running loops.
+pub struct Engine {
+    app: App,
+    lease: Lease,
+    stop: watch::Sender<bool>,
+    loops: JoinSet<()>,
+}
+
+/// What every loop has.
+#[derive(Clone)]
+struct Shared {
+    app: App,
+    lease: Lease,
+    nudge: Nudge,
+    stop: watch::Receiver<bool>,
+    gateway: Arc<dyn Gateway>,
+    signer: Arc<dyn Signer>,
+    pinned: Arc<CertificateSet>,
+}
+
+impl Engine {
+    pub fn start(app: App, gateway: Arc<dyn Gateway>, signer: Arc<dyn Signer>, pinned: Arc<CertificateSet>, nudge: Nudge) -> Engine {
+        let lease = Lease::new(&app);
+        let (stop, stopped) = watch::channel(false);
+        let shared = Shared { app: app.clone(), lease: lease.clone(), nudge, stop: stopped, gateway, signer, pinned };
+        let mut loops = JoinSet::new();
+        loops.spawn(keep_lease(shared.clone()));
+        loops.spawn(dispatch(shared.clone()));
+        loops.spawn(settle(shared.clone()));
+        loops.spawn(recheck(shared.clone()));
+        loops.spawn(watch_silence(shared));
+        Engine { app, lease, stop, loops }
+    }
+
+    /// Ends the loops. A post in flight is given up: its outcome is unknown and is taken up at the next start.
+    pub async fn stop(mut self, within: Duration) {
+        let _ = self.stop.send(true);
+        let all = async { while self.loops.join_next().await.is_some() {} };
+        if tokio::time::timeout(within, all).await.is_err() {
+            self.loops.abort_all();
+        }
+        if let Err(e) = self.lease.give_back(&self.app).await {
+            tracing::warn!(reason = %e, "the lease could not be given back; it runs out by itself");
+        }
+    }
+}
+
+impl Shared {
+    fn stopping(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    fn may_act(&self) -> bool {
+        !self.stopping() && self.lease.is_held(self.app.now())
+    }
+
+    /// Sleeps until the period is over, a nudge comes or the engine stops.
+    async fn rest(&mut self, period: Duration, nudge: Option<&Notify>) {
+        let nudged = async {
+            match nudge {
+                Some(n) => n.notified().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = tokio::time::sleep(period) => {}
+            _ = nudged => {}
+            _ = self.stop.changed() => {}
+        }
+    }
+
+    /// Waits for `work` unless the engine stops first.
+    async fn unless_stopped<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            done = work => Some(done),
+            _ = async { while !*self.stop.borrow() { if self.stop.changed().await.is_err() { break } } } => None,
+        }
+    }
+
+    async fn fault(&mut self, what: &str, failure: &Failure) {
+        tracing::error!(reason = %failure, help = failure.help.join("; "), "{what}");
+        self.rest(FAULT_PAUSE, None).await;
+    }
+}
+
+async fn keep_lease(mut shared: Shared) {
+    while !shared.stopping() {
+        match shared.lease.renew(&shared.app).await {
+            Ok(false) => {}
+            Ok(true) => {
+                tracing::info!("this node does the work");
+                match shared.app.take_up_requests().await {
+                    Ok(0) => {}
+                    Ok(n) => tracing::info!(requests = n, "requests left open are taken up again"),
+                    Err(e) => shared.fault("open requests could not be taken up", &e).await,
+                }
+                shared.nudge.dispatch.notify_one();
+                shared.nudge.inbox.notify_one();
+                shared.nudge.recheck.notify_one();
+            }
+            Err(e) => shared.fault("the lease could not be renewed", &e).await,
+        }
+        shared.rest(LEASE_PERIOD, None).await;
+    }
+}
+
+/// Posts what is due, then makes and posts new batches until there is nothing to send. While the way to DCC is down, no
+/// new batch is made.
+async fn dispatch(mut shared: Shared) {
+    let nudge = shared.nudge.dispatch.clone();
+    let mut down = 0u32;
+    let mut not_before = shared.app.now();
+    while !shared.stopping() {
+        if shared.may_act() {
+            match dispatch_once(&mut shared, not_before).await {
+                Ok(Some(Posted::NotSent)) => {
+                    let wait = backoff(down + 1, 0, None);
+                    not_before = shared.app.now().plus_millis(wait.as_millis() as i64);
+                    if down == 0 {
+                        tracing::warn!(base_url = %shared.app.settings.gateway.base_url, "DCC cannot be reached, or takes no requests now; trying again");
+                    }
+                    down += 1;
+                }
+                Ok(Some(_)) => {
+                    if down > 0 {
+                        tracing::info!("DCC answers again");
+                    }
+                    down = 0;
+                    continue;
+                }
+                Ok(None) => {}
+                Err(e) => shared.fault("a batch could not be sent", &e).await,
+            }
+        }
+        shared.rest(DISPATCH_PERIOD, Some(&nudge)).await;
+    }
+}
+
+/// One round. `Some` where something was posted.
+async fn dispatch_once(shared: &mut Shared, not_before: crate::clock::Time) -> Outcome<Option<Posted>> {
+    let mut last = None;
+    for id in shared.app.due_requests(DUE_REQUESTS).await? {
+        if !shared.may_act() {
+            return Ok(None);
+        }
+        last = post(shared, id).await?.or(last);
+    }
+    if last.is_some() || shared.app.now() < not_before {
+        return Ok(last);
+    }
+    let campaigns = campaign::store::list(&mut shared.app.db.read().await?).await?;
+    for campaign in campaigns.iter().filter(|c| c.state == CampaignState::Started) {
+        if !shared.may_act() {
+            return Ok(None);
+        }
+        if let Some(id) = shared.app.prepare_batch(campaign.id).await? {
+            return post(shared, id).await;
+        }
+    }
+    Ok(None)
+}
+
+async fn post(shared: &mut Shared, id: crate::ids::RequestId) -> Outcome<Option<Posted>> {
+    let signer = shared.signer.clone();
+    let Some(ready) = shared.app.begin_post(id, &*signer).await? else { return Ok(None) };
+    let gateway = shared.gateway.clone();
+    let Some(outcome) = shared.unless_stopped(gateway.post(Service::NonDevice, ready.bytes, ready.id)).await else {
+        return Ok(None);
+    };
+    super::crash::point("after-post");
+    Ok(Some(shared.app.record_outcome(id, outcome).await?))
+}
+
+async fn settle(mut shared: Shared) {
+    let nudge = shared.nudge.inbox.clone();
+    while !shared.stopping() {
+        if shared.may_act() {
+            match shared.app.settle_some(&shared.pinned).await {
+                Ok(0) => {}
+                Ok(_) => continue,
+                Err(e) => shared.fault("messages could not be settled; they are kept and tried again", &e).await,
+            }
+        }
+        shared.rest(SETTLE_PERIOD, Some(&nudge)).await;
+    }
+}
+
+/// Decides again about the held when an import took effect, when a day began, and every so often.
+async fn recheck(mut shared: Shared) {
+    let nudge = shared.nudge.recheck.clone();
+    let mut seen: Option<(i64, crate::clock::Day)> = None;
+    let mut next = shared.app.now();
+    while !shared.stopping() {
+        if shared.may_act() {
+            match recheck_once(&shared, &mut seen, &mut next).await {
+                Ok(released) if released > 0 => shared.nudge.dispatch.notify_one(),
+                Ok(_) => {}
+                Err(e) => shared.fault("the held could not be decided again", &e).await,
+            }
+        }
+        shared.rest(FACTS_PERIOD, Some(&nudge)).await;
+    }
+}
+
+async fn recheck_once(
+    shared: &Shared,
+    seen: &mut Option<(i64, crate::clock::Day)>,
+    next: &mut crate::clock::Time,
+) -> Outcome<u64> {
+    let now = shared.app.now();
+    let facts = (estate::store::estate_version(&mut shared.app.db.read().await?).await?, now.london_day());
+    if *seen == Some(facts) && now < *next {
+        return Ok(0);
+    }
+    let changed = *seen != Some(facts);
+    if changed {
+        shared.app.reconcile_key_cases().await?;
+    }
+    let done = shared.app.recheck_held().await?;
+    *seen = Some(facts);
+    *next = now.plus_millis(shared.app.policies()?.eligibility.recheck_every.millis());
+    if done.changed > 0 {
+        tracing::info!(members = done.members, released = done.released, "held members were decided again");
+    }
+    Ok(done.released)
+}
+
+async fn watch_silence(mut shared: Shared) {
+    let mut period = Duration::from_millis(*SILENCE_PERIOD_MILLIS.start() as u64);
+    while !shared.stopping() {
+        if shared.may_act() {
+            match watch_once(&shared).await {
+                Ok(p) => period = p,
+                Err(e) => shared.fault("silence could not be looked for", &e).await,
+            }
+        }
+        shared.rest(period, None).await;
+    }
+}
+
+async fn watch_once(shared: &Shared) -> Outcome<Duration> {
+    let expired = shared.app.expire_silent().await?;
+    if expired > 0 {
+        tracing::warn!(devices = expired, "no news within the time allowed");
+    }
+    shared.app.finish_campaigns().await?;
+    let allowed = shared.app.policies()?.eligibility.answer_within.millis();
+    let period = (allowed / SILENCE_CHECKS).clamp(*SILENCE_PERIOD_MILLIS.start(), *SILENCE_PERIOD_MILLIS.end());
+    Ok(Duration::from_millis(period as u64))
+}
