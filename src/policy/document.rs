@@ -31,9 +31,17 @@ pub enum PolicyError {
     #[error("{file} is no policy file of this version; those are {known}")]
     UnknownFile { file: String, known: String },
     #[error("cannot read {file}")]
-    Read { file: String, #[source] cause: std::io::Error },
+    Read {
+        file: String,
+        #[source]
+        cause: std::io::Error,
+    },
     #[error("cannot write {file}")]
-    Write { file: String, #[source] cause: std::io::Error },
+    Write {
+        file: String,
+        #[source]
+        cause: std::io::Error,
+    },
 }
 
 pub(super) type Read<T> = Result<T, PolicyError>;
@@ -72,8 +80,14 @@ pub(super) fn read_document<T>(place: Place<'_>, read: impl FnOnce(&mut Section<
         line: place.line(e.span().map_or(0, |s| s.start)),
         problem: e.message().lines().collect::<Vec<_>>().join("; "),
     })?;
-    let mut section =
-        Section { place, prefix: String::new(), offset: table.span().start, table: table.get_ref(), asked: Vec::new(), left: false };
+    let mut section = Section {
+        place,
+        prefix: String::new(),
+        offset: table.span().start,
+        table: table.get_ref(),
+        asked: Vec::new(),
+        left: false,
+    };
     let value = read(&mut section)?;
     section.finish()?;
     Ok(value)

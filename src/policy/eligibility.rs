@@ -102,12 +102,7 @@ pub(super) fn read_eligibility(place: Place<'_>, default: Option<&Eligibility>) 
                 "\"none\" or \"any\"",
                 parsed,
             )?,
-            batch_size: file.or(
-                default.map(|d| d.batch_size),
-                "batch_size",
-                &batch_wanted,
-                whole(1, DEVICES_PER_REQUEST_MAX),
-            )?,
+            batch_size: file.or(default.map(|d| d.batch_size), "batch_size", &batch_wanted, whole(1, DEVICES_PER_REQUEST_MAX))?,
             answer_within: read_wait(file, "answer_within", default.map(|d| d.answer_within))?,
             recheck_every: read_wait(file, "recheck_every", default.map(|d| d.recheck_every))?,
             cohorts: read_cohorts(file)?,

@@ -90,7 +90,8 @@ pub fn explain(decision: &Decision, facts: &SiteFacts<'_>) -> Vec<Finding> {
 
 fn source(decision: &Decision, facts: &SiteFacts<'_>, reason: Reason) -> String {
     let eligibility = &decision.policies.eligibility;
-    let cohorts_own = (reason == Reason::CohortNotLive).then(|| eligibility.cohort(facts.site.cohort).clause.as_deref()).flatten();
+    let cohorts_own =
+        (reason == Reason::CohortNotLive).then(|| eligibility.cohort(facts.site.cohort).clause.as_deref()).flatten();
     cohorts_own.or_else(|| eligibility.source(reason.as_str())).unwrap_or("eligibility.toml").to_string()
 }
 

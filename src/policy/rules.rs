@@ -316,7 +316,8 @@ mod other_campaign_in_progress {
     }
 
     pub fn what(_: &Decision, f: &SiteFacts<'_>) -> String {
-        let text = if f.in_other_campaign { "another started campaign is upgrading it" } else { "in progress in no other campaign" };
+        let text =
+            if f.in_other_campaign { "another started campaign is upgrading it" } else { "in progress in no other campaign" };
         text.to_string()
     }
 }
