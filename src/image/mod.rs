@@ -11,6 +11,7 @@ pub mod files;
 pub mod key;
 pub mod manifest;
 pub mod ota;
+pub mod release;
 mod revalidate;
 pub mod store;
 pub mod trust;

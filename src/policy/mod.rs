@@ -7,6 +7,7 @@ mod document;
 mod eligibility;
 mod evaluate;
 mod files;
+mod image_facts;
 mod period;
 mod reason;
 mod refusal;
