@@ -45,7 +45,8 @@ impl<'a, 'input> Canon<'a, 'input> {
     /// Recursion is bounded by the prescan's depth.
     fn element(&mut self, node: Node<'a, 'input>) {
         let start_tag = start_tag(self.source, node.range());
-        let name = &start_tag[..start_tag.find(|c: char| c.is_ascii_whitespace() || c == '/' || c == '>').unwrap_or(start_tag.len())];
+        let name =
+            &start_tag[..start_tag.find(|c: char| c.is_ascii_whitespace() || c == '/' || c == '>').unwrap_or(start_tag.len())];
         let mark = self.rendered.len();
         self.out.push('<');
         self.out.push_str(name);

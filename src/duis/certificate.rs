@@ -94,9 +94,8 @@ impl Certificate {
         let unique = tbs.subject().iter().find(|a| a.oid == X500_UNIQUE_IDENTIFIER);
         let eui = unique.and_then(|a| a.value.decode_as::<BitString>().ok());
         let eui = eui.and_then(|bits| <[u8; 8]>::try_from(bits.as_bytes()?).ok());
-        let time = |t: x509_cert::time::Time| {
-            Time(i64::try_from(t.to_unix_duration().as_millis()).expect("ASN.1 years end at 9999"))
-        };
+        let time =
+            |t: x509_cert::time::Time| Time(i64::try_from(t.to_unix_duration().as_millis()).expect("ASN.1 years end at 9999"));
         Ok(Certificate {
             issuer: tbs.issuer().to_string(),
             serial: decimal(tbs.serial_number().as_bytes()),
@@ -165,7 +164,10 @@ mod tests {
         let certificate = |name: &str| Certificate::from_pem(&std::fs::read(dir.join(name)).unwrap()).unwrap();
         let dcc = certificate("Z1-accessControlBroker-dSPXmlSign.pem");
         assert_eq!((dcc.issuer.as_str(), dcc.serial.as_str()), ("CN=Z1,OU=07", "20315062944123339095836004026371736578"));
-        assert_eq!((dcc.not_before.to_string(), dcc.not_after.to_string()), ("2025-09-01T00:00:00Z".into(), "2035-09-01T23:59:59Z".into()));
+        assert_eq!(
+            (dcc.not_before.to_string(), dcc.not_after.to_string()),
+            ("2025-09-01T00:00:00Z".into(), "2035-09-01T23:59:59Z".into())
+        );
         assert!(dcc.is_valid_at(dcc.not_after) && !dcc.is_valid_at(dcc.not_after.plus_millis(1000)));
         assert!(dcc.is_valid_at(dcc.not_before) && !dcc.is_valid_at(dcc.not_before.plus_millis(-1)));
         let ours = certificate("xml-sign-90B3D51F30010000-ds.pem");
@@ -184,7 +186,8 @@ mod tests {
         std::fs::write(&path, &two).unwrap();
         assert_eq!(CertificateSet::from_pem_files(std::slice::from_ref(&path)).unwrap().0.len(), 2);
         assert!(matches!(Certificate::from_pem(&two), Err(CertificateError::NotPem(_))));
-        for bad in [&two[..two.len() - 20], b"", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", &[0xff, 0xfe]] {
+        for bad in [&two[..two.len() - 20], b"", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", &[0xff, 0xfe]]
+        {
             std::fs::write(&path, bad).unwrap();
             let error = CertificateSet::from_pem_files(std::slice::from_ref(&path)).unwrap_err();
             assert!(error.to_string().contains("two.pem"), "{error}");

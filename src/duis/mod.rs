@@ -1,4 +1,4 @@
-//! DUIS messages on the wire: what they say ([`messages`]), how they are written, signed, verified and read.
+//! DUIS messages on the wire: what they say (`messages`), how they are written, signed, verified and read.
 //! Knows nothing of campaigns, sites or databases. Promise: what [`read_response`] and [`read_request`] return was
 //! read from the very bytes whose signature was checked.
 //!
@@ -25,6 +25,10 @@ mod hostile_tests;
 #[cfg(test)]
 mod peer_tests;
 #[cfg(test)]
+mod round_trip_tests;
+#[cfg(test)]
+mod sample_tests;
+#[cfg(test)]
 mod samples;
 
 pub use certificate::{Certificate, CertificateError, CertificateSet};
@@ -32,7 +36,5 @@ pub use messages::*;
 pub use prescan::MAX_MESSAGE_BYTES;
 pub use read::{MessageKind, message_kind, read_request, read_response, read_unsigned_refusal, verify_message};
 pub use signature::{FileSigner, SignError, SignatureError, Signer};
-pub use write::{
-    BuildError, SignedMessage, UpdateFirmwareRequest, body_digest_of_update_firmware, build_update_firmware,
-};
+pub use write::{BuildError, SignedMessage, UpdateFirmwareRequest, body_digest_of_update_firmware, build_update_firmware};
 pub use write_response::{write_response, write_unsigned_refusal};

@@ -2,6 +2,8 @@
 //! can be made to choke on, or read differently from one another, is refused here. It is no parser and proves nothing about
 //! well-formedness. Promise: time linear in the input, no allocation beyond one open-element count, never a panic.
 
+use std::borrow::Cow;
+
 use super::SignatureError;
 
 /// Most bytes of one inbound message: a W110101 response that names all 50,000 devices has 1.2 MB, an 11.1 request with the
@@ -16,8 +18,9 @@ pub(super) const MAX_NAMESPACE_DECLARATIONS: usize = 64;
 /// Most elements of one message: they cost a parser about 100 bytes each. The longest lists of DUIS are texts, not elements.
 pub(super) const MAX_ELEMENTS: usize = 100_000;
 
-/// Checks the bytes and gives the text after an optional byte-order mark.
-pub(super) fn prescan(bytes: &[u8], max_bytes: usize) -> Result<&str, SignatureError> {
+/// Checks the bytes and gives the text after an optional byte-order mark, with line ends as XML 1.0 (2.11) wants them before
+/// parsing (the parser here misses a lone carriage return before a character reference).
+pub(super) fn prescan(bytes: &[u8], max_bytes: usize) -> Result<Cow<'_, str>, SignatureError> {
     if bytes.len() > max_bytes {
         return Err(SignatureError::TooLarge(max_bytes));
     }
@@ -29,7 +32,7 @@ pub(super) fn prescan(bytes: &[u8], max_bytes: usize) -> Result<&str, SignatureE
     let mut scan = Scan { rest: bytes, depth: 0, elements: 0, declarations: 0 };
     scan.declaration()?;
     scan.elements()?;
-    Ok(text)
+    Ok(if bytes.contains(&b'\r') { Cow::Owned(text.replace("\r\n", "\n").replace('\r', "\n")) } else { Cow::Borrowed(text) })
 }
 
 fn malformed(what: &str) -> SignatureError {
@@ -146,13 +149,15 @@ fn tag_length(from: &[u8]) -> Option<usize> {
     })
 }
 
+type NameAndValue<'a> = (&'a [u8], &'a [u8]);
+
 /// The attributes of one tag, raw.
 struct Tag<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Tag<'a> {
-    fn attribute(&mut self) -> Result<Option<(&'a [u8], &'a [u8])>, SignatureError> {
+    fn attribute(&mut self) -> Result<Option<NameAndValue<'a>>, SignatureError> {
         let wrong = || malformed("an attribute is not of the form name=\"value\"");
         let trimmed = self.rest.trim_ascii_start();
         if trimmed.is_empty() {

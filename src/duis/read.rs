@@ -59,18 +59,25 @@ pub fn read_request(bytes: &[u8], pinned: &CertificateSet, at: Time) -> Result<R
 /// Reads an unsigned acknowledgement of an error: only for the synchronous reply on our own connection, only a refusal
 /// (signature profile, rule 9). A success is never read without a signature, nor a message that has one.
 pub fn read_unsigned_refusal(bytes: &[u8]) -> Result<Response, SignatureError> {
-    let document = parse(prescan(bytes, MAX_MESSAGE_BYTES)?)?;
+    let text = prescan(bytes, MAX_MESSAGE_BYTES)?;
+    let document = parse(&text)?;
     if document.descendants().any(|n| n.tag_name().namespace() == Some(DS)) {
         return Err(SignatureError::Profile("it has a signature, so it must be verified".into()));
     }
-    let response = response(&document)?;
-    let is_refusal = response.code.starts_with('E') && response.request_id.is_some() && matches!(response.body, Body::Message { .. });
+    // Content is the word for what somebody we trust said; nobody is known to have said this.
+    let response = response(&document).map_err(|e| match e {
+        SignatureError::Content(what) => SignatureError::Malformed(what),
+        other => other,
+    })?;
+    let is_refusal =
+        response.code.starts_with('E') && response.request_id.is_some() && matches!(response.body, Body::Message { .. });
     if is_refusal { Ok(response) } else { Err(SignatureError::Unsigned) }
 }
 
 /// Which kind of message this claims to be: to choose the certificates to check it against. Nothing is verified.
 pub fn message_kind(bytes: &[u8]) -> Result<MessageKind, SignatureError> {
-    let document = parse(prescan(bytes, MAX_MESSAGE_BYTES)?)?;
+    let text = prescan(bytes, MAX_MESSAGE_BYTES)?;
+    let document = parse(&text)?;
     kind_of(&document).ok_or_else(|| SignatureError::Malformed("it is neither a Request nor a Response of DUIS".into()))
 }
 
@@ -112,7 +119,8 @@ fn check_root(root: Node<'_, '_>, name: &str) -> Read<String> {
 
 /// A short text without spaces.
 fn word(text: &str, name: &str) -> Read<String> {
-    let fits = !text.is_empty() && text.chars().count() <= MAX_CODE_CHARS && !text.chars().any(|c| c.is_whitespace() || c.is_control());
+    let fits =
+        !text.is_empty() && text.chars().count() <= MAX_CODE_CHARS && !text.chars().any(|c| c.is_whitespace() || c.is_control());
     if fits { Ok(text.to_owned()) } else { Err(content(format!("{name} is not a short word"))) }
 }
 

@@ -38,9 +38,9 @@ pub(super) fn alert(alert: Node<'_, '_>) -> Read<Alert> {
             version_in_inventory: text_of(of, "FirmwareVersionSMI")?.to_owned(),
             version_on_device: text_of(of, "FirmwareVersionDevice")?.to_owned(),
         },
-        "ChangeOfSupplier" => Alert::ChangeOfSupplier {
-            device: child(of, "DeviceChangeOfSupplier")?.map(|d| value_of(d, "DeviceID")).transpose()?,
-        },
+        "ChangeOfSupplier" => {
+            Alert::ChangeOfSupplier { device: child(of, "DeviceChangeOfSupplier")?.map(|d| value_of(d, "DeviceID")).transpose()? }
+        }
         "DeviceStatusChangeEvent" => Alert::DeviceStatusChange {
             device: value_of(of, "DeviceID")?,
             change: only_element(need(of, "DeviceStatusChange")?)?.tag_name().name().to_owned(),

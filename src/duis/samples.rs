@@ -54,16 +54,17 @@ pub fn sample_time() -> Time {
     "2026-11-24T12:00:00Z".parse().unwrap()
 }
 
+/// A P-256 key made on the spot, as PKCS#8 PEM.
+pub fn fresh_key_pem() -> String {
+    let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).unwrap();
+    pem("PRIVATE KEY", pkcs8.as_ref())
+}
+
 /// A fresh key with a certificate record of the given serial, and the SPKI PEM of its public key.
 pub fn signer(serial: &str) -> (FileSigner, String) {
     let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).unwrap();
     let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref()).unwrap();
     let public_key = key.public_key().as_ref().to_vec();
-    /// SubjectPublicKeyInfo of a P-256 key up to the point itself (RFC 5480).
-    const SPKI_HEAD: [u8; 26] = [
-        0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01,
-        0x07, 0x03, 0x42, 0x00,
-    ];
     let certificate = Certificate {
         issuer: "CN=Z1,OU=07".into(),
         serial: serial.into(),
@@ -73,7 +74,17 @@ pub fn signer(serial: &str) -> (FileSigner, String) {
         subject_eui: None,
     };
     let signer = FileSigner::from_pem(pem("PRIVATE KEY", pkcs8.as_ref()).as_bytes(), certificate).unwrap();
-    (signer, pem("PUBLIC KEY", &[SPKI_HEAD.as_slice(), &public_key].concat()))
+    (signer, spki_pem(&public_key))
+}
+
+/// The PEM of a P-256 point as OpenSSL reads it.
+pub fn spki_pem(point: &[u8]) -> String {
+    /// SubjectPublicKeyInfo of a P-256 key up to the point itself (RFC 5480).
+    const SPKI_HEAD: [u8; 26] = [
+        0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d,
+        0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+    ];
+    pem("PUBLIC KEY", &[SPKI_HEAD.as_slice(), point].concat())
 }
 
 pub fn pinned(signer: &FileSigner) -> CertificateSet {
@@ -84,6 +95,22 @@ pub fn pem(label: &str, der: &[u8]) -> String {
     let encoded = STANDARD.encode(der);
     let lines: Vec<&str> = encoded.as_bytes().chunks(64).map(|c| std::str::from_utf8(c).unwrap()).collect();
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
+}
+
+/// The plainest Response, with this code.
+pub fn acknowledgement(code: &str) -> Response {
+    Response {
+        schema_version: "3.1".into(),
+        request_id: Some("90-B3-D5-1F-30-01-00-00:90-B3-D5-1F-30-00-00-02:1000".parse().unwrap()),
+        response_id: None,
+        code: code.into(),
+        at: sample_time(),
+        body: Body::Message {
+            service_reference: "11.1".into(),
+            service_reference_variant: "11.1".into(),
+            content: Content::None,
+        },
+    }
 }
 
 fn eui() -> impl Strategy<Value = Eui> {
@@ -130,7 +157,8 @@ fn alert() -> impl Strategy<Value = Alert> {
         R::FileTransferFailure,
     ]);
     let statuses = prop::sample::select(vec![Smets1FirmwareStatus::UpdateRequested, Smets1FirmwareStatus::ActivationSuccessful]);
-    let changes = prop::sample::select(vec!["DeviceSuspended", "DeviceRestored", "DeviceRemovedFromInventory", "RecoveryComplete"]);
+    let changes =
+        prop::sample::select(vec!["DeviceSuspended", "DeviceRestored", "DeviceRemovedFromInventory", "RecoveryComplete"]);
     let breaches = prop::sample::select(vec!["ADUserThresholdBreach", "ADDCCThresholdBreach", "ADAttributeLimitsBreach"]);
     prop_oneof![
         (eui(), version(), statuses).prop_map(|(device, firmware_version, status)| Alert::Smets1FirmwareNotification {
@@ -138,8 +166,9 @@ fn alert() -> impl Strategy<Value = Alert> {
             firmware_version,
             status
         }),
-        (option::of(request_id()), option::of(eui()), free_text(), option::of(free_text()), time())
-            .prop_map(|(request_id, device, code, information, at)| Alert::S1spAlert { request_id, device, code, information, at }),
+        (option::of(request_id()), option::of(eui()), free_text(), option::of(free_text()), time()).prop_map(
+            |(request_id, device, code, information, at)| Alert::S1spAlert { request_id, device, code, information, at }
+        ),
         (eui(), version(), any::<bool>(), option::of(time())).prop_map(|(device, firmware_version, success, at)| {
             Alert::PpmidFirmwareUpgrade { device, firmware_version, success, at }
         }),

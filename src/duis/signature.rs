@@ -55,8 +55,8 @@ impl From<SignError> for Failure {
 
 /// Why a message is not what somebody we trust signed.
 ///
-/// From the readers of signed messages, [`SignatureError::Content`] means that the signature was checked and is good: somebody
-/// we trust said something not understood. Every other variant means that nothing is known of the sender.
+/// [`SignatureError::Content`] means that the signature was checked and is good: somebody we trust said something that is not
+/// understood, so keep it for an operator. Every other variant means that nothing is known of the sender.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
     #[error("it is larger than {0} bytes")]
@@ -86,9 +86,15 @@ impl From<SignatureError> for Failure {
             SignatureError::UnknownCertificate { .. } => failure
                 .help("if DCC has begun to sign with a new certificate, add its file to gateway.dcc_certificates")
                 .help("a Request is checked against gateway.signing_certificate, a Response against gateway.dcc_certificates"),
-            SignatureError::CertificateNotValid => failure.help("pin the certificate that replaced it, and check this machine's clock"),
-            SignatureError::TooLarge(_) | SignatureError::Malformed(_) => failure.help("give one DUIS message, UTF-8, without comments or DTD"),
-            SignatureError::Unsigned => failure.help("only the immediate refusal of a request of ours may come without a signature"),
+            SignatureError::CertificateNotValid => {
+                failure.help("pin the certificate that replaced it, and check this machine's clock")
+            }
+            SignatureError::TooLarge(_) | SignatureError::Malformed(_) => {
+                failure.help("give one DUIS message, UTF-8, without comments or DTD")
+            }
+            SignatureError::Unsigned => {
+                failure.help("only the immediate refusal of a request of ours may come without a signature")
+            }
             SignatureError::Profile(_) | SignatureError::Digest | SignatureError::Signature => {
                 failure.help("it was altered on its way, or made by software that does not follow the DUIS signature profile")
             }
@@ -128,7 +134,8 @@ impl FileSigner {
         if label != "PRIVATE KEY" {
             return Err(wrong(&format!("it is a {label}, not a PKCS#8 PRIVATE KEY")));
         }
-        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der).map_err(|_| wrong("it is not an ECDSA P-256 key"))?;
+        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der)
+            .map_err(|_| wrong("it is not an ECDSA P-256 key"))?;
         if key.public_key().as_ref() != certificate.public_key.as_slice() {
             return Err(SignError::Mismatch);
         }

@@ -14,7 +14,10 @@ use super::{
     prescan::{MAX_ELEMENTS, prescan},
     signature::{DS, ECDSA_SHA256, ENVELOPED, EXCLUSIVE_C14N, SHA256, SR},
 };
-use crate::{clock::Time, ids::{ImageId, Sha256Hash}};
+use crate::{
+    clock::Time,
+    ids::{ImageId, Sha256Hash},
+};
 
 /// Nodes a parsed message may have: each element with a text before and inside it, and the root.
 const MAX_NODES: u32 = 3 * MAX_ELEMENTS as u32;
@@ -37,7 +40,8 @@ pub(super) fn parse(text: &str) -> Result<Document<'_>, SignatureError> {
 
 /// Verifies `bytes` by a certificate of `pinned` that is valid at `at`.
 pub(super) fn verify(bytes: &[u8], max_bytes: usize, pinned: &CertificateSet, at: Time) -> Result<Verified, SignatureError> {
-    let document = parse(prescan(bytes, max_bytes)?)?;
+    let text = prescan(bytes, max_bytes)?;
+    let document = parse(&text)?;
     let signature = find_signature(&document)?;
     let parts = SignatureParts::read(signature)?;
     let certificate = pinned_certificate(&parts, pinned)?;

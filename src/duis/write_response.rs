@@ -39,7 +39,9 @@ pub fn write_response(response: &Response, signer: &dyn Signer) -> Result<Signed
 pub fn write_unsigned_refusal(response: &Response) -> Vec<u8> {
     let mut writer = start(response);
     let (reference, variant) = match &response.body {
-        Body::Message { service_reference, service_reference_variant, .. } => (service_reference.as_str(), service_reference_variant.as_str()),
+        Body::Message { service_reference, service_reference_variant, .. } => {
+            (service_reference.as_str(), service_reference_variant.as_str())
+        }
         Body::Alert { .. } | Body::Other(_) => ("11.1", "11.1"),
     };
     writer.element("Body", |w| {
@@ -91,7 +93,13 @@ fn body(w: &mut Writer, response: &Response, signer: &dyn Signer) -> Result<(), 
 }
 
 fn warning(w: &mut Writer, lists: &UpdateFirmwareWarning) {
-    let UpdateFirmwareWarning { invalid, not_commissioned, not_applicable_firmware, other_request_in_progress, invalid_gbcs_version } = lists;
+    let UpdateFirmwareWarning {
+        invalid,
+        not_commissioned,
+        not_applicable_firmware,
+        other_request_in_progress,
+        invalid_gbcs_version,
+    } = lists;
     for (name, devices) in [
         ("InvalidDeviceIDList", invalid),
         ("NotCommissionedDeviceIDList", not_commissioned),
@@ -110,7 +118,13 @@ fn device_list(w: &mut Writer, name: &str, devices: &[DeviceId]) {
 }
 
 /// What is inside the alert's element.
-fn alert_content(w: &mut Writer, alert: &Alert, alert_code: &str, response: &Response, signer: &dyn Signer) -> Result<(), BuildError> {
+fn alert_content(
+    w: &mut Writer,
+    alert: &Alert,
+    alert_code: &str,
+    response: &Response,
+    signer: &dyn Signer,
+) -> Result<(), BuildError> {
     match alert {
         Alert::Smets1FirmwareNotification { device, firmware_version, status } => {
             w.leaf("DeviceID", device);
