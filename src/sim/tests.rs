@@ -439,3 +439,21 @@ async fn nothing_beyond_loopback_and_no_port_that_is_taken() {
     let failure: crate::failure::Failure = error(&taken.address().to_string(), good).await.into();
     assert!(failure.message.starts_with("cannot listen on 127.0.0.1:") && failure.help[0].contains("--listen"), "{failure:?}");
 }
+
+/// Not a pass or a fail: prints how many messages a second are signed, posted and answered. Run it with optimisation.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn messages_per_second() {
+    const DEVICES: u64 = 50_000;
+    let lab = Lab::new("", vec![]).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    lab.simulator.set_deliver_to(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
+    let router = axum::Router::new().route("/", axum::routing::post(|_: axum::body::Bytes| async { StatusCode::NO_CONTENT }));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let before = std::time::Instant::now();
+    assert_eq!(lab.post(lab.request(1, &devices(DEVICES))).await, "I99");
+    let accepted = before.elapsed();
+    lab.simulator.until_idle().await;
+    let rate = (2 * DEVICES) as f64 / before.elapsed().as_secs_f64();
+    println!("accepted in {} ms, then {rate:.0} messages a second", accepted.as_millis());
+}

@@ -172,7 +172,7 @@ impl Sites {
         let story = self.story(n);
         let cohort = self.cohort(n);
         let area = self.pick(n, "area", AREAS.len() as u64);
-        let serial = ((n as u64 + 1) * SERIAL_STEP + self.dice.bits("serial", 0)) % SERIALS;
+        let serial = ((n as u64 + 1) * SERIAL_STEP + self.dice.bits("serial", 0) % SERIALS) % SERIALS;
         let other_model = story == Story::OtherModel;
         let model = MODELS[self.pick(n, "model", 3) as usize];
         Site {
