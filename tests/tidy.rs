@@ -40,8 +40,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("lib", &[]),
 ];
 
+type MayName = fn(&str) -> bool;
 /// A crate, and the files that may name it.
-const CRATES: &[(&str, fn(&str) -> bool)] = &[
+const CRATES: &[(&str, MayName)] = &[
     ("sqlx", |file| file.starts_with("db/") || is_store(file) || file.ends_with("/inbox.rs") || file.ends_with("/outbox.rs")),
     ("axum", |file| {
         ["http/", "console/", "sim/", "gateway/receiver/"].iter().any(|d| file.starts_with(d)) || file == "gateway/receiver.rs"

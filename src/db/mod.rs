@@ -1,5 +1,5 @@
 //! The database: one type over two native engines, SQLite (embedded, the default) and PostgreSQL (several nodes).
-//! Not an ORM and not `sqlx::Any`: SQL is written once, with `$1` parameters, and [`sql!`] expands it for each driver.
+//! Not an ORM and not `sqlx::Any`: SQL is written once, with `$1` parameters, and [`sql!`](crate::sql) expands it for each driver.
 //! Promise: a write transaction on SQLite starts as a writer (BEGIN IMMEDIATE), so it never fails half way for want of the lock.
 
 pub mod bulk;
