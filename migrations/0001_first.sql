@@ -177,9 +177,9 @@ create table targets (
     primary key (plan_id, device_id)
 ) {{CLUSTERED}};
 
-create index targets_by_state on targets (plan_id, state, device_id);
-create index targets_in_flight on targets (device_id) where state in ('queued', 'submitted', 'accepted', 'delivered');
-create index targets_by_batch on targets (batch_id) where batch_id is not null;
+-- Held members are few and are decided again and again. Everything else is found by the primary key or a scan of the
+-- plan: an index on the state would cost every transition more than it saves (20 batches to a million devices).
+create index targets_held on targets (plan_id, device_id) where state = 'held';
 
 create table batches (
     id           {{ID}},

@@ -29,3 +29,4 @@ pub mod engine;
 pub mod sim;
 
 pub mod cli;
+pub mod telemetry;

@@ -1,1 +1,10 @@
-//! Rollouts: what is to be upgraded with which image, planned, approved and cut into batches.
+//! Rollouts: what is to be upgraded with which image, planned, approved and cut into batches. Says what a campaign is and
+//! what may be done with it in which state; who may be upgraded is `policy`'s, what becomes of each device is `target`'s.
+
+pub mod batch;
+mod model;
+mod plan;
+pub mod store;
+
+pub use model::{Campaign, CampaignState, Command, NotNow};
+pub use plan::{Plan, PlanState, Tally};

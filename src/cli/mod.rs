@@ -7,10 +7,12 @@ use clap::{Parser, Subcommand, ValueEnum};
 use crate::{
     app::App,
     clock::Clock,
-    config::{self, Settings},
+    config::{self, Settings, Shape},
     failure::Outcome,
+    telemetry::Quietness,
 };
 
+pub mod audit;
 pub mod campaign;
 pub mod database;
 pub mod dcc_sim;
@@ -21,6 +23,7 @@ pub mod keys;
 pub mod policy;
 pub mod serve;
 pub mod site;
+pub mod table;
 
 #[derive(Parser)]
 #[command(name = "ppmid", version, about = "Upgrades the firmware of SMETS1 in-home prepayment displays over the DCC network")]
@@ -72,8 +75,31 @@ pub enum Command {
     #[command(subcommand)]
     Policy(policy::Command),
     #[command(subcommand)]
+    Audit(audit::Command),
+    #[command(subcommand)]
     Db(database::Command),
     Completions(database::CompletionsArgs),
+}
+
+impl Cli {
+    /// A daemon tells what it does on stderr; a command is quiet.
+    pub fn quietness(&self) -> Quietness {
+        match &self.command {
+            Command::Serve(_) | Command::DccSim(_) => Quietness::Daemon,
+            _ => Quietness::Command,
+        }
+    }
+}
+
+/// The form that `serve --check` prints the settings in.
+impl From<Output> for Shape {
+    fn from(output: Output) -> Shape {
+        match output {
+            Output::Table => Shape::Toml,
+            Output::Json => Shape::Json,
+            Output::Csv => Shape::Csv,
+        }
+    }
 }
 
 /// What every command gets.
@@ -111,6 +137,7 @@ pub async fn run(cli: Cli) -> Outcome {
         Command::Site(command) => site::run(&ctx, command).await,
         Command::Keys(command) => keys::run(&ctx, command).await,
         Command::Policy(command) => policy::run(&ctx, command).await,
+        Command::Audit(command) => audit::run(&ctx, command).await,
         Command::Db(command) => database::run(&ctx, command).await,
         Command::Completions(args) => database::completions(args),
     }

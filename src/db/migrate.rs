@@ -43,6 +43,16 @@ fn migrator(engine: Engine) -> Migrator {
     Migrator::with_migrations(migrations)
 }
 
+/// Every step this program knows, as a database that does not exist yet has them.
+pub fn pending_steps() -> Vec<MigrationStatus> {
+    let pending = |(step, name, _): &(i64, &str, &str)| MigrationStatus {
+        step: *step,
+        name: name.to_string(),
+        state: MigrationState::Pending,
+    };
+    STEPS.iter().map(pending).collect()
+}
+
 impl Db {
     /// Applies every step that is missing; each is one transaction.
     pub async fn migrate(&self) -> DbResult<()> {

@@ -6,18 +6,19 @@ pub mod bulk;
 pub mod dialect;
 mod error;
 mod migrate;
+pub mod rows;
 pub mod testing;
 
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use sqlx::{
-    Postgres, Sqlite, Transaction,
+    ConnectOptions, Postgres, Sqlite, Transaction,
     postgres::{PgConnectOptions, PgPool, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
 };
 
 pub use error::DbError;
-pub use migrate::{MigrationState, MigrationStatus};
+pub use migrate::{MigrationState, MigrationStatus, pending_steps};
 
 pub type DbResult<T> = Result<T, DbError>;
 
@@ -28,6 +29,8 @@ const SQLITE_READERS: u32 = 4;
 /// Pages in the write-ahead log before it is folded back: 40 MB, so that bulk loads do not stop for it (measured in design.md).
 const SQLITE_WAL_PAGES: &str = "10000";
 const POSTGRES_CONNECTIONS: u32 = 10;
+/// A server that has not answered by then is not there, or its network is not.
+const POSTGRES_CONNECT_SECONDS: u64 = 10;
 /// A pool that cannot give a connection for this long means the database is gone.
 const ACQUIRE_SECONDS: u64 = 90;
 
@@ -75,6 +78,10 @@ impl Db {
     pub async fn connect(url: &str) -> DbResult<Db> {
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             let options = PgConnectOptions::from_str(url).map_err(|e| DbError::Url { url: masked(url), source: e })?;
+            // A pool would try a server that is not there until its patience ends; a person wants to know now.
+            let wait = Duration::from_secs(POSTGRES_CONNECT_SECONDS);
+            let first = tokio::time::timeout(wait, options.connect()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+            drop(first.map_err(|e| DbError::Connect { url: masked(url), source: e })?);
             let pool = PgPoolOptions::new()
                 .max_connections(POSTGRES_CONNECTIONS)
                 .acquire_timeout(Duration::from_secs(ACQUIRE_SECONDS))
@@ -146,21 +153,33 @@ impl Tx {
     }
 }
 
-fn sqlite_path(url: &str) -> Option<PathBuf> {
+/// The file of a `sqlite://FILE` URL; nothing for another engine's.
+pub fn sqlite_path(url: &str) -> Option<PathBuf> {
     let rest = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:"))?;
     (!rest.is_empty()).then(|| PathBuf::from(rest))
 }
 
-/// A database URL that may be shown: its password is not.
+/// A URL that may be shown: its password is not, and of its parameters only the names are. Where a URL is malformed it
+/// hides rather too much.
 pub fn masked(url: &str) -> String {
-    match (url.find("://"), url.rfind('@')) {
-        (Some(scheme), Some(at)) if scheme + 3 < at => {
-            let user = url[scheme + 3..at].split(':').next().unwrap_or_default();
-            let password = if url[scheme + 3..at].contains(':') { ":***" } else { "" };
-            format!("{}{user}{password}{}", &url[..scheme + 3], &url[at..])
-        }
-        _ => url.to_string(),
+    let Some(start) = url.find("://").map(|scheme| scheme + 3) else { return url.to_string() };
+    if url.starts_with("sqlite") {
+        return url.to_string();
     }
+    let (scheme, rest) = url.split_at(start);
+    let (user, rest) = match rest.rsplit_once('@') {
+        None => (String::new(), rest),
+        Some((info, rest)) => {
+            let name = info.split([':', '/', '?']).next().unwrap_or_default();
+            (format!("{name}{}@", if name.len() < info.len() { ":***" } else { "" }), rest)
+        }
+    };
+    let (address, parameters) = rest.split_once('?').map_or((rest, None), |(a, p)| (a, Some(p)));
+    let names = parameters.map_or(String::new(), |p| {
+        let hidden = |p: &str| p.split_once('=').map_or("***".to_string(), |(name, _)| format!("{name}=***"));
+        format!("?{}", p.split('&').map(hidden).collect::<Vec<_>>().join("&"))
+    });
+    format!("{scheme}{user}{address}{names}")
 }
 
 #[cfg(test)]
@@ -170,5 +189,11 @@ mod tests {
         assert_eq!(super::masked("postgres://u:secret@h/db"), "postgres://u:***@h/db");
         assert_eq!(super::masked("postgres://u@h/db"), "postgres://u@h/db");
         assert_eq!(super::masked("sqlite://a.db"), "sqlite://a.db");
+        assert_eq!(
+            super::masked("postgres://u@h/db?password=secret&sslmode=require"),
+            "postgres://u@h/db?password=***&sslmode=***"
+        );
+        assert_eq!(super::masked("postgres://u:se?cret@h/db"), "postgres://u:***@h/db");
+        assert_eq!(super::masked("postgres://h/db?password=sec@ret"), "postgres://h:***@ret");
     }
 }

@@ -43,6 +43,7 @@ pub async fn postgres() -> Option<TestDb> {
 pub async fn fresh_postgres_url(server: &str) -> String {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
+    #[allow(clippy::disallowed_methods, reason = "a name that no earlier run used, not a time")]
     let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_nanos();
     let name = format!("t_{}_{}_{nanos}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     let Db::Postgres(pool) = Db::connect(server).await.expect("the test server answers") else {

@@ -2,5 +2,7 @@
 //! ([`import`]) and corrected by what DCC says. Holds facts and judges nothing: that is `policy`.
 
 mod facts;
+mod filter;
 
 pub use facts::*;
+pub use filter::SiteFilter;

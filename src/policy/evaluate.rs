@@ -1,9 +1,10 @@
-//! The decision about one site. Pure.
+//! The decision about one site. Pure: no clock, no SQL.
+//! Promise: [`evaluate`] gives the first rule of which [`explain`] says that it applies, for they ask the same functions.
 
-use super::Reason;
+use super::{Decision, Outcome, Reason, rules::RULES};
 use crate::{
     clock::Day,
-    estate::{CplEntry, EpclEntry, KeyStatus, Registration, Site, UpgradeFrom},
+    estate::{KeyStatus, Registration, Site, UpgradeFrom},
     ids::{Mpid, Sha256Hash},
 };
 
@@ -33,13 +34,6 @@ pub struct ImageFacts {
     pub manufacturer_image_sha256: Sha256Hash,
 }
 
-/// Everything that is the same for every site of one decision: policies, image and product lists, and the day.
-/// Built once by [`Decision::new`], then asked for each site.
-pub struct Decision {
-    day: Day,
-    _todo: (Vec<CplEntry>, Vec<EpclEntry>),
-}
-
 /// The decision about a site and the registration row that justified it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
@@ -48,7 +42,67 @@ pub struct Verdict {
     pub registration: Option<(Mpid, Day)>,
 }
 
+/// One rule, asked about one site.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Finding {
+    /// From 1, in the contract's order.
+    pub rule: usize,
+    pub reason: Reason,
+    /// It stands against the site: the first rule that applies decides.
+    pub applies: bool,
+    /// False for a rule about the image when none was named.
+    pub judged: bool,
+    /// What the site would be if this rule decided.
+    pub outcome: Outcome,
+    /// The facts it went by, in words.
+    pub what: String,
+    /// Where the rule comes from.
+    pub source: String,
+}
+
 /// Decides about one site: the first rule of the contract's table that applies.
-pub fn evaluate(_decision: &Decision, _facts: &SiteFacts<'_>) -> Verdict {
-    unimplemented!()
+pub fn evaluate(decision: &Decision, facts: &SiteFacts<'_>) -> Verdict {
+    let first = RULES.iter().find(|rule| (rule.applies)(decision, facts));
+    let registration = facts.covering(decision.day).or_else(|| facts.upcoming(decision.day));
+    Verdict {
+        reason: first.map_or(Reason::Eligible, |rule| rule.reason),
+        registration: registration.map(|r| (r.supplier_mpid, r.effective_from)),
+    }
+}
+
+/// Every rule in order, with the facts it went by.
+pub fn explain(decision: &Decision, facts: &SiteFacts<'_>) -> Vec<Finding> {
+    let finding = |(n, rule): (usize, &super::rules::Rule)| {
+        let judged = decision.image.is_some() || !rule.about_image;
+        let what = if judged { (rule.what)(decision, facts) } else { "not judged: no image was named".to_string() };
+        Finding {
+            rule: n + 1,
+            reason: rule.reason,
+            applies: (rule.applies)(decision, facts),
+            judged,
+            outcome: rule.reason.outcome(),
+            what,
+            source: source(decision, facts, rule.reason),
+        }
+    };
+    RULES.iter().enumerate().map(finding).collect()
+}
+
+fn source(decision: &Decision, facts: &SiteFacts<'_>, reason: Reason) -> String {
+    let eligibility = &decision.policies.eligibility;
+    let cohorts_own =
+        (reason == Reason::CohortNotLive).then(|| eligibility.cohort(facts.site.cohort).clause.as_deref()).flatten();
+    cohorts_own.or_else(|| eligibility.source(reason.as_str())).unwrap_or("eligibility.toml").to_string()
+}
+
+impl<'a> SiteFacts<'a> {
+    /// The own registration that covers the day.
+    pub fn covering(&self, day: Day) -> Option<&'a Registration> {
+        self.own_registrations.iter().find(|r| r.covers(day))
+    }
+
+    /// The own registration that begins soonest after the day.
+    pub fn upcoming(&self, day: Day) -> Option<&'a Registration> {
+        self.own_registrations.iter().filter(|r| r.effective_from > day).min_by_key(|r| r.effective_from)
+    }
 }

@@ -1,1 +1,30 @@
 //! The DCC simulator: a peer on the wire that shares only `duis` with the product, and the synthetic portfolio.
+//!
+//! A request comes in at [`server`](self), is judged at the front door, and changes the world; what the world owes waits
+//! in a queue and is signed and delivered when due. A [`Scenario`] says what is known, how long things take and what goes
+//! wrong. Promise: one seed and the same requests give the same outcomes, losses and doubles.
+
+mod deliver;
+mod dice;
+mod error;
+mod front;
+pub mod pki;
+mod portfolio;
+mod queue;
+mod scenario;
+mod server;
+mod shared;
+mod simulator;
+mod stats;
+#[cfg(test)]
+mod tests;
+mod world;
+
+pub use dice::Share;
+pub use error::SimError;
+pub use portfolio::{FirmwareParameters, Portfolio, Story};
+pub use queue::{S1SP_CODE_ACTIVATION_FAILED, S1SP_CODE_KEY_MISSING};
+pub use scenario::{Delays, Deliveries, Faults, Group, KeyGroup, PopulationRules, Scenario, ScenarioError, Unlisted};
+pub use simulator::{SimConfig, Simulator};
+pub use stats::{DeliveryStats, RequestStats, Stats};
+pub use world::{Condition, Outcome};

@@ -1,1 +1,8 @@
-//! What becomes of each device: its states and the one function that moves it between them.
+//! What becomes of each device: its states ([`TargetState`]) and the one function that moves it between them.
+//! The heart. The transition function is pure; `store` applies transitions in groups and never overwrites a row that
+//! moved in between. Promise: device truth beats our opinion, and a late success wins over our time-out.
+
+mod state;
+pub mod store;
+
+pub use state::{Event, IllegalTransition, TargetState};

@@ -1,0 +1,130 @@
+//! DCC's answer to a whole request, at once or later: what its response code means for the batch and its members.
+//! The meaning is data (`policies/response-codes.toml`); here is what follows from it.
+
+use super::{App, Posted, send};
+use crate::{
+    campaign::{
+        self,
+        batch::{Batch, BatchState},
+    },
+    db::Tx,
+    duis::{Body, Content, Response, UpdateFirmwareWarning},
+    failure::Outcome,
+    gateway::outbox::{self, OutboxRequest},
+    ids::DeviceId,
+    policy::Disposition,
+    target::{
+        Event,
+        store::{self as targets, Change, Which},
+    },
+};
+
+/// Whether the answer carried DCC's signature. An unsigned one is never taken for a yes (signature profile, rule 9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    Signed,
+    Unsigned,
+}
+
+/// Applies an answer to its batch, within the caller's transaction.
+pub async fn apply(app: &App, tx: &mut Tx, request: &OutboxRequest, batch: &Batch, response: &Response, trust: Trust) -> Outcome<Posted> {
+    let policies = app.policies()?;
+    let now = app.now();
+    let code = response.code.as_str();
+    let sentence = policies.response_codes.sentence(code);
+    let note = format!("{code}: {sentence}");
+    let disposition = policies.response_codes.disposition(code);
+    let early = matches!(batch.state, BatchState::Prepared | BatchState::Unknown);
+    match (disposition, trust) {
+        (Disposition::Accepted, Trust::Signed) => {
+            let answer_by = now.plus_millis(policies.eligibility.answer_within.millis());
+            answered(tx, request, code, now).await?;
+            if early || batch.state == BatchState::Held {
+                campaign::store::set_batch_state(tx, batch.id, BatchState::Accepted, Some(&note), now).await?;
+            }
+            targets::move_all(tx, batch.plan_id, Which::Batch(batch.id), Event::Accepted, None, Some(answer_by), now).await?;
+            if let Body::Message { content: Content::UpdateFirmwareWarning(warning), .. } = &response.body {
+                drop_devices(tx, batch, code, warning, now).await?;
+            }
+        }
+        (Disposition::SeenAlready, Trust::Signed) if outbox::was_posted(tx, request.id, request.body_digest).await? => {
+            let answer_by = now.plus_millis(policies.eligibility.answer_within.millis());
+            answered(tx, request, code, now).await?;
+            campaign::store::set_batch_state(tx, batch.id, BatchState::Accepted, Some(&note), now).await?;
+            targets::move_all(tx, batch.plan_id, Which::Batch(batch.id), Event::Accepted, None, Some(answer_by), now).await?;
+        }
+        (Disposition::RetryLater | Disposition::StopCampaign, _) => {
+            answered(tx, request, code, now).await?;
+            let (state, event) = if early { (BatchState::Dissolved, Event::Returned) } else { (BatchState::Refused, Event::Failed) };
+            campaign::store::set_batch_state(tx, batch.id, state, Some(&note), now).await?;
+            targets::move_all(tx, batch.plan_id, Which::Batch(batch.id), event, Some(&note), None, now).await?;
+            if disposition == Disposition::StopCampaign {
+                let campaign = campaign::store::lock(tx, batch.campaign_id).await?;
+                app.halt_with_code(tx, &campaign, code, &sentence).await?;
+            } else {
+                return Ok(Posted::NotSent);
+            }
+        }
+        (Disposition::RefuseBatch | Disposition::DropDevice, _) => {
+            answered(tx, request, code, now).await?;
+            campaign::store::set_batch_state(tx, batch.id, BatchState::Refused, Some(&note), now).await?;
+            targets::move_all(tx, batch.plan_id, Which::Batch(batch.id), Event::Failed, Some(&note), None, now).await?;
+        }
+        // An unlisted code, a "seen already" for what we never sent before, a yes without a signature: a person looks.
+        (Disposition::Unknown | Disposition::NeedsKeys | Disposition::SeenAlready | Disposition::Accepted, _) => {
+            let why = match disposition {
+                Disposition::SeenAlready => format!("{code}: DCC says it has seen this RequestID, but it was not posted before with this body and answered under its signature (a restored backup? a second system?)"),
+                _ => note,
+            };
+            if early {
+                send::hold(tx, request, batch, &why, now).await?;
+            } else {
+                tracing::error!(request = %request.id, code, "DCC answered again, with a code that says something else");
+            }
+            return Ok(Posted::Held);
+        }
+    }
+    Ok(Posted::Settled)
+}
+
+/// The first answer counts; a later one about the same request finds it answered and leaves it so.
+async fn answered(tx: &mut Tx, request: &OutboxRequest, code: &str, now: crate::clock::Time) -> Outcome {
+    match outbox::mark_answered(tx, request.id, code, now).await {
+        Err(e) if !e.is_stale() => Err(e.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Devices that DCC dropped from the request have failed; the rest goes on.
+async fn drop_devices(tx: &mut Tx, batch: &Batch, code: &str, warning: &UpdateFirmwareWarning, now: crate::clock::Time) -> Outcome {
+    let lists: [(&str, &[DeviceId]); 5] = [
+        ("InvalidDeviceIDList", &warning.invalid),
+        ("NotCommissionedDeviceIDList", &warning.not_commissioned),
+        ("NotApplicableFirmwareDeviceIDList", &warning.not_applicable_firmware),
+        ("OtherRequestInProgressList", &warning.other_request_in_progress),
+        ("InvalidGBCSVersionList", &warning.invalid_gbcs_version),
+    ];
+    for (list, devices) in lists {
+        for group in devices.chunks(targets::GROUP_ROWS) {
+            let found = targets::find(tx, &[batch.plan_id], group).await?;
+            let changes: Vec<Change> = found
+                .into_iter()
+                .filter(|t| t.batch_id == Some(batch.id))
+                .filter_map(|t| {
+                    let state = t.state.on(Event::Failed).ok().filter(|s| *s != t.state)?;
+                    Some(Change {
+                        plan_id: t.plan_id,
+                        device: t.device,
+                        version: t.version,
+                        state,
+                        reason: t.reason,
+                        answer_by: None,
+                        detail: Some(format!("{code}: dropped by DCC, {list}")),
+                    })
+                })
+                .collect();
+            targets::apply(tx, &changes, now).await?;
+        }
+    }
+    Ok(())
+}

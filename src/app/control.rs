@@ -1,0 +1,266 @@
+//! What people ask of a campaign: create, approve, start, pause, resume, abort, retry, halt. Each is idempotent, audited,
+//! and answers what it did and what it could not.
+
+use serde_json::json;
+
+use super::{App, TEXT_CHARS, find_campaign, record};
+use crate::{
+    campaign::{
+        self, Campaign, CampaignState, Command, PlanState,
+        store::NewCampaign,
+    },
+    db::Tx,
+    estate::SiteFilter,
+    failure::{Failure, Outcome},
+    ids::ImageId,
+    image,
+    policy::{Refusal, RefusalCode},
+    target::{
+        Event,
+        store::{self as targets, Which},
+    },
+};
+
+/// What `campaign create` asks for.
+#[derive(Debug, Clone)]
+pub struct NewCampaignRequest {
+    pub name: String,
+    pub image: ImageId,
+    pub filter: SiteFilter,
+    /// A preset of rollout.toml; `None` is its default.
+    pub rollout: Option<String>,
+    /// `None` is the policy's.
+    pub batch_size: Option<i64>,
+}
+
+/// How often a guarded change is tried again when somebody else changed the campaign in between.
+const STALE_RETRIES: usize = 20;
+
+impl App {
+    pub async fn create_campaign(&self, new: NewCampaignRequest, who: &str) -> Outcome<i64> {
+        let policies = self.policies()?;
+        check_name(&new.name)?;
+        let rollout = new.rollout.unwrap_or_else(|| policies.rollout.default.clone());
+        if policies.rollout.preset(&rollout).is_none() {
+            return Err(Failure::failed(format!("there is no rollout {rollout:?}"))
+                .help(format!("rollout.toml has: {}", policies.rollout.names())));
+        }
+        let most = policies.eligibility.batch_size;
+        let batch_size = new.batch_size.unwrap_or(most);
+        if !(1..=most).contains(&batch_size) {
+            return Err(Failure::failed(format!("a batch has 1 to {most} devices, not {batch_size}"))
+                .help("the most is batch_size in eligibility.toml, at most 50000 (one 11.1 request)"));
+        }
+        let mut tx = self.db.begin().await?;
+        if image::store::get(&mut tx, new.image).await?.is_none() {
+            let refusal = Refusal::new(RefusalCode::ImageNotTrusted, format!("the image {} is not in the store", new.image));
+            return Err(Failure::from(refusal).help("add it first: ppmid image add FILE --manifest M.json"));
+        }
+        if let Some(other) = campaign::store::named(&mut tx, &new.name).await? {
+            return Err(Failure::failed(format!("there is a campaign of this name already: {}", other.id))
+                .help("choose another name, or go on with that one"));
+        }
+        let row = NewCampaign {
+            name: new.name,
+            image_id: new.image,
+            filter: new.filter,
+            rollout,
+            batch_size,
+            created_by: who.to_string(),
+        };
+        let now = self.now();
+        let id = campaign::store::insert(&mut tx, &row, now).await?;
+        let detail = json!({"name": row.name, "image": row.image_id, "filter": row.filter, "rollout": row.rollout, "batch_size": batch_size});
+        record(&mut tx, now, who, "campaign.create", format!("campaign {id}"), detail).await?;
+        tx.commit().await?;
+        Ok(id)
+    }
+
+    /// The second person's yes, bound to image, candidates, batch size, rollout and policies.
+    pub async fn approve_campaign(&self, id_or_name: &str, approver: &str, asserted_by: &str) -> Outcome<Campaign> {
+        check_name(approver)?;
+        self.change(id_or_name, Command::Approve, asserted_by, async |tx, campaign, now| {
+            let creator = campaign.created_by.split('@').next().unwrap_or_default();
+            let same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
+            if same(approver, &campaign.created_by) || same(approver, creator) {
+                return Err(Failure::refused("SECOND_PERSON_REQUIRED", format!("{approver} created the campaign"))
+                    .help("somebody else must approve it: --by NAME"));
+            }
+            let plan = plan_in_force(tx, campaign).await?;
+            let newest = campaign::store::newest_plan(tx, campaign.id).await?;
+            if newest.is_some_and(|p| p.state == PlanState::WhatIf) {
+                return Err(Failure::refused("WHAT_IF_PLAN", "the campaign's latest plan is a what-if (--as-of)")
+                    .help("plan it again without --as-of, look at it, and approve that"));
+            }
+            campaign.approved_by = Some(approver.to_string());
+            campaign.approved_at = Some(now);
+            let hash = plan.approval_hash(campaign.image_id, &campaign.rollout, campaign.batch_size);
+            campaign.approved_hash = Some(hash.clone());
+            Ok(json!({"approver": approver, "asserted_by": asserted_by, "plan": plan.id, "bound_to": hash}))
+        })
+        .await
+    }
+
+    /// Lets the engine send. The refusals are checked once more.
+    pub async fn start_campaign(&self, id_or_name: &str, who: &str) -> Outcome<Campaign> {
+        self.change(id_or_name, Command::Start, who, async |tx, campaign, now| {
+            if campaign.state == CampaignState::Started {
+                return Ok(json!(null));
+            }
+            let plan = plan_in_force(tx, campaign).await?;
+            if campaign.approved_hash.as_deref() != Some(&plan.approval_hash(campaign.image_id, &campaign.rollout, campaign.batch_size)) {
+                return Err(Failure::refused("APPROVAL_VOID", "what was approved is not what is planned now")
+                    .help("have the plan approved again: ppmid campaign approve CAMPAIGN --by NAME"));
+            }
+            self.decider(tx, campaign, now).await?;
+            campaign.started_at = Some(now);
+            Ok(json!({"plan": plan.id}))
+        })
+        .await
+    }
+
+    pub async fn pause_campaign(&self, id_or_name: &str, who: &str) -> Outcome<Campaign> {
+        self.change(id_or_name, Command::Pause, who, async |_, _, _| Ok(json!({}))).await
+    }
+
+    /// Goes on after a pause or a halt. What refused it must have been put right.
+    pub async fn resume_campaign(&self, id_or_name: &str, who: &str) -> Outcome<Campaign> {
+        self.change(id_or_name, Command::Resume, who, async |tx, campaign, now| {
+            self.decider(tx, campaign, now).await?;
+            if campaign.started_at.is_none() {
+                return Err(Failure::failed("the campaign was halted before it was started").help("start it after planning and approving it again in a new campaign"));
+            }
+            let was = json!({"was": campaign.state, "code": campaign.stopped_code});
+            campaign.stopped_code = None;
+            campaign.stopped_reason = None;
+            campaign.stopped_at = None;
+            campaign.stopped_by = None;
+            Ok(was)
+        })
+        .await
+    }
+
+    /// Cancels for good what has not been sent. What was sent is beyond recall and goes on being followed.
+    pub async fn abort_campaign(&self, id_or_name: &str, who: &str) -> Outcome<Campaign> {
+        self.change(id_or_name, Command::Abort, who, async |tx, campaign, now| {
+            let Some(plan) = campaign.plan_id else { return Ok(json!({"cancelled": 0})) };
+            self.dissolve_unposted(tx, Some(campaign.id), "the campaign was aborted").await?;
+            let cancelled = targets::move_all(tx, plan, Which::Plan, Event::Cancelled, None, None, now).await?;
+            campaign.ended_at = Some(now);
+            Ok(json!({"cancelled": cancelled}))
+        })
+        .await
+    }
+
+    /// Queues again what failed or expired.
+    pub async fn retry_campaign(&self, id_or_name: &str, who: &str) -> Outcome<(Campaign, u64)> {
+        let mut queued = 0;
+        let campaign = self
+            .change(id_or_name, Command::Retry, who, async |tx, campaign, now| {
+                let Some(plan) = campaign.plan_id else { return Ok(json!({"queued": 0})) };
+                queued = targets::move_all(tx, plan, Which::Plan, Event::Retried, None, None, now).await?;
+                campaign.ended_at = None;
+                Ok(json!({"queued": queued}))
+            })
+            .await?;
+        Ok((campaign, queued))
+    }
+
+    /// The emergency brake: one person, at once. Nothing leaves any more, resends included.
+    pub async fn halt_campaign(&self, id_or_name: &str, reason: &str, who: &str) -> Outcome<Campaign> {
+        check_reason(reason)?;
+        self.change(id_or_name, Command::Halt, who, async |_, campaign, now| {
+            if campaign.state != CampaignState::Halted {
+                campaign.stopped_code = Some("OPERATOR".into());
+                campaign.stopped_reason = Some(reason.to_string());
+                campaign.stopped_at = Some(now);
+                campaign.stopped_by = Some(who.to_string());
+            }
+            Ok(json!({"reason": reason}))
+        })
+        .await
+    }
+
+    /// Halts every campaign that could send. Gives those it halted.
+    pub async fn halt_all(&self, reason: &str, who: &str) -> Outcome<Vec<Campaign>> {
+        let campaigns = campaign::store::list(&mut self.db.read().await?).await?;
+        let mut halted = Vec::new();
+        for campaign in campaigns {
+            if campaign.state != CampaignState::Halted && campaign.state.on(Command::Halt).is_ok() {
+                halted.push(self.halt_campaign(&campaign.id.to_string(), reason, who).await?);
+            }
+        }
+        Ok(halted)
+    }
+
+    /// Halts a running campaign with the contract's refusal code, within the caller's transaction.
+    pub(super) async fn halt_refused(&self, tx: &mut Tx, campaign: &Campaign, refusal: &Refusal) -> Outcome {
+        self.halt_with_code(tx, campaign, refusal.code.as_str(), &refusal.message).await
+    }
+
+    pub(super) async fn halt_with_code(&self, tx: &mut Tx, campaign: &Campaign, code: &str, message: &str) -> Outcome {
+        let now = self.now();
+        let Ok(state) = campaign.state.on(Command::Halt) else { return Ok(()) };
+        let halted = Campaign {
+            state,
+            stopped_code: Some(code.to_string()),
+            stopped_reason: Some(message.to_string()),
+            stopped_at: Some(now),
+            stopped_by: Some("engine".into()),
+            ..campaign.clone()
+        };
+        if campaign::store::save(tx, &halted, campaign.state).await? {
+            tracing::error!(campaign = campaign.id, code, reason = message, "the campaign was halted");
+            let detail = json!({"code": code, "reason": message});
+            record(tx, now, "engine", "campaign.halt", format!("campaign {}", campaign.id), detail).await?;
+        }
+        Ok(())
+    }
+
+    /// One guarded change of a campaign: read, checked by its state, edited, saved from the state it was read in.
+    async fn change(
+        &self,
+        id_or_name: &str,
+        command: Command,
+        who: &str,
+        mut edit: impl AsyncFnMut(&mut Tx, &mut Campaign, crate::clock::Time) -> Outcome<serde_json::Value>,
+    ) -> Outcome<Campaign> {
+        for _ in 0..STALE_RETRIES {
+            let now = self.now();
+            let mut tx = self.db.begin().await?;
+            let found = find_campaign(&mut tx, id_or_name).await?;
+            let mut campaign = campaign::store::lock(&mut tx, found.id).await?;
+            let read_in = campaign.state;
+            let next = read_in.on(command)?;
+            let detail = edit(&mut tx, &mut campaign, now).await?;
+            campaign.state = next;
+            if !campaign::store::save(&mut tx, &campaign, read_in).await? {
+                continue;
+            }
+            if next != read_in || command == Command::Retry || command == Command::Approve {
+                record(&mut tx, now, who, &format!("campaign.{command}"), format!("campaign {}", campaign.id), detail).await?;
+            }
+            tx.commit().await?;
+            return Ok(campaign);
+        }
+        Err(Failure::failed("the campaign kept changing under this command").help("look at it with `ppmid campaign status` and try again"))
+    }
+}
+
+async fn plan_in_force(tx: &mut Tx, campaign: &Campaign) -> Outcome<campaign::Plan> {
+    let plan = match campaign.plan_id {
+        Some(id) => campaign::store::plan(tx, id).await?,
+        None => None,
+    };
+    plan.filter(|p| p.state == PlanState::Ready)
+        .ok_or_else(|| Failure::failed("the campaign has no plan").help("plan it first: ppmid campaign plan CAMPAIGN"))
+}
+
+fn check_name(name: &str) -> Outcome {
+    let fine = !name.trim().is_empty() && name.chars().count() <= TEXT_CHARS && !name.chars().any(char::is_control);
+    if fine { Ok(()) } else { Err(Failure::usage(format!("a name has 1 to {TEXT_CHARS} characters, none of them control characters"))) }
+}
+
+fn check_reason(reason: &str) -> Outcome {
+    check_name(reason).map_err(|_| Failure::usage(format!("--reason wants 1 to {TEXT_CHARS} characters: it is what people will read")))
+}

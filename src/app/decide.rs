@@ -1,0 +1,137 @@
+//! Everything a decision needs, fetched: policies, image, product lists, then site by site the facts. The decision itself is
+//! `policy::evaluate`; planning, the check before sending and the recheck of the held all come through here.
+
+use crate::{
+    app::App,
+    campaign::{self, Campaign},
+    clock::Time,
+    db::Tx,
+    estate::{self, SiteRow},
+    failure::{Failure, Outcome},
+    image,
+    policy::{self, Decision, PolicySet, Reason, Refusal, SiteFacts},
+    target::{self, TargetState, store::Decided},
+};
+
+/// Decides about sites for one campaign at one moment.
+pub struct Decider {
+    pub at: Time,
+    pub policies: PolicySet,
+    decision: Decision,
+    /// Plans of other started campaigns.
+    others: Vec<i64>,
+}
+
+/// What kept a decider from being made.
+pub enum NoDecision {
+    /// The campaign as a whole is refused (contract.md, "Who is eligible").
+    Refused(Refusal),
+    Failed(Failure),
+}
+
+impl<E: Into<Failure>> From<E> for NoDecision {
+    fn from(e: E) -> NoDecision {
+        NoDecision::Failed(e.into())
+    }
+}
+
+impl From<NoDecision> for Failure {
+    fn from(e: NoDecision) -> Failure {
+        match e {
+            NoDecision::Refused(refusal) => refusal.into(),
+            NoDecision::Failed(failure) => failure,
+        }
+    }
+}
+
+impl App {
+    /// Checks what refuses a campaign outright and gathers what is the same for all its sites. `at` is the moment decided
+    /// about: now, or a what-if.
+    pub async fn decider(&self, tx: &mut Tx, campaign: &Campaign, at: Time) -> Result<Decider, NoDecision> {
+        let decider = self.decider_for_image(tx, campaign.image_id, at).await?;
+        let others = campaign::store::other_started_plans(tx, campaign.id).await?;
+        Ok(Decider { others, ..decider })
+    }
+
+    /// As [`App::decider`], for an image without a campaign: no other campaign is looked at.
+    pub async fn decider_for_image(&self, tx: &mut Tx, image: crate::ids::ImageId, at: Time) -> Result<Decider, NoDecision> {
+        let policies = self.policies()?;
+        let cpl = estate::store::cpl_entries(tx).await?;
+        let epcl = estate::store::epcl(tx).await?;
+        let trust = image::trust::Trust::load(&self.settings.policies_dir)?;
+        let stored = image::check_stored(tx, &trust, image, at).await;
+        let stored = match stored {
+            Ok(stored) => Ok(stored),
+            Err(refusal) => match refusal.into_refusal_or_failure() {
+                Ok(why) => Err(why),
+                Err(failure) => return Err(NoDecision::Failed(failure)),
+            },
+        };
+        let organisation = &self.settings.organisation;
+        let facts = stored.as_ref().map(|s| s.facts()).map_err(Clone::clone);
+        let refusal =
+            policy::campaign_refusal(&policies, &organisation.role, self.settings.gateway.duis_version, facts.as_ref(), &cpl);
+        if let Some(refusal) = refusal {
+            return Err(NoDecision::Refused(refusal));
+        }
+        let facts = facts.expect("an image that is not trusted was refused");
+        let decision = Decision::new(&policies, facts, &cpl, &epcl, at.london_day(), at);
+        Ok(Decider { at, policies, decision, others: Vec::new() })
+    }
+
+    /// The same for a campaign that runs: a refusal halts it with its code.
+    pub async fn decider_or_halt(&self, tx: &mut Tx, campaign: &Campaign) -> Outcome<Option<Decider>> {
+        match self.decider(tx, campaign, self.now()).await {
+            Ok(decider) => Ok(Some(decider)),
+            Err(NoDecision::Failed(failure)) => Err(failure),
+            Err(NoDecision::Refused(refusal)) => {
+                self.halt_refused(tx, campaign, &refusal).await?;
+                Ok(None)
+            }
+        }
+    }
+}
+
+impl Decider {
+    /// Decides about sites whose facts were fetched.
+    pub async fn decide(&self, tx: &mut Tx, rows: &[SiteRow]) -> Outcome<Vec<Decided>> {
+        let devices: Vec<_> = if self.others.is_empty() { Vec::new() } else { rows.iter().map(|r| r.site.device_id).collect() };
+        let elsewhere = target::store::in_progress(tx, &self.others, &devices).await?;
+        Ok(rows.iter().map(|row| self.decide_one(row, elsewhere.contains(&row.site.device_id))).collect())
+    }
+
+    fn decide_one(&self, row: &SiteRow, in_other_campaign: bool) -> Decided {
+        let verdict = policy::evaluate(&self.decision, &facts(row, in_other_campaign));
+        Decided {
+            device: row.site.device_id,
+            state: state_of(verdict.reason),
+            reason: verdict.reason,
+            registration: verdict.registration,
+        }
+    }
+
+    /// Every rule, pass or fail, for one site.
+    pub async fn explain(&self, tx: &mut Tx, row: &SiteRow) -> Outcome<Vec<policy::Finding>> {
+        let elsewhere = target::store::in_progress(tx, &self.others, &[row.site.device_id]).await?;
+        Ok(policy::explain(&self.decision, &facts(row, !elsewhere.is_empty())))
+    }
+}
+
+fn facts(row: &SiteRow, in_other_campaign: bool) -> SiteFacts<'_> {
+    SiteFacts {
+        site: &row.site,
+        own_registrations: &row.own_registrations,
+        key: row.key,
+        exclusion: row.exclusion.as_deref(),
+        in_other_campaign,
+    }
+}
+
+/// The state a site enters a plan in.
+pub fn state_of(reason: Reason) -> TargetState {
+    match reason.outcome() {
+        policy::Outcome::Eligible => TargetState::Queued,
+        policy::Outcome::Held => TargetState::Held,
+        policy::Outcome::Ineligible => TargetState::Ineligible,
+    }
+}

@@ -1,0 +1,90 @@
+//! The application: database, settings and clock in one hand, and the verbs people and loops ask for. Transactions that
+//! touch two rooms live here; what may be done is decided in the rooms.
+
+mod answer;
+mod control;
+mod decide;
+mod keys;
+mod plan;
+mod recheck;
+mod send;
+mod settle;
+mod site;
+mod status;
+mod watch;
+
+use std::sync::Arc;
+
+use crate::{
+    audit,
+    campaign::{self, Campaign},
+    clock::{Clock, Time},
+    config::Settings,
+    db::{Db, Tx},
+    failure::{Failure, Outcome},
+    policy::PolicySet,
+};
+
+pub use control::NewCampaignRequest;
+pub use decide::Decider;
+pub use plan::PlanProgress;
+pub use recheck::Rechecked;
+pub use send::{Posted, ReadyToPost};
+pub use site::SiteView;
+pub use status::{KeyCaseCounts, Status};
+
+/// Longest name or reason a person may give, in characters.
+pub const TEXT_CHARS: usize = 200;
+
+#[derive(Clone)]
+pub struct App {
+    pub db: Db,
+    pub settings: Arc<Settings>,
+    pub clock: Clock,
+}
+
+impl App {
+    /// Opens the database, brings it up to date, and finishes an import that a dead process left half applied.
+    pub async fn open(settings: Settings, clock: Clock) -> Outcome<App> {
+        let db = Db::open(&settings.database_url).await?;
+        crate::estate::import::recover(&db).await?;
+        Ok(App { db, settings: Arc::new(settings), clock })
+    }
+
+    pub fn now(&self) -> Time {
+        self.clock.now()
+    }
+
+    /// The policies as they are now in the folder.
+    pub fn policies(&self) -> Outcome<PolicySet> {
+        Ok(PolicySet::load(&self.settings.policies_dir)?)
+    }
+
+    /// A campaign by its id or its name.
+    pub async fn campaign(&self, id_or_name: &str) -> Outcome<Campaign> {
+        let mut tx = self.db.read().await?;
+        find_campaign(&mut tx, id_or_name).await
+    }
+}
+
+/// A campaign by its id or its name, within a transaction.
+async fn find_campaign(tx: &mut Tx, id_or_name: &str) -> Outcome<Campaign> {
+    let by_id = match id_or_name.parse::<i64>() {
+        Ok(id) => campaign::store::get(tx, id).await?,
+        Err(_) => None,
+    };
+    let found = match by_id {
+        Some(campaign) => Some(campaign),
+        None => campaign::store::named(tx, id_or_name).await?,
+    };
+    found.ok_or_else(|| {
+        let shown: String = id_or_name.chars().take(TEXT_CHARS).collect();
+        Failure::failed(format!("there is no campaign {shown:?}")).help("`ppmid campaign list` shows them")
+    })
+}
+
+/// Appends to the audit trail.
+async fn record(tx: &mut Tx, at: Time, who: &str, action: &str, subject: String, detail: serde_json::Value) -> Outcome {
+    audit::append(tx, &audit::Event { at, who: who.to_string(), action: action.to_string(), subject, detail }).await?;
+    Ok(())
+}

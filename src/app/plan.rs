@@ -1,0 +1,173 @@
+//! Planning: streams the estate, decides about every site that the campaign's filter names, and stores one row a site. The
+//! plan comes into force as a whole when the last row is written; until then nothing looks at it.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{App, find_campaign, record};
+use crate::{
+    campaign::{self, Campaign, CampaignState, Command, Plan, PlanState, Tally},
+    clock::Time,
+    estate::{self, SiteRow},
+    failure::{Failure, Outcome},
+    ids::DeviceId,
+    target::store as targets,
+};
+
+/// Sites read and decided in one step: a read of some 20 ms, a write well below a second.
+const PAGE_SITES: usize = 5_000;
+/// Pages read ahead of the writer.
+const PAGES_AHEAD: usize = 4;
+/// Rows of a superseded plan removed in one transaction.
+const REMOVE_ROWS: usize = 20_000;
+/// How long to wait before looking again whether an import is still being applied.
+const IMPORT_WAIT: Duration = Duration::from_millis(50);
+
+/// How far a plan has come.
+#[derive(Debug, Clone, Copy)]
+pub struct PlanProgress {
+    pub sites: i64,
+}
+
+impl App {
+    /// Makes a plan. With `as_of` it is a what-if: stored and shown, never approved.
+    pub async fn plan_campaign(
+        &self,
+        id_or_name: &str,
+        as_of: Option<Time>,
+        who: &str,
+        progress: &mut dyn FnMut(PlanProgress),
+    ) -> Outcome<Plan> {
+        self.wait_for_import().await?;
+        let now = self.now();
+        let at = as_of.unwrap_or(now);
+        let mut tx = self.db.begin().await?;
+        let campaign = find_campaign(&mut tx, id_or_name).await?;
+        campaign.state.on(Command::Plan)?;
+        let decider = self.decider(&mut tx, &campaign, at).await?;
+        let plan = campaign::store::begin_plan(&mut tx, campaign.id, at, &decider.policies.hash(), who, now).await?;
+        tx.commit().await?;
+
+        let tally = self.decide_all(&campaign, &decider, plan, at, progress).await?;
+        let state = if as_of.is_some() { PlanState::WhatIf } else { PlanState::Ready };
+        let stored = self.put_in_force(&campaign, plan, state, &tally, who).await?;
+        self.remove_superseded(campaign.id).await?;
+        Ok(stored)
+    }
+
+    /// Reads pages ahead on one connection while the pages before are decided and written on another.
+    async fn decide_all(
+        &self,
+        campaign: &Campaign,
+        decider: &super::Decider,
+        plan: i64,
+        at: Time,
+        progress: &mut dyn FnMut(PlanProgress),
+    ) -> Outcome<Tally> {
+        let (pages, mut read) = tokio::sync::mpsc::channel::<Outcome<Vec<SiteRow>>>(PAGES_AHEAD);
+        let reader = tokio::spawn(read_pages(self.clone(), campaign.filter.clone(), at, pages));
+        let mut tally = Tally::default();
+        while let Some(page) = read.recv().await {
+            let rows = page?;
+            let mut tx = self.db.begin().await?;
+            let decided = decider.decide(&mut tx, &rows).await?;
+            targets::insert_planned(&mut tx, plan, &decided, self.now()).await?;
+            tx.commit().await?;
+            decided.iter().for_each(|d| tally.add(d.device, d.reason));
+            progress(PlanProgress { sites: tally.sites() });
+        }
+        reader.await.map_err(|_| Failure::failed("the estate could not be read to its end"))?;
+        Ok(tally)
+    }
+
+    async fn put_in_force(&self, campaign: &Campaign, plan: i64, state: PlanState, tally: &Tally, who: &str) -> Outcome<Plan> {
+        let mut tx = self.db.begin().await?;
+        let mut current = campaign::store::lock(&mut tx, campaign.id).await?;
+        let read_in = current.state;
+        let next = read_in.on(Command::Plan)?;
+        if !campaign::store::finish_plan(&mut tx, plan, state, tally).await? {
+            return Err(Failure::failed("the campaign was planned by somebody else in the meantime")
+                .help("look at that plan with `ppmid campaign status`, or plan again"));
+        }
+        if state == PlanState::Ready {
+            current.state = next;
+            current.plan_id = Some(plan);
+            current.approved_at = None;
+            current.approved_by = None;
+            current.approved_hash = None;
+            campaign::store::save(&mut tx, &current, read_in).await?;
+        }
+        campaign::store::supersede_plans(&mut tx, campaign.id, plan, state).await?;
+        let detail = json!({"plan": plan, "state": state, "sites": tally.sites(), "candidates": tally.candidate_hash()});
+        record(&mut tx, self.now(), who, "campaign.plan", format!("campaign {}", campaign.id), detail).await?;
+        let stored = campaign::store::plan(&mut tx, plan).await?;
+        tx.commit().await?;
+        stored.ok_or_else(|| Failure::failed("the plan is gone"))
+    }
+
+    /// Removes the rows of plans that another took the place of, a slice at a time.
+    pub async fn remove_superseded(&self, campaign: i64) -> Outcome {
+        for plan in campaign::store::superseded_plans(&mut self.db.read().await?, campaign).await? {
+            loop {
+                let mut tx = self.db.begin().await?;
+                let removed = targets::delete_some(&mut tx, plan, REMOVE_ROWS).await?;
+                if removed == 0 {
+                    campaign::store::delete_plan(&mut tx, plan).await?;
+                }
+                tx.commit().await?;
+                if removed == 0 {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A file takes effect as a whole: whoever decides waits while one is being applied.
+    pub(super) async fn wait_for_import(&self) -> Outcome {
+        while estate::import::applying(&mut self.db.read().await?).await? {
+            tokio::time::sleep(IMPORT_WAIT).await;
+        }
+        Ok(())
+    }
+
+    /// The plan a status shows: the one in force, else the newest.
+    pub async fn shown_plan(&self, campaign: &Campaign) -> Outcome<Option<Plan>> {
+        let mut tx = self.db.read().await?;
+        let newest = campaign::store::newest_plan(&mut tx, campaign.id).await?;
+        Ok(match campaign.plan_id {
+            Some(id) if campaign.state != CampaignState::Planned && campaign.state != CampaignState::Approved => {
+                campaign::store::plan(&mut tx, id).await?
+            }
+            _ => newest,
+        })
+    }
+}
+
+async fn read_pages(
+    app: App,
+    filter: crate::estate::SiteFilter,
+    at: Time,
+    pages: tokio::sync::mpsc::Sender<Outcome<Vec<SiteRow>>>,
+) {
+    let mut after: Option<DeviceId> = None;
+    loop {
+        let page = read_page(&app, &filter, at, after).await;
+        let last = page.as_ref().ok().and_then(|rows| rows.last().map(|r| r.site.device_id));
+        let failed = page.is_err();
+        if last.is_none() && !failed {
+            return;
+        }
+        after = last;
+        if pages.send(page).await.is_err() || failed {
+            return;
+        }
+    }
+}
+
+async fn read_page(app: &App, filter: &crate::estate::SiteFilter, at: Time, after: Option<DeviceId>) -> Outcome<Vec<SiteRow>> {
+    let mut tx = app.db.read().await?;
+    let mpids = &app.settings.organisation.mpids;
+    Ok(estate::store::scan_sites(&mut tx, after, PAGE_SITES, filter, mpids, at.london_day(), at).await?)
+}

@@ -1,0 +1,351 @@
+//! From queued targets to a request on its way: a batch is decided again, committed with its RequestID and digest, and only
+//! then posted. A request that may have left is sent again under the same RequestID or not at all.
+
+use std::collections::HashSet;
+
+use serde_json::json;
+
+use super::{App, answer, record};
+use crate::{
+    campaign::{
+        self, Campaign, CampaignState,
+        batch::{Batch, BatchState},
+    },
+    clock::Time,
+    db::Tx,
+    duis::{self, SignedMessage, Signer, UpdateFirmwareRequest},
+    estate,
+    failure::{Failure, Outcome},
+    gateway::{
+        PostOutcome, backoff,
+        outbox::{self, NewRequest, OutboxRequest, OutboxState},
+    },
+    ids::{DeviceId, RequestId},
+    image,
+    target::{
+        Event, TargetState,
+        store::{self as targets, Decided, Which},
+    },
+};
+
+/// The service reference of `UpdateFirmware`: SMETS1 PPMIDs, always (domain.md, pipeline 1).
+const UPDATE_FIRMWARE: &str = "11.1";
+/// Members whose facts are fetched in one step.
+const PAGE_MEMBERS: usize = 5_000;
+/// How long a request that may not leave now is put off.
+const PUT_OFF_MILLIS: i64 = 2_000;
+/// Beyond the request's own time-out, its poster is taken to be dead after this.
+const POSTER_GRACE_MILLIS: i64 = 5_000;
+
+/// A request committed as being posted, and its bytes.
+pub struct ReadyToPost {
+    pub id: RequestId,
+    pub bytes: Vec<u8>,
+}
+
+/// What became of one attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Posted {
+    /// DCC has it, or said no: no more attempts.
+    Settled,
+    /// Nothing left: the way to DCC is down. The batch was dissolved or waits.
+    NotSent,
+    /// Waits for its next attempt.
+    Unknown,
+    /// Waits for a person.
+    Held,
+}
+
+impl App {
+    /// Decides the next members of a started campaign again and commits those that pass as one batch with its request.
+    /// `None`: nothing to send now.
+    pub async fn prepare_batch(&self, campaign_id: i64) -> Outcome<Option<RequestId>> {
+        let image_id = match campaign::store::get(&mut self.db.read().await?, campaign_id).await? {
+            Some(c) if c.state == CampaignState::Started => c.image_id,
+            _ => return Ok(None),
+        };
+        let mut tx = self.db.begin().await?;
+        let campaign = campaign::store::lock(&mut tx, campaign_id).await?;
+        let Some(plan) = campaign.plan_id.filter(|_| campaign.state == CampaignState::Started) else { return Ok(None) };
+        if estate::import::applying(&mut tx).await? {
+            return Ok(None);
+        }
+        if targets::in_state(&mut tx, plan, TargetState::Queued, None, 1).await?.is_empty() {
+            return Ok(None);
+        }
+        let Some(decider) = self.decider_or_halt(&mut tx, &campaign).await? else {
+            tx.commit().await?;
+            return Ok(None);
+        };
+        let bytes = match image::fetch_bytes(&self.settings.firmware_store, image_id) {
+            Ok(bytes) => bytes,
+            Err(e) => {
+                let failure = Failure::from(e);
+                self.halt_with_code(&mut tx, &campaign, "IMAGE_NOT_TRUSTED", &failure.message).await?;
+                tx.commit().await?;
+                return Ok(None);
+            }
+        };
+        let members = self.choose_members(&mut tx, &campaign, plan, &decider).await?;
+        let prepared = match members.is_empty() {
+            true => None,
+            false => Some(self.commit_batch(&mut tx, &campaign, plan, &members, &bytes, &decider).await?),
+        };
+        tx.commit().await?;
+        if prepared.is_some() {
+            crate::engine::crash::point("after-outbox-commit");
+        }
+        Ok(prepared)
+    }
+
+    /// Decides queued members again, in order, until a batch is full. Those that no longer pass leave the queue.
+    async fn choose_members(&self, tx: &mut Tx, campaign: &Campaign, plan: i64, decider: &super::Decider) -> Outcome<Vec<DeviceId>> {
+        let size = campaign.batch_size as usize;
+        let mut members: Vec<DeviceId> = Vec::with_capacity(size.min(duis::MAX_DEVICES_PER_REQUEST));
+        let mut after = None;
+        while members.len() < size {
+            let page = targets::in_state(tx, plan, TargetState::Queued, after, PAGE_MEMBERS.min(size - members.len())).await?;
+            let Some(last) = page.last().copied() else { break };
+            after = Some(last);
+            let mpids = &self.settings.organisation.mpids;
+            let rows = estate::store::sites(tx, &page, mpids, decider.at.london_day(), decider.at).await?;
+            let decided = decider.decide(tx, &rows).await?;
+            let (pass, other): (Vec<Decided>, Vec<Decided>) = decided.into_iter().partition(|d| d.state == TargetState::Queued);
+            targets::decide_again(tx, plan, &other, self.now()).await?;
+            members.extend(pass.iter().map(|d| d.device));
+        }
+        Ok(members)
+    }
+
+    async fn commit_batch(
+        &self,
+        tx: &mut Tx,
+        campaign: &Campaign,
+        plan: i64,
+        members: &[DeviceId],
+        image: &[u8],
+        decider: &super::Decider,
+    ) -> Outcome<RequestId> {
+        let now = self.now();
+        let batch = campaign::store::insert_batch(tx, campaign.id, plan, members, now).await?;
+        let answer_by = now.plus_millis(decider.policies.eligibility.answer_within.millis());
+        let sent = targets::send(tx, plan, batch, members, Some(answer_by), now).await?;
+        if sent != members.len() as u64 {
+            return Err(Failure::failed("the members of a batch changed while it was being made").help("nothing was sent; it is tried again"));
+        }
+        let gateway = &self.settings.gateway;
+        let originator = self.settings.organisation.user_id;
+        let id = RequestId { originator, target: gateway.dcc_id, counter: outbox::next_counter(tx, originator, now).await? };
+        let request = UpdateFirmwareRequest {
+            id,
+            duis_version: gateway.duis_version,
+            image,
+            firmware_version: decider.firmware_version(),
+            devices: members,
+        };
+        let body_digest = duis::body_digest_of_update_firmware(&request).map_err(unbuildable)?;
+        let new = NewRequest {
+            id,
+            service_reference: UPDATE_FIRMWARE,
+            batch_id: Some(batch),
+            duis_version: gateway.duis_version,
+            body_digest,
+            now,
+        };
+        outbox::prepare(tx, &new).await?;
+        let detail = json!({"request": id, "devices": members.len(), "digest": body_digest, "policies": decider.policies.hash()});
+        record(tx, now, "engine", "batch.prepare", format!("campaign {} batch {batch}", campaign.id), detail).await?;
+        Ok(id)
+    }
+
+    /// Requests that are due for another attempt. Those a dead process prepared and never posted are dissolved here.
+    pub async fn due_requests(&self, limit: u32) -> Outcome<Vec<RequestId>> {
+        let mut tx = self.db.begin().await?;
+        let due = outbox::claim_due(&mut tx, self.now(), limit).await?;
+        let mut again = Vec::new();
+        for request in due {
+            if request.state == OutboxState::Prepared {
+                self.dissolve(&mut tx, &request, "it was prepared and never posted").await?;
+            } else {
+                again.push(request.id);
+            }
+        }
+        tx.commit().await?;
+        Ok(again)
+    }
+
+    /// At start-up, by the node that alone posts: whatever back-off a dead process left, everything open is due now.
+    pub async fn take_up_requests(&self) -> Outcome<u64> {
+        let mut tx = self.db.begin().await?;
+        let n = outbox::release_backoff(&mut tx, self.now()).await?;
+        tx.commit().await?;
+        Ok(n)
+    }
+
+    /// Commits that an attempt begins and gives the bytes to post; `None` where it may not leave now.
+    pub async fn begin_post(&self, id: RequestId, signer: &dyn Signer) -> Outcome<Option<ReadyToPost>> {
+        let mut tx = self.db.begin().await?;
+        let Some((request, batch)) = request_and_batch(&mut tx, id).await? else { return Ok(None) };
+        let campaign = campaign::store::lock(&mut tx, batch.campaign_id).await?;
+        let now = self.now();
+        if campaign.state != CampaignState::Started {
+            outbox::put_off(&mut tx, id, &format!("the campaign is {}", campaign.state), now.plus_millis(PUT_OFF_MILLIS)).await?;
+            tx.commit().await?;
+            return Ok(None);
+        }
+        if request.posts > 0 && !self.may_resend(&mut tx, &campaign, &request, &batch, now).await? {
+            tx.commit().await?;
+            return Ok(None);
+        }
+        let message = match self.build(&mut tx, &campaign, &request, &batch, signer).await {
+            Ok(message) => message,
+            Err(failure) => {
+                hold(&mut tx, &request, &batch, &failure.message, now).await?;
+                tx.commit().await?;
+                return Err(failure);
+            }
+        };
+        let timeout = self.settings.gateway.request_timeout_seconds as i64 * 1_000;
+        outbox::mark_posting(&mut tx, id, now, now.plus_millis(timeout + POSTER_GRACE_MILLIS)).await?;
+        tx.commit().await?;
+        Ok(Some(ReadyToPost { id, bytes: message.bytes }))
+    }
+
+    /// A resend is allowed only while every member still has a covering own registration and nothing refuses the campaign.
+    async fn may_resend(&self, tx: &mut Tx, campaign: &Campaign, request: &OutboxRequest, batch: &Batch, now: Time) -> Outcome<bool> {
+        if self.decider_or_halt(tx, campaign).await?.is_none() {
+            outbox::put_off(tx, request.id, "the campaign was halted", now.plus_millis(PUT_OFF_MILLIS)).await?;
+            return Ok(false);
+        }
+        let day = now.london_day();
+        for page in batch.members.chunks(PAGE_MEMBERS) {
+            let rows = estate::store::sites(tx, page, &self.settings.organisation.mpids, day, now).await?;
+            let ours: HashSet<DeviceId> = rows
+                .iter()
+                .filter(|r| r.own_registrations.iter().any(|own| own.covers(day)))
+                .map(|r| r.site.device_id)
+                .collect();
+            let lost = page.iter().filter(|d| !ours.contains(d)).count();
+            if lost > 0 {
+                let why = format!("no answer yet, and {lost} of its devices are no longer ours, so it is not sent again");
+                hold(tx, request, batch, &why, now).await?;
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The same request as it was committed: rebuilt, and compared with the digest that was stored.
+    async fn build(
+        &self,
+        tx: &mut Tx,
+        campaign: &Campaign,
+        request: &OutboxRequest,
+        batch: &Batch,
+        signer: &dyn Signer,
+    ) -> Outcome<SignedMessage> {
+        let bytes = image::fetch_bytes(&self.settings.firmware_store, campaign.image_id)?;
+        let stored = image::store::get(tx, campaign.image_id).await?;
+        let stored = stored.ok_or_else(|| Failure::failed(format!("the image {} is no longer stored", campaign.image_id)))?;
+        let message = duis::build_update_firmware(
+            &UpdateFirmwareRequest {
+                id: request.id,
+                duis_version: request.duis_version,
+                image: &bytes,
+                firmware_version: &stored.firmware_version,
+                devices: &batch.members,
+            },
+            signer,
+        )
+        .map_err(unbuildable)?;
+        if message.body_digest != request.body_digest {
+            return Err(Failure::untrusted("the request no longer has the digest it was committed with")
+                .help("it is held; look at it with `ppmid campaign status`"));
+        }
+        Ok(message)
+    }
+
+    /// What came of one attempt.
+    pub async fn record_outcome(&self, id: RequestId, outcome: PostOutcome) -> Outcome<Posted> {
+        let now = self.now();
+        let mut tx = self.db.begin().await?;
+        let Some((request, batch)) = request_and_batch(&mut tx, id).await? else {
+            return Err(Failure::failed(format!("the request {id} is not in the outbox")));
+        };
+        let posted = match outcome {
+            PostOutcome::Answered(response) => {
+                answer::apply(self, &mut tx, &request, &batch, &response, answer::Trust::Signed).await?
+            }
+            PostOutcome::Refused(response) => {
+                answer::apply(self, &mut tx, &request, &batch, &response, answer::Trust::Unsigned).await?
+            }
+            PostOutcome::NotSent { why } => {
+                let delay = backoff(request.attempts, id.counter, None);
+                outbox::mark_not_sent(&mut tx, id, &why, now.plus_millis(delay.as_millis() as i64)).await?;
+                if request.posts <= 1 {
+                    let unposted = OutboxRequest { state: OutboxState::Prepared, posts: 0, ..request.clone() };
+                    self.dissolve(&mut tx, &unposted, &why).await?;
+                }
+                Posted::NotSent
+            }
+            PostOutcome::Unknown { why, retry_after } => {
+                let delay = backoff(request.attempts, id.counter, retry_after);
+                outbox::mark_unknown(&mut tx, id, &why, now.plus_millis(delay.as_millis() as i64)).await?;
+                campaign::store::set_batch_state(&mut tx, batch.id, BatchState::Unknown, Some(&why), now).await?;
+                Posted::Unknown
+            }
+            PostOutcome::Rejected { status, why } => {
+                let why = format!("DCC answered HTTP {status}: {why}");
+                hold(&mut tx, &request, &batch, &why, now).await?;
+                Posted::Held
+            }
+        };
+        tx.commit().await?;
+        crate::engine::crash::point("after-acknowledgement");
+        Ok(posted)
+    }
+
+    /// Gives the members of a request that never left back to the queue, and abandons its RequestID.
+    async fn dissolve(&self, tx: &mut Tx, request: &OutboxRequest, why: &str) -> Outcome {
+        let now = self.now();
+        outbox::mark_abandoned(tx, request.id, why, now).await?;
+        let Some(batch_id) = request.batch_id else { return Ok(()) };
+        if let Some(batch) = campaign::store::get_batch(tx, batch_id).await? {
+            campaign::store::set_batch_state(tx, batch_id, BatchState::Dissolved, Some(why), now).await?;
+            targets::move_all(tx, batch.plan_id, Which::Batch(batch_id), Event::Returned, None, None, now).await?;
+        }
+        Ok(())
+    }
+
+    /// Dissolves what is prepared and was never posted, of one campaign or of all.
+    pub(super) async fn dissolve_unposted(&self, tx: &mut Tx, campaign: Option<i64>, why: &str) -> Outcome {
+        for request in outbox::list(tx, Some(OutboxState::Prepared), None, u32::MAX).await? {
+            let batch = match request.batch_id {
+                Some(id) => campaign::store::get_batch(tx, id).await?,
+                None => None,
+            };
+            if campaign.is_none() || batch.is_some_and(|b| Some(b.campaign_id) == campaign) {
+                self.dissolve(tx, &request, why).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The request waits for a person; its members are followed as if sent.
+pub(super) async fn hold(tx: &mut Tx, request: &OutboxRequest, batch: &Batch, why: &str, now: Time) -> Outcome {
+    outbox::hold(tx, request.id, why, now).await?;
+    campaign::store::set_batch_state(tx, batch.id, BatchState::Held, Some(why), now).await?;
+    tracing::error!(request = %request.id, batch = batch.number, campaign = batch.campaign_id, reason = why, "a batch is held for a person");
+    record(tx, now, "engine", "batch.hold", format!("campaign {} batch {}", batch.campaign_id, batch.id), json!({"request": request.id, "why": why})).await
+}
+
+async fn request_and_batch(tx: &mut Tx, id: RequestId) -> Outcome<Option<(OutboxRequest, Batch)>> {
+    let Some(request) = outbox::find_by_request_id(tx, id).await? else { return Ok(None) };
+    let Some(batch_id) = request.batch_id else { return Ok(None) };
+    Ok(campaign::store::get_batch(tx, batch_id).await?.map(|batch| (request, batch)))
+}
+
+fn unbuildable(e: duis::BuildError) -> Failure {
+    Failure::failed(format!("the request cannot be written: {e}")).help("nothing was sent")
+}

@@ -1,0 +1,136 @@
+//! How a campaign stands, in the words and keys of the contract ("Machine-readable results").
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::App;
+use crate::{
+    campaign::{self, Campaign, CampaignState},
+    clock::Time,
+    db::Tx,
+    failure::{Failure, Outcome},
+    gateway::outbox,
+    ids::DeviceId,
+    keys::{self, KeyCaseState},
+    policy::Reason,
+    target::{TargetState, store as targets},
+};
+
+/// Key cases by state; those of a campaign's members.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct KeyCaseCounts {
+    pub retrying: i64,
+    pub investigating: i64,
+    pub resolved: i64,
+    pub closed: i64,
+}
+
+/// The object of `campaign status --output json` and `demo --output json`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    pub campaign: i64,
+    pub name: String,
+    pub state: CampaignState,
+    pub image: crate::ids::ImageId,
+    /// Made with --as-of: not in force.
+    pub what_if: bool,
+    pub sites: i64,
+    pub eligible: i64,
+    pub held: i64,
+    pub ineligible: i64,
+    pub by_reason: BTreeMap<Reason, i64>,
+    pub batches: i64,
+    /// 11.1 RequestIDs posted at least once.
+    pub requests_sent: u64,
+    /// Now; states without targets are left out.
+    pub by_state: BTreeMap<TargetState, i64>,
+    pub key_cases: KeyCaseCounts,
+    /// Devices named in more posted requests than they were queued for: always 0 unless this program is at fault.
+    pub duplicate_submissions: u64,
+    pub elapsed_ms: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped_code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped_reason: Option<String>,
+    pub approved_by: Option<String>,
+    pub created_by: String,
+    pub started_at: Option<Time>,
+    pub ended_at: Option<Time>,
+    /// Batches that wait for a person, and why.
+    pub held_batches: Vec<String>,
+}
+
+impl App {
+    pub async fn campaign_status(&self, id_or_name: &str) -> Outcome<Status> {
+        let campaign = self.campaign(id_or_name).await?;
+        let plan = self.shown_plan(&campaign).await?.ok_or_else(|| {
+            Failure::failed("the campaign has no plan, so there is no status yet").help("plan it: ppmid campaign plan CAMPAIGN")
+        })?;
+        let mut tx = self.db.read().await?;
+        let by_state: BTreeMap<_, _> = targets::count_by_state(&mut tx, plan.id).await?.into_iter().collect();
+        let batches = campaign::store::list_batches(&mut tx, campaign.id).await?;
+        let held_batches = batches
+            .iter()
+            .filter(|(_, _, state, _)| state == "held")
+            .map(|(number, size, _, note)| format!("batch {number} ({size} devices): {}", note.as_deref().unwrap_or("held")))
+            .collect();
+        let counts = keys::store::count_by_state(&mut tx, Some(plan.id)).await?;
+        let end = campaign.ended_at.unwrap_or_else(|| self.now());
+        Ok(Status {
+            requests_sent: outbox::posted_in_campaign(&mut tx, campaign.id, "11.1").await?,
+            duplicate_submissions: duplicate_submissions(&mut tx, &campaign, plan.id).await?,
+            campaign: campaign.id,
+            what_if: plan.state == campaign::PlanState::WhatIf,
+            sites: plan.sites,
+            eligible: plan.eligible,
+            held: plan.held,
+            ineligible: plan.ineligible,
+            by_reason: plan.by_reason,
+            batches: batches.len() as i64,
+            by_state,
+            key_cases: counts_of(&counts),
+            elapsed_ms: campaign.started_at.map_or(0, |start| end.0 - start.0),
+            name: campaign.name,
+            state: campaign.state,
+            image: campaign.image_id,
+            stopped_code: campaign.stopped_code,
+            stopped_reason: campaign.stopped_reason,
+            approved_by: campaign.approved_by,
+            created_by: campaign.created_by,
+            started_at: campaign.started_at,
+            ended_at: campaign.ended_at,
+            held_batches,
+        })
+    }
+}
+
+/// Counts as the contract's object.
+pub fn counts_of(counts: &BTreeMap<KeyCaseState, i64>) -> KeyCaseCounts {
+    let n = |state| counts.get(&state).copied().unwrap_or(0);
+    KeyCaseCounts {
+        retrying: n(KeyCaseState::Retrying),
+        investigating: n(KeyCaseState::Investigating),
+        resolved: n(KeyCaseState::Resolved),
+        closed: n(KeyCaseState::Closed),
+    }
+}
+
+/// Devices that stand in more posted batches than their target was sent: counted from the members as posted.
+async fn duplicate_submissions(tx: &mut Tx, campaign: &Campaign, plan: i64) -> Outcome<u64> {
+    let mut all: Vec<DeviceId> = campaign::store::posted_members(tx, campaign.id).await?.into_iter().flatten().collect();
+    all.sort_unstable();
+    let repeated: Vec<(DeviceId, i64)> = all
+        .chunk_by(|a, b| a == b)
+        .filter(|same| same.len() > 1)
+        .map(|same| (same[0], same.len() as i64))
+        .collect();
+    let mut duplicates = 0;
+    for group in repeated.chunks(targets::GROUP_ROWS) {
+        let devices: Vec<DeviceId> = group.iter().map(|(d, _)| *d).collect();
+        let attempts: BTreeMap<DeviceId, i64> =
+            targets::find(tx, &[plan], &devices).await?.into_iter().map(|t| (t.device, t.attempts)).collect();
+        duplicates += group.iter().filter(|(d, n)| attempts.get(d).is_none_or(|a| a < n)).count() as u64;
+    }
+    Ok(duplicates)
+}

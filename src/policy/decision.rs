@@ -1,0 +1,152 @@
+//! Everything that is the same for every site of one decision, prepared once: policies, image, product lists and the day.
+//! Promise: what a rule asks about a site is then a handful of comparisons and two look-ups, with no allocation.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{CohortPolicy, ImageFacts, NotStatedMeans, PolicySet, refusal::is_of_image};
+use crate::{
+    clock::{Day, Time},
+    estate::{CplEntry, CplStatus, EpclEntry, Site, UpgradeFrom},
+};
+
+/// Built by [`Decision::new`], then asked for each site.
+#[derive(Debug, Clone)]
+pub struct Decision {
+    pub(super) policies: PolicySet,
+    pub(super) at: Time,
+    pub(super) day: Day,
+    /// `None`: no image was named, and the rules about one are not judged.
+    pub(super) image: Option<ImageFacts>,
+    /// By model, then hardware version, the Active entries with the image's version and hash, one product a manufacturer.
+    products: HashMap<String, HashMap<u16, Vec<Product>>>,
+    epcl: HashMap<String, Vec<EpclEntry>>,
+}
+
+/// The Active CPL entries of the image for one manufacturer, model and hardware version.
+#[derive(Debug, Clone)]
+pub(super) struct Product {
+    manufacturer: String,
+    /// At least one.
+    pub entries: Vec<CplEntry>,
+    from: Pathways,
+}
+
+/// Versions that may be upgraded from, as the entries say together.
+#[derive(Debug, Clone)]
+enum Pathways {
+    Any,
+    Versions(HashSet<String>),
+}
+
+impl Decision {
+    /// `cpl` is the whole list, or at least every entry with the image's firmware version. The day is that of `at` in Europe/London.
+    pub fn new(policies: &PolicySet, image: ImageFacts, cpl: &[CplEntry], epcl: &[EpclEntry], at: Time) -> Decision {
+        let not_stated = policies.eligibility.cpl_upgrade_from_not_stated;
+        let mut products: HashMap<String, HashMap<u16, Vec<Product>>> = HashMap::new();
+        for entry in cpl.iter().filter(|e| e.status == CplStatus::Active && is_of_image(&image, e)) {
+            let by_hardware = products.entry(entry.model.clone()).or_default();
+            let makers = by_hardware.entry(entry.hardware_version).or_default();
+            match makers.iter_mut().find(|p| p.manufacturer == entry.manufacturer) {
+                Some(product) => product.add(entry, not_stated),
+                None => makers.push(Product::of(entry, not_stated)),
+            }
+        }
+        Decision { image: Some(image), products, ..Decision::without_image(policies, epcl, at) }
+    }
+
+    /// For `explain` when no image is named: the rules about an image do not apply, and their findings say that they were not judged.
+    pub fn without_image(policies: &PolicySet, epcl: &[EpclEntry], at: Time) -> Decision {
+        let mut rows: HashMap<String, Vec<EpclEntry>> = HashMap::new();
+        for row in epcl {
+            rows.entry(row.dmc.clone()).or_default().push(row.clone());
+        }
+        let (policies, day) = (policies.clone(), at.london_day());
+        Decision { policies, at, day, image: None, products: HashMap::new(), epcl: rows }
+    }
+
+    /// The moment decided about.
+    pub fn at(&self) -> Time {
+        self.at
+    }
+
+    /// Its date in Europe/London.
+    pub fn day(&self) -> Day {
+        self.day
+    }
+
+    pub fn policies(&self) -> &PolicySet {
+        &self.policies
+    }
+
+    pub(super) fn cohort(&self, site: &Site) -> &CohortPolicy {
+        self.policies.eligibility.cohort(site.cohort)
+    }
+
+    /// The EPCL rows of a DMC, whatever their dates.
+    pub(super) fn epcl_rows(&self, dmc: &str) -> &[EpclEntry] {
+        self.epcl.get(dmc).map_or(&[], Vec::as_slice)
+    }
+
+    /// The Active entries for the site's manufacturer, model and hardware version with the image's version and hash.
+    pub(super) fn product(&self, site: &Site) -> Option<&Product> {
+        self.products.get(&site.model)?.get(&site.hardware_version)?.iter().find(|p| p.manufacturer == site.manufacturer)
+    }
+}
+
+impl Product {
+    fn of(entry: &CplEntry, not_stated: NotStatedMeans) -> Product {
+        let manufacturer = entry.manufacturer.clone();
+        let mut product = Product { manufacturer, entries: Vec::new(), from: Pathways::Versions(HashSet::new()) };
+        product.add(entry, not_stated);
+        product
+    }
+
+    fn add(&mut self, entry: &CplEntry, not_stated: NotStatedMeans) {
+        match (entry_allows(entry, not_stated), &mut self.from) {
+            (Allows::Any, from) => *from = Pathways::Any,
+            (Allows::Versions(more), Pathways::Versions(versions)) => versions.extend(more.iter().cloned()),
+            (Allows::Versions(_), Pathways::Any) | (Allows::None, _) => {}
+        }
+        self.entries.push(entry.clone());
+    }
+
+    /// At least one of the entries allows the upgrade from this version.
+    pub(super) fn allows(&self, version: &str) -> bool {
+        match &self.from {
+            Pathways::Any => true,
+            Pathways::Versions(versions) => versions.contains(version),
+        }
+    }
+}
+
+enum Allows<'a> {
+    Any,
+    None,
+    Versions(&'a [String]),
+}
+
+fn entry_allows(entry: &CplEntry, not_stated: NotStatedMeans) -> Allows<'_> {
+    match (&entry.upgrade_from, not_stated) {
+        (UpgradeFrom::Any, _) | (UpgradeFrom::NotStated, NotStatedMeans::Any) => Allows::Any,
+        (UpgradeFrom::None, _) | (UpgradeFrom::NotStated, NotStatedMeans::None) => Allows::None,
+        (UpgradeFrom::Versions(versions), _) => Allows::Versions(versions),
+    }
+}
+
+impl ImageFacts {
+    /// Manufacturer, model and hardware version lie within the manifest (both ends of the range included).
+    pub(super) fn covers(&self, site: &Site) -> bool {
+        site.manufacturer == self.manufacturer
+            && (self.hardware_min..=self.hardware_max).contains(&site.hardware_version)
+            && self.models.contains(&site.model)
+    }
+
+    /// The manifest's own list; it must state one (the contract has a list or `*`).
+    pub(super) fn allows(&self, version: &str) -> bool {
+        match &self.upgrade_from {
+            UpgradeFrom::Any => true,
+            UpgradeFrom::None | UpgradeFrom::NotStated => false,
+            UpgradeFrom::Versions(versions) => versions.iter().any(|v| v == version),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! `rollout.toml`: how a campaign is cut into waves, by name. This version sends one wave and refuses a preset that asks for more.
+
+use serde::Serialize;
+
+use super::{
+    Period,
+    document::{Place, Read, Section, parsed, read_document, text},
+    files::{Head, read_head},
+};
+
+/// One way of cutting a campaign into waves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Preset {
+    pub name: String,
+    pub description: Option<String>,
+    /// The share of the eligible sites in each wave, as written: only `100%`, once.
+    pub waves: Vec<String>,
+    /// How long a wave is watched before the next.
+    pub soak: Period,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Rollout {
+    /// The preset of a campaign that names none; always one of `presets`.
+    pub default: String,
+    #[serde(rename = "preset")]
+    pub presets: Vec<Preset>,
+}
+
+impl Rollout {
+    pub fn preset(&self, name: &str) -> Option<&Preset> {
+        self.presets.iter().find(|p| p.name == name)
+    }
+
+    /// `direct, ...`: for the message that refuses an unknown name.
+    pub fn names(&self) -> String {
+        self.presets.iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Reads the file. What it leaves out of a preset is one wave and no soak.
+pub(super) fn read_rollout(place: Place<'_>) -> Read<(Head, Rollout)> {
+    const PRESET_WANTED: &str = "at least one table [preset.NAME]";
+    read_document(place, |file| {
+        let head = read_head(file)?;
+        let default = file.required("default", "the name of a preset, such as \"direct\"", text)?;
+        let presets = match file.table("preset", PRESET_WANTED)? {
+            Some(table) => table.named(read_preset, "a table with description, waves and soak")?,
+            None => return Err(file.missing("preset", PRESET_WANTED)),
+        };
+        let rollout = Rollout { default, presets };
+        if rollout.preset(&rollout.default).is_none() {
+            return Err(file.conflict("default", "no preset has this name", &format!("one of {}", rollout.names())));
+        }
+        Ok((head, rollout))
+    })
+}
+
+fn read_preset(name: &str, mut table: Section<'_, '_>) -> Read<Preset> {
+    const ONE_WAVE: &str = "[\"100%\"]: this version sends one wave";
+    let waves = table.list("waves", "\"100%\": this version sends one wave", |v| text(v).filter(|share| share == "100%"))?;
+    let preset = Preset {
+        name: name.to_string(),
+        description: table.optional("description", "a text", text)?,
+        waves: waves.unwrap_or_else(|| vec!["100%".to_string()]),
+        soak: table
+            .optional("soak", "\"0s\": with one wave there is nothing to soak before", |v| {
+                parsed::<Period>(v).filter(|p| *p == Period::ZERO)
+            })?
+            .unwrap_or(Period::ZERO),
+    };
+    if preset.waves.len() != 1 {
+        return Err(table.conflict("waves", format!("{} waves", preset.waves.len()), ONE_WAVE));
+    }
+    table.finish()?;
+    Ok(preset)
+}
