@@ -33,11 +33,9 @@ pub struct BoundedListener {
     pub ended: watch::Receiver<bool>,
 }
 
-impl axum::serve::Listener for BoundedListener {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
+impl BoundedListener {
+    /// The next connection, once one of the slots is free. A failed accept is logged and tried again.
+    pub async fn next(&self) -> (Connection, SocketAddr) {
         let slot = self.slots.clone().acquire_owned().await.expect("the semaphore is never closed");
         let (stream, peer) = loop {
             match self.listener.accept().await {
@@ -63,10 +61,6 @@ impl axum::serve::Listener for BoundedListener {
             _slot: slot,
         };
         (connection, peer)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
     }
 }
 

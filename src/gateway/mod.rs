@@ -2,6 +2,7 @@
 //! ([`receiver`], [`inbox`]). Not the loops that decide what is sent and what an answer means: those are the engine's.
 //! Promise: a [`PostOutcome`] never says more than is certain; what may have left is `Unknown`.
 
+mod authenticate;
 mod backoff;
 mod committer;
 mod connection;

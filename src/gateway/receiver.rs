@@ -6,6 +6,7 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     net::SocketAddr,
     sync::{
         Arc, Mutex,
@@ -34,14 +35,14 @@ use tokio::{
 
 use super::{
     GatewayError,
+    authenticate::authenticate,
     committer::{CommitCounts, Waiting, commit_groups},
-    connection::BoundedListener,
-    inbox::NewMessage,
+    connection::{BoundedListener, Connection},
 };
 use crate::{
-    clock::{Clock, Time},
+    clock::Clock,
     db::Db,
-    duis::{CertificateSet, MAX_MESSAGE_BYTES, SignatureError, read_response, verify_message},
+    duis::{CertificateSet, MAX_MESSAGE_BYTES},
 };
 
 /// A message up to this size is verified where it is read (60 us for 2 KB) and counts as small.
@@ -158,6 +159,19 @@ struct Shared {
     /// Requests being handled.
     arriving: Arc<AtomicUsize>,
     counts: Arc<Counts>,
+}
+
+impl axum::serve::Listener for BoundedListener {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        self.next().await
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
 }
 
 /// Binds the address and begins to receive.
@@ -280,11 +294,11 @@ async fn accept(shared: &Arc<Shared>, request: Request) -> Result<(), Refusal> {
     let bytes = reader.read(body, declared).await?;
     let now = shared.clock.now();
     let message = if bytes.len() <= SMALL_BYTES {
-        authenticate(bytes, &shared.pinned, now)?
+        authenticate(bytes, &shared.pinned, now).map_err(refused)?
     } else {
         let pinned = shared.pinned.clone();
         let verified = tokio::task::spawn_blocking(move || authenticate(bytes, &pinned, now)).await;
-        verified.map_err(|_| later("not-verified"))??
+        verified.map_err(|_| later("not-verified"))?.map_err(refused)?
     };
     let (stored, answer) = oneshot::channel();
     let durable = async {
@@ -346,35 +360,6 @@ impl Reader<'_> {
             self.large = Some(place.map_err(|_| later("busy"))?.map_err(|_| later("stopping"))?);
         }
         Ok(())
-    }
-}
-
-/// The message, if DCC signed it.
-fn authenticate(bytes: Vec<u8>, pinned: &CertificateSet, now: Time) -> Result<NewMessage, Refusal> {
-    match read_response(&bytes, pinned, now) {
-        Ok(response) => Ok(NewMessage::of(&response, bytes, now)),
-        // Its signature is good, so it is DCC's; what it says is not understood.
-        Err(SignatureError::Content(_)) => {
-            let request_id = verify_message(&bytes, pinned, now).ok().and_then(|(_, request_id)| request_id);
-            tracing::warn!("DCC signed a message that cannot be read; it is kept for an operator");
-            Ok(NewMessage::unreadable(request_id, bytes, now))
-        }
-        Err(e) => Err(refused(reason(&e))),
-    }
-}
-
-/// The word a refusal is counted under: of a fixed few, so that no sender chooses them.
-fn reason(error: &SignatureError) -> &'static str {
-    match error {
-        SignatureError::TooLarge(_) => "too-large",
-        SignatureError::Malformed(_) => "malformed",
-        SignatureError::Unsigned => "unsigned",
-        SignatureError::Profile(_) => "profile",
-        SignatureError::Digest => "digest",
-        SignatureError::UnknownCertificate { .. } => "unknown-certificate",
-        SignatureError::CertificateNotValid => "certificate-not-valid",
-        SignatureError::Signature => "signature",
-        SignatureError::Content(_) => "content",
     }
 }
 

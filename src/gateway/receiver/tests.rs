@@ -187,7 +187,7 @@ async fn a_large_signed_warning_is_stored_whole() {
 #[tokio::test]
 async fn a_slow_sender_is_cut_off() {
     let short = Duration::from_millis(150);
-    for lab in labs(Limits { body_time: short, request_time: short * 2, idle_time: short, ..Limits::default() }).await {
+    for lab in labs(Limits { body_time: short, request_time: short * 6, idle_time: short * 3, ..Limits::default() }).await {
         let message = xml(&signed(&alert(1), &lab.signer));
         let (mut slow_body, mut slow_head, mut idle) = (lab.connect().await, lab.connect().await, lab.connect().await);
         slow_body.write_all(&message[..message.len() - 5]).await.unwrap();
@@ -245,7 +245,7 @@ async fn many_senders_share_transactions_and_none_is_lost() {
 
 #[tokio::test]
 async fn nothing_is_answered_204_while_the_database_is_locked() {
-    let limits = Limits { store_time: Duration::from_millis(150), ..Limits::default() };
+    let limits = Limits { store_time: Duration::from_secs(1), ..Limits::default() };
     let lab = labs(limits).await.remove(0);
     assert_eq!(lab.test.engine, "sqlite");
     let writer = lab.test.db.begin().await.unwrap();
@@ -270,7 +270,7 @@ async fn a_closed_database_is_503_at_once() {
 
 #[tokio::test]
 async fn a_stop_finishes_what_was_read_and_cuts_off_what_was_not() {
-    let limits = Limits { finish_time: Duration::from_millis(300), ..Limits::default() };
+    let limits = Limits { finish_time: Duration::from_secs(1), ..Limits::default() };
     for lab in labs(limits).await {
         let address = lab.receiver.local_addr();
         let message = xml(&signed(&alert(1), &lab.signer));

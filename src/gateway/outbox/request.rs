@@ -1,0 +1,85 @@
+//! What the outbox keeps of a request. Types only; how they change is in the outbox itself.
+
+use crate::{
+    clock::Time,
+    duis::DuisVersion,
+    ids::{RequestId, Sha256Hash},
+};
+
+/// A request about to be committed. Its state becomes `prepared`, due at once.
+#[derive(Debug, Clone)]
+pub struct NewRequest<'a> {
+    pub id: RequestId,
+    /// `11.1`, `8.2` ...
+    pub service_reference: &'a str,
+    /// `batches.id`, for a request that carries a batch.
+    pub batch_id: Option<i64>,
+    pub duis_version: DuisVersion,
+    pub body_digest: Sha256Hash,
+    pub now: Time,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OutboxState {
+    /// Committed; certain that it never left.
+    Prepared,
+    /// Being posted by somebody, until `next_attempt_at` at the latest.
+    Posting,
+    /// It left or may have left; no answer yet.
+    Unknown,
+    Answered,
+    /// It never left and never will.
+    Abandoned,
+    /// Waits for an operator; `last_error` says why.
+    Held,
+}
+
+impl OutboxState {
+    pub(super) const ALL: [OutboxState; 6] = {
+        use OutboxState::*;
+        [Prepared, Posting, Unknown, Answered, Abandoned, Held]
+    };
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            OutboxState::Prepared => "prepared",
+            OutboxState::Posting => "posting",
+            OutboxState::Unknown => "unknown",
+            OutboxState::Answered => "answered",
+            OutboxState::Abandoned => "abandoned",
+            OutboxState::Held => "held",
+        }
+    }
+
+    pub(super) fn parse(text: &str) -> Option<OutboxState> {
+        Self::ALL.into_iter().find(|s| s.as_str() == text)
+    }
+}
+
+/// A stored request.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct OutboxRequest {
+    pub id: RequestId,
+    pub service_reference: String,
+    pub batch_id: Option<i64>,
+    #[serde(serialize_with = "as_text")]
+    pub duis_version: DuisVersion,
+    pub body_digest: Sha256Hash,
+    pub state: OutboxState,
+    /// Attempts begun.
+    pub attempts: u32,
+    /// Attempts that left or may have left, the one being posted included.
+    pub posts: u32,
+    pub created_at: Time,
+    pub first_posted_at: Option<Time>,
+    pub last_posted_at: Option<Time>,
+    pub next_attempt_at: Time,
+    pub answered_at: Option<Time>,
+    pub response_code: Option<String>,
+    pub last_error: Option<String>,
+}
+
+fn as_text<S: serde::Serializer>(value: &DuisVersion, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
