@@ -7,6 +7,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod crash;
 pub mod db;
 pub mod failure;
 pub mod ids;

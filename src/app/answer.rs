@@ -27,11 +27,19 @@ pub enum Trust {
 }
 
 /// Applies an answer to its batch, within the caller's transaction.
-pub async fn apply(app: &App, tx: &mut Tx, request: &OutboxRequest, batch: &Batch, response: &Response, trust: Trust) -> Outcome<Posted> {
+pub async fn apply(
+    app: &App,
+    tx: &mut Tx,
+    request: &OutboxRequest,
+    batch: &Batch,
+    response: &Response,
+    trust: Trust,
+) -> Outcome<Posted> {
     let policies = app.policies()?;
     let now = app.now();
     let code = response.code.as_str();
-    let sentence = policies.response_codes.entry(code).map_or("a code that response-codes.toml does not list", |e| &e.sentence).to_string();
+    let sentence =
+        policies.response_codes.entry(code).map_or("a code that response-codes.toml does not list", |e| &e.sentence).to_string();
     let note = format!("{code}: {sentence}");
     let disposition = policies.response_codes.disposition(code);
     let early = matches!(batch.state, BatchState::Prepared | BatchState::Unknown);
@@ -55,7 +63,8 @@ pub async fn apply(app: &App, tx: &mut Tx, request: &OutboxRequest, batch: &Batc
         }
         (Disposition::RetryLater | Disposition::StopCampaign, _) => {
             answered(tx, request, code, now).await?;
-            let (state, event) = if early { (BatchState::Dissolved, Event::Returned) } else { (BatchState::Refused, Event::Failed) };
+            let (state, event) =
+                if early { (BatchState::Dissolved, Event::Returned) } else { (BatchState::Refused, Event::Failed) };
             campaign::store::set_batch_state(tx, batch.id, state, Some(&note), now).await?;
             targets::move_all(tx, batch.plan_id, Which::Batch(batch.id), event, Some(&note), None, now).await?;
             if disposition == Disposition::StopCampaign {
@@ -73,7 +82,9 @@ pub async fn apply(app: &App, tx: &mut Tx, request: &OutboxRequest, batch: &Batc
         // An unlisted code, a "seen already" for what we never sent before, a yes without a signature: a person looks.
         (Disposition::Unknown | Disposition::NeedsKeys | Disposition::SeenAlready | Disposition::Accepted, _) => {
             let why = match disposition {
-                Disposition::SeenAlready => format!("{code}: DCC says it has seen this RequestID, but it was not posted before with this body and answered under its signature (a restored backup? a second system?)"),
+                Disposition::SeenAlready => format!(
+                    "{code}: DCC says it has seen this RequestID, but it was not posted before with this body and answered under its signature (a restored backup? a second system?)"
+                ),
                 _ => note,
             };
             if early {
@@ -96,7 +107,13 @@ async fn answered(tx: &mut Tx, request: &OutboxRequest, code: &str, now: crate::
 }
 
 /// Devices that DCC dropped from the request have failed; the rest goes on.
-async fn drop_devices(tx: &mut Tx, batch: &Batch, code: &str, warning: &UpdateFirmwareWarning, now: crate::clock::Time) -> Outcome {
+async fn drop_devices(
+    tx: &mut Tx,
+    batch: &Batch,
+    code: &str,
+    warning: &UpdateFirmwareWarning,
+    now: crate::clock::Time,
+) -> Outcome {
     let lists: [(&str, &[DeviceId]); 5] = [
         ("InvalidDeviceIDList", &warning.invalid),
         ("NotCommissionedDeviceIDList", &warning.not_commissioned),

@@ -5,10 +5,7 @@ use serde_json::json;
 
 use super::{App, TEXT_CHARS, find_campaign, record};
 use crate::{
-    campaign::{
-        self, Campaign, CampaignState, Command, PlanState,
-        store::NewCampaign,
-    },
+    campaign::{self, Campaign, CampaignState, Command, PlanState, store::NewCampaign},
     db::Tx,
     estate::SiteFilter,
     failure::{Failure, Outcome},
@@ -107,7 +104,9 @@ impl App {
                 return Ok(json!(null));
             }
             let plan = plan_in_force(tx, campaign).await?;
-            if campaign.approved_hash.as_deref() != Some(&plan.approval_hash(campaign.image_id, &campaign.rollout, campaign.batch_size)) {
+            if campaign.approved_hash.as_deref()
+                != Some(&plan.approval_hash(campaign.image_id, &campaign.rollout, campaign.batch_size))
+            {
                 return Err(Failure::refused("APPROVAL_VOID", "what was approved is not what is planned now")
                     .help("have the plan approved again: ppmid campaign approve CAMPAIGN --by NAME"));
             }
@@ -127,7 +126,8 @@ impl App {
         self.change(id_or_name, Command::Resume, who, async |tx, campaign, now| {
             self.decider(tx, campaign, now).await?;
             if campaign.started_at.is_none() {
-                return Err(Failure::failed("the campaign was halted before it was started").help("start it after planning and approving it again in a new campaign"));
+                return Err(Failure::failed("the campaign was halted before it was started")
+                    .help("start it after planning and approving it again in a new campaign"));
             }
             let was = json!({"was": campaign.state, "code": campaign.stopped_code});
             campaign.stopped_code = None;
@@ -242,7 +242,8 @@ impl App {
             tx.commit().await?;
             return Ok(campaign);
         }
-        Err(Failure::failed("the campaign kept changing under this command").help("look at it with `ppmid campaign status` and try again"))
+        Err(Failure::failed("the campaign kept changing under this command")
+            .help("look at it with `ppmid campaign status` and try again"))
     }
 }
 
@@ -257,9 +258,14 @@ async fn plan_in_force(tx: &mut Tx, campaign: &Campaign) -> Outcome<campaign::Pl
 
 fn check_name(name: &str) -> Outcome {
     let fine = !name.trim().is_empty() && name.chars().count() <= TEXT_CHARS && !name.chars().any(char::is_control);
-    if fine { Ok(()) } else { Err(Failure::usage(format!("a name has 1 to {TEXT_CHARS} characters, none of them control characters"))) }
+    if fine {
+        Ok(())
+    } else {
+        Err(Failure::usage(format!("a name has 1 to {TEXT_CHARS} characters, none of them control characters")))
+    }
 }
 
 fn check_reason(reason: &str) -> Outcome {
-    check_name(reason).map_err(|_| Failure::usage(format!("--reason wants 1 to {TEXT_CHARS} characters: it is what people will read")))
+    check_name(reason)
+        .map_err(|_| Failure::usage(format!("--reason wants 1 to {TEXT_CHARS} characters: it is what people will read")))
 }

@@ -68,7 +68,7 @@ impl App {
         let epcl = estate::store::epcl(tx).await?;
         let trust = image::trust::Trust::load(&self.settings.policies_dir)?;
         let checked = image::check_stored(tx, &trust, image, at).await?;
-        let facts = checked.map(|c| c.image.manifest.to_image_facts()).map_err(|why| why.to_string());
+        let facts = checked.map(|c| policy::ImageFacts::from(&c.image.manifest)).map_err(|why| why.to_string());
         let version = self.settings.gateway.duis_version.to_string();
         let role = &self.settings.organisation.role;
         match policy::campaign_refusal(&policies, role, &version, facts.as_ref().map_err(String::as_str), &cpl) {

@@ -33,7 +33,7 @@ pub use plan::PlanProgress;
 pub use recheck::Rechecked;
 pub use send::{Posted, ReadyToPost};
 pub use site::SiteView;
-pub use status::{KeyCaseCounts, Status};
+pub use status::{KeyCaseCounts, Status, counts_of};
 
 /// Longest name or reason a person may give, in characters.
 pub const TEXT_CHARS: usize = 200;

@@ -23,9 +23,15 @@ pub enum News {
     Answer,
     Devices(Vec<DeviceNews>),
     /// Something about a device that moves no target.
-    Fact { device: DeviceId, version: Option<String>, status: Option<String> },
+    Fact {
+        device: DeviceId,
+        version: Option<String>,
+        status: Option<String>,
+    },
     /// DCC's anomaly detection holds the request back (`QuarantineEventRef`).
-    Quarantined { event: String },
+    Quarantined {
+        event: String,
+    },
     /// Nothing this program acts on: an operator may look.
     Unmatched(String),
 }
@@ -34,9 +40,9 @@ pub enum News {
 pub fn about(response: &Response) -> Option<RequestId> {
     let inside = match &response.body {
         Body::Alert { alert, .. } => match alert {
-            Alert::S1spAlert { request_id, .. } | Alert::FirmwareTransfer { request_id, .. } | Alert::DuisVersionMismatch { request_id, .. } => {
-                *request_id
-            }
+            Alert::S1spAlert { request_id, .. }
+            | Alert::FirmwareTransfer { request_id, .. }
+            | Alert::DuisVersionMismatch { request_id, .. } => *request_id,
             Alert::FirmwareDistributionFailure { request_id, .. }
             | Alert::CspFirmwareDeliveryStatus { request_id, .. }
             | Alert::QuarantinedRequest { request_id, .. } => Some(*request_id),
@@ -73,11 +79,14 @@ pub fn news_of(response: &Response, policies: &PolicySet) -> News {
                 (_, None) => News::Unmatched(format!("{detail} (it names no device)")),
                 (Disposition::NeedsKeys, Some(device)) => one(*device, Event::NeedsKeys, None, detail),
                 (Disposition::DropDevice | Disposition::RefuseBatch, Some(device)) => one(*device, Event::Failed, None, detail),
-                (_, Some(device)) => News::Unmatched(format!("{detail} (device {device}; response-codes.toml does not say what follows)")),
+                (_, Some(device)) => {
+                    News::Unmatched(format!("{detail} (device {device}; response-codes.toml does not say what follows)"))
+                }
             }
         }
         Alert::PpmidFirmwareUpgrade { device, firmware_version, success, .. } => {
-            let (event, what) = if *success { (Event::Activated, "ActivationSuccess") } else { (Event::Failed, "ActivationFailure") };
+            let (event, what) =
+                if *success { (Event::Activated, "ActivationSuccess") } else { (Event::Failed, "ActivationFailure") };
             one(*device, event, Some(firmware_version), said(what))
         }
         Alert::FirmwareTransfer { device, firmware_version, result, .. } => {
@@ -85,7 +94,10 @@ pub fn news_of(response: &Response, policies: &PolicySet) -> News {
             one(*device, event, Some(firmware_version), said(&format!("{result:?}")))
         }
         Alert::FirmwareDistributionFailure { devices, .. } => News::Devices(
-            devices.iter().map(|d| DeviceNews { device: *d, event: Event::Failed, version: None, detail: said("listed") }).collect(),
+            devices
+                .iter()
+                .map(|d| DeviceNews { device: *d, event: Event::Failed, version: None, detail: said("listed") })
+                .collect(),
         ),
         Alert::FirmwareVersionMismatch { device, version_on_device, .. } => {
             News::Fact { device: *device, version: Some(version_on_device.clone()), status: None }
@@ -100,8 +112,12 @@ pub fn news_of(response: &Response, policies: &PolicySet) -> News {
         },
         Alert::QuarantinedRequest { quarantine_event_ref, .. } => News::Quarantined { event: quarantine_event_ref.clone() },
         Alert::CspFirmwareDeliveryStatus { success, .. } => News::Unmatched(said(if *success { "Success" } else { "Failure" })),
-        Alert::DuisVersionMismatch { .. } => News::Unmatched(said("DCC withheld a message because duis_version is too old for it")),
-        Alert::Ppmid { .. } | Alert::ChangeOfSupplier { .. } | Alert::PpmidRemoval { .. } => News::Unmatched(said("kept for an operator")),
+        Alert::DuisVersionMismatch { .. } => {
+            News::Unmatched(said("DCC withheld a message because duis_version is too old for it"))
+        }
+        Alert::Ppmid { .. } | Alert::ChangeOfSupplier { .. } | Alert::PpmidRemoval { .. } => {
+            News::Unmatched(said("kept for an operator"))
+        }
         Alert::Other(element) => News::Unmatched(format!("{element} is of no kind this program acts on")),
     }
 }

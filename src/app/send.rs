@@ -93,13 +93,19 @@ impl App {
         };
         tx.commit().await?;
         if prepared.is_some() {
-            crate::engine::crash::point("after-outbox-commit");
+            crate::crash::point("after-outbox-commit");
         }
         Ok(prepared)
     }
 
     /// Decides queued members again, in order, until a batch is full. Those that no longer pass leave the queue.
-    async fn choose_members(&self, tx: &mut Tx, campaign: &Campaign, plan: i64, decider: &super::Decider) -> Outcome<Vec<DeviceId>> {
+    async fn choose_members(
+        &self,
+        tx: &mut Tx,
+        campaign: &Campaign,
+        plan: i64,
+        decider: &super::Decider,
+    ) -> Outcome<Vec<DeviceId>> {
         let size = campaign.batch_size as usize;
         let mut members: Vec<DeviceId> = Vec::with_capacity(size.min(duis::MAX_DEVICES_PER_REQUEST));
         let mut after = None;
@@ -131,7 +137,8 @@ impl App {
         let answer_by = now.plus_millis(decider.policies.eligibility.answer_within.millis());
         let sent = targets::send(tx, plan, batch, members, Some(answer_by), now).await?;
         if sent != members.len() as u64 {
-            return Err(Failure::failed("the members of a batch changed while it was being made").help("nothing was sent; it is tried again"));
+            return Err(Failure::failed("the members of a batch changed while it was being made")
+                .help("nothing was sent; it is tried again"));
         }
         let gateway = &self.settings.gateway;
         let originator = self.settings.organisation.user_id;
@@ -212,7 +219,14 @@ impl App {
     }
 
     /// A resend is allowed only while every member still has a covering own registration and nothing refuses the campaign.
-    async fn may_resend(&self, tx: &mut Tx, campaign: &Campaign, request: &OutboxRequest, batch: &Batch, now: Time) -> Outcome<bool> {
+    async fn may_resend(
+        &self,
+        tx: &mut Tx,
+        campaign: &Campaign,
+        request: &OutboxRequest,
+        batch: &Batch,
+        now: Time,
+    ) -> Outcome<bool> {
         if self.decider_or_halt(tx, campaign).await?.is_none() {
             outbox::put_off(tx, request.id, "the campaign was halted", now.plus_millis(PUT_OFF_MILLIS)).await?;
             return Ok(false);
@@ -220,11 +234,8 @@ impl App {
         let day = now.london_day();
         for page in batch.members.chunks(PAGE_MEMBERS) {
             let rows = sites(tx, page, &self.settings.organisation.mpids, now).await?;
-            let ours: HashSet<DeviceId> = rows
-                .iter()
-                .filter(|r| r.own_registrations.iter().any(|own| own.covers(day)))
-                .map(|r| r.site.device_id)
-                .collect();
+            let ours: HashSet<DeviceId> =
+                rows.iter().filter(|r| r.own_registrations.iter().any(|own| own.covers(day))).map(|r| r.site.device_id).collect();
             let lost = page.iter().filter(|d| !ours.contains(d)).count();
             if lost > 0 {
                 let why = format!("no answer yet, and {lost} of its devices are no longer ours, so it is not sent again");
@@ -301,7 +312,7 @@ impl App {
             }
         };
         tx.commit().await?;
-        crate::engine::crash::point("after-acknowledgement");
+        crate::crash::point("after-acknowledgement");
         Ok(posted)
     }
 
@@ -342,7 +353,8 @@ pub(super) async fn hold(tx: &mut Tx, request: &OutboxRequest, batch: &Batch, wh
     campaign::store::set_batch_state(tx, batch.id, BatchState::Held, Some(why), now).await?;
     let (id, campaign) = (request.id, batch.campaign_id);
     tracing::error!(request = %id, batch = batch.number, campaign, reason = why, "a batch is held for a person");
-    record(tx, now, "engine", "batch.hold", format!("campaign {campaign} batch {}", batch.id), json!({"request": id, "why": why})).await
+    record(tx, now, "engine", "batch.hold", format!("campaign {campaign} batch {}", batch.id), json!({"request": id, "why": why}))
+        .await
 }
 
 async fn request_and_batch(tx: &mut Tx, id: RequestId) -> Outcome<Option<(OutboxRequest, Batch)>> {

@@ -101,7 +101,7 @@ impl App {
             marks.push((read.message.id, state, note));
         }
         self.write(&mut tx, gathered, &policies).await?;
-        crate::engine::crash::point("settle-half-done");
+        crate::crash::point("settle-half-done");
         inbox::mark(&mut tx, &marks, self.now()).await?;
         tx.commit().await?;
         Ok(count)
@@ -146,7 +146,8 @@ impl App {
                 Ok((InboxState::Settled, None))
             }
             News::Quarantined { event } => {
-                let note = format!("quarantined by DCC's anomaly detection, event {event}: process or delete it by DCC's own files");
+                let note =
+                    format!("quarantined by DCC's anomaly detection, event {event}: process or delete it by DCC's own files");
                 if let Some((request, batch)) = asked {
                     send::hold(tx, &request, &batch, &note, self.now()).await?;
                 }
@@ -176,12 +177,19 @@ impl App {
         let answer_by = self.now().plus_millis(policies.eligibility.answer_within.millis());
         let mut matched = false;
         for item in news {
-            if matches!(item.event, Event::Activated | Event::Verified) && let Some(version) = &item.version {
+            if matches!(item.event, Event::Activated | Event::Verified)
+                && let Some(version) = &item.version
+            {
                 gathered.learned.push((item.device, version.clone(), at));
             }
             if item.event == Event::NeedsKeys {
                 let detail = Some(item.detail.clone());
-                gathered.key_results.push(KeyResult { device_id: item.device, attempted_at: at, status: KeyStatus::Failed, detail });
+                gathered.key_results.push(KeyResult {
+                    device_id: item.device,
+                    attempted_at: at,
+                    status: KeyStatus::Failed,
+                    detail,
+                });
                 matched = true;
             }
             let plans: Vec<i64> = match &asked {

@@ -120,11 +120,8 @@ pub fn counts_of(counts: &BTreeMap<KeyCaseState, i64>) -> KeyCaseCounts {
 async fn duplicate_submissions(tx: &mut Tx, campaign: &Campaign, plan: i64) -> Outcome<u64> {
     let mut all: Vec<DeviceId> = campaign::store::posted_members(tx, campaign.id).await?.into_iter().flatten().collect();
     all.sort_unstable();
-    let repeated: Vec<(DeviceId, i64)> = all
-        .chunk_by(|a, b| a == b)
-        .filter(|same| same.len() > 1)
-        .map(|same| (same[0], same.len() as i64))
-        .collect();
+    let repeated: Vec<(DeviceId, i64)> =
+        all.chunk_by(|a, b| a == b).filter(|same| same.len() > 1).map(|same| (same[0], same.len() as i64)).collect();
     let mut duplicates = 0;
     for group in repeated.chunks(targets::GROUP_ROWS) {
         let devices: Vec<DeviceId> = group.iter().map(|(d, _)| *d).collect();

@@ -199,7 +199,8 @@ pub async fn finish_plan(tx: &mut Tx, plan: i64, state: PlanState, tally: &Tally
 
 /// Marks what a finished plan takes the place of: a real plan replaces every other, a what-if only other what-ifs.
 pub async fn supersede_plans(tx: &mut Tx, campaign: i64, keep: i64, kept: PlanState) -> DbResult<()> {
-    let which = if kept == PlanState::WhatIf { "('what_if', 'superseded')" } else { "('building', 'ready', 'what_if', 'superseded')" };
+    let which =
+        if kept == PlanState::WhatIf { "('what_if', 'superseded')" } else { "('building', 'ready', 'what_if', 'superseded')" };
     let sql = format!("update plans set state = 'superseded' where campaign_id = $1 and id <> $2 and state in {which}");
     sql!(tx, c => sqlx::query(AssertSqlSafe(sql)).bind(campaign).bind(keep).execute(c).await?.rows_affected());
     Ok(())

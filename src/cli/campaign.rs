@@ -1,18 +1,274 @@
-//! `ppmid campaign`.
+//! `ppmid campaign` and `ppmid halt`: rollouts, from creation to the brake.
 
-use super::Context;
-use crate::failure::Outcome;
+use std::path::PathBuf;
 
+use super::{Context, Output, table, who::os_user_at_host};
+use crate::{
+    app::NewCampaignRequest,
+    campaign::Campaign,
+    clock::{Day, Time},
+    estate::{Cohort, SiteFilter},
+    failure::{Failure, Outcome},
+    ids::{DeviceId, ImageId},
+};
+
+mod view;
+
+/// Rollouts: create, plan, approve, start, follow, stop
 #[derive(clap::Subcommand)]
-pub enum Command {}
-
-pub async fn run(_ctx: &Context, command: Command) -> Outcome {
-    match command {}
+pub enum Command {
+    /// Create a campaign; prints its id
+    #[command(
+        after_help = "Examples:\n  ppmid campaign create --name spring --image 3f9c...\n  ppmid campaign create --name pilot --image 3f9c... --cohort IOC --region North --batch-size 500"
+    )]
+    Create(CreateArgs),
+    /// List campaigns
+    List,
+    /// Decide about every site the campaign considers, and store why
+    #[command(
+        after_help = "Examples:\n  ppmid campaign plan spring\n  ppmid campaign plan spring --as-of 2027-01-15   (what if: shown, never approved)"
+    )]
+    Plan(PlanArgs),
+    /// Approve the plan; never by the person who created the campaign
+    #[command(after_help = "Example:\n  ppmid campaign approve spring --by jane.doe")]
+    Approve(ApproveArgs),
+    /// Let `ppmid serve` send what was approved
+    Start(CampaignArg),
+    /// How it stands
+    Status(CampaignArg),
+    /// Send nothing more for now; what is out is followed
+    Pause(CampaignArg),
+    /// Go on after a pause or a halt
+    Resume(CampaignArg),
+    /// Cancel for good what has not been sent; what was sent is beyond recall and is followed
+    Abort(CampaignArg),
+    /// Queue again what failed or expired
+    Retry(CampaignArg),
+    /// One row for every site considered
+    #[command(after_help = "Example:\n  ppmid campaign targets spring --output csv > targets.csv")]
+    Targets(TargetsArgs),
 }
 
 #[derive(clap::Args)]
-pub struct HaltArgs {}
+pub struct CampaignArg {
+    /// Id or name
+    campaign: String,
+}
 
-pub async fn halt(_ctx: &Context, _args: HaltArgs) -> Outcome {
-    unimplemented!()
+#[derive(clap::Args)]
+pub struct CreateArgs {
+    #[arg(long)]
+    name: String,
+    /// Image id, as `ppmid image add` printed it
+    #[arg(long, value_name = "IMAGE_ID")]
+    image: String,
+    /// Only these cohorts (IOC, MDS, SECURE, FOC); repeatable or comma separated
+    #[arg(long, value_delimiter = ',')]
+    cohort: Vec<String>,
+    /// Only these device models
+    #[arg(long, value_delimiter = ',')]
+    model: Vec<String>,
+    /// Only these regions
+    #[arg(long, value_delimiter = ',')]
+    region: Vec<String>,
+    /// Only the devices in this file: one Device ID a line (- is stdin)
+    #[arg(long, value_name = "FILE")]
+    devices: Option<PathBuf>,
+    /// A preset of rollout.toml
+    #[arg(long, value_name = "NAME")]
+    rollout: Option<String>,
+    /// Most devices in one request
+    #[arg(long, value_name = "N")]
+    batch_size: Option<i64>,
+}
+
+#[derive(clap::Args)]
+pub struct PlanArgs {
+    /// Id or name
+    campaign: String,
+    /// Decide as of this time or day: a what-if
+    #[arg(long, value_name = "TIME")]
+    as_of: Option<String>,
+}
+
+#[derive(clap::Args)]
+pub struct ApproveArgs {
+    /// Id or name
+    campaign: String,
+    /// Who approves: not who created it
+    #[arg(long, value_name = "NAME")]
+    by: String,
+}
+
+#[derive(clap::Args)]
+pub struct TargetsArgs {
+    /// Id or name
+    campaign: String,
+    /// Only targets in this state
+    #[arg(long)]
+    state: Option<String>,
+}
+
+/// The emergency brake: one person, at once, nothing leaves any more, resends included
+#[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  ppmid halt spring --reason \"displays go dark in Leeds\"\n  ppmid halt --all --reason \"wrong image\""
+)]
+pub struct HaltArgs {
+    /// Id or name
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    campaign: Option<String>,
+    /// Every campaign that could send
+    #[arg(long)]
+    all: bool,
+    #[arg(long)]
+    reason: String,
+}
+
+pub async fn run(ctx: &Context, command: Command) -> Outcome {
+    match command {
+        Command::Create(args) => create(ctx, args).await,
+        Command::List => list(ctx).await,
+        Command::Plan(args) => plan(ctx, args).await,
+        Command::Approve(args) => {
+            let app = ctx.app().await?;
+            let done = app.approve_campaign(&args.campaign, &args.by, &os_user_at_host()).await?;
+            say(ctx, &done, &format!("approved by {} (asserted by {})", args.by, os_user_at_host()))
+        }
+        Command::Start(args) => {
+            let done = ctx.app().await?.start_campaign(&args.campaign, &os_user_at_host()).await?;
+            say(ctx, &done, "started; `ppmid serve` sends it")
+        }
+        Command::Status(args) => {
+            let status = ctx.app().await?.campaign_status(&args.campaign).await?;
+            view::status(ctx.output(), &status)
+        }
+        Command::Pause(args) => {
+            let done = ctx.app().await?.pause_campaign(&args.campaign, &os_user_at_host()).await?;
+            say(ctx, &done, "paused; nothing more is sent, what is out is followed")
+        }
+        Command::Resume(args) => {
+            let done = ctx.app().await?.resume_campaign(&args.campaign, &os_user_at_host()).await?;
+            say(ctx, &done, "goes on")
+        }
+        Command::Abort(args) => {
+            let done = ctx.app().await?.abort_campaign(&args.campaign, &os_user_at_host()).await?;
+            say(ctx, &done, "aborted; what was sent is beyond recall and is followed")
+        }
+        Command::Retry(args) => {
+            let (done, queued) = ctx.app().await?.retry_campaign(&args.campaign, &os_user_at_host()).await?;
+            say(ctx, &done, &format!("{queued} devices queued again"))
+        }
+        Command::Targets(args) => view::targets(ctx, &args.campaign, args.state.as_deref()).await,
+    }
+}
+
+pub async fn halt(ctx: &Context, args: HaltArgs) -> Outcome {
+    let app = ctx.app().await?;
+    let who = os_user_at_host();
+    let halted = match &args.campaign {
+        Some(campaign) => vec![app.halt_campaign(campaign, &args.reason, &who).await?],
+        None => app.halt_all(&args.reason, &who).await?,
+    };
+    let rows: Vec<Vec<String>> =
+        halted.iter().map(|c| vec![c.id.to_string(), c.name.clone(), c.state.to_string(), args.reason.clone()]).collect();
+    table::print(ctx.output(), &["id", "name", "state", "reason"], &rows, &halted)
+}
+
+async fn create(ctx: &Context, args: CreateArgs) -> Outcome {
+    let usage = |e: crate::ids::IdError| Failure::usage(e.to_string());
+    let filter = SiteFilter {
+        cohorts: args.cohort.iter().map(|c| c.parse::<Cohort>()).collect::<Result<_, _>>().map_err(usage)?,
+        models: args.model,
+        regions: args.region,
+        devices: match args.devices {
+            Some(file) => read_devices(&file)?,
+            None => Vec::new(),
+        },
+    };
+    let image: ImageId = args.image.trim().parse().map_err(usage)?;
+    let app = ctx.app().await?;
+    let new = NewCampaignRequest { name: args.name, image, filter, rollout: args.rollout, batch_size: args.batch_size };
+    let id = app.create_campaign(new, &os_user_at_host()).await?;
+    table::line(id)
+}
+
+/// One Device ID a line; blank lines and a header `device_id` are skipped.
+fn read_devices(file: &PathBuf) -> Outcome<Vec<DeviceId>> {
+    let unreadable = |e: std::io::Error| Failure::failed(format!("{} cannot be read: {e}", file.display()));
+    let text = match file.as_os_str() == "-" {
+        true => std::io::read_to_string(std::io::stdin()).map_err(unreadable)?,
+        false => std::fs::read_to_string(file).map_err(unreadable)?,
+    };
+    let mut devices = Vec::new();
+    for (i, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+        let line = line.trim().trim_matches('"');
+        if line.is_empty() || (i == 0 && line.eq_ignore_ascii_case("device_id")) {
+            continue;
+        }
+        let id = line.parse::<DeviceId>().map_err(|e| Failure::failed(format!("{}, line {}: {e}", file.display(), i + 1)))?;
+        devices.push(id);
+    }
+    devices.sort_unstable();
+    devices.dedup();
+    if devices.is_empty() {
+        return Err(Failure::failed(format!("{} names no device", file.display())).help("one Device ID a line"));
+    }
+    Ok(devices)
+}
+
+async fn list(ctx: &Context) -> Outcome {
+    let app = ctx.app().await?;
+    let campaigns = crate::campaign::store::list(&mut app.db.read().await?).await?;
+    let rows: Vec<Vec<String>> = campaigns
+        .iter()
+        .map(|c| {
+            let why = c.stopped_code.clone().unwrap_or_default();
+            vec![
+                c.id.to_string(),
+                c.name.clone(),
+                c.state.to_string(),
+                why,
+                c.image_id.to_string(),
+                c.created_by.clone(),
+                c.created_at.to_string(),
+            ]
+        })
+        .collect();
+    table::print(
+        ctx.output(),
+        &["id", "name", "state", "stopped_by_code", "image", "created_by", "created_at"],
+        &rows,
+        &campaigns,
+    )
+}
+
+async fn plan(ctx: &Context, args: PlanArgs) -> Outcome {
+    let as_of = args.as_of.as_deref().map(parse_as_of).transpose()?;
+    let app = ctx.app().await?;
+    let bar = view::spinner("sites decided");
+    let plan = app.plan_campaign(&args.campaign, as_of, &os_user_at_host(), &mut |p| bar.set_position(p.sites as u64)).await;
+    bar.finish_and_clear();
+    view::plan(ctx.output(), &plan?)
+}
+
+/// `--as-of`: an RFC 3339 time, or a date and then the end of that London day.
+pub fn parse_as_of(text: &str) -> Outcome<Time> {
+    if let Ok(day) = text.parse::<Day>() {
+        return Ok(day.end());
+    }
+    text.parse()
+        .map_err(|_| Failure::usage(format!("--as-of {text:?} is neither an RFC 3339 time nor a date such as 2020-11-24")))
+}
+
+/// What a command did to a campaign: one line for people, the campaign for programs.
+fn say(ctx: &Context, campaign: &Campaign, what: &str) -> Outcome {
+    match ctx.output() {
+        Output::Table => table::line(format!("campaign {} ({}): {what}", campaign.id, campaign.name)),
+        output => table::object(
+            output,
+            &[("id", campaign.id.to_string()), ("name", campaign.name.clone()), ("state", campaign.state.to_string())],
+            campaign,
+        ),
+    }
 }

@@ -24,6 +24,7 @@ pub mod policy;
 pub mod serve;
 pub mod site;
 pub mod table;
+pub mod who;
 
 #[derive(Parser)]
 #[command(name = "ppmid", version, about = "Upgrades the firmware of SMETS1 in-home prepayment displays over the DCC network")]

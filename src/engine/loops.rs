@@ -61,7 +61,13 @@ struct Shared {
 }
 
 impl Engine {
-    pub fn start(app: App, gateway: Arc<dyn Gateway>, signer: Arc<dyn Signer>, pinned: Arc<CertificateSet>, nudge: Nudge) -> Engine {
+    pub fn start(
+        app: App,
+        gateway: Arc<dyn Gateway>,
+        signer: Arc<dyn Signer>,
+        pinned: Arc<CertificateSet>,
+        nudge: Nudge,
+    ) -> Engine {
         let lease = Lease::new(&app);
         let (stop, stopped) = watch::channel(false);
         let shared = Shared { app: app.clone(), lease: lease.clone(), nudge, stop: stopped, gateway, signer, pinned };
@@ -210,7 +216,7 @@ async fn post(shared: &mut Shared, id: crate::ids::RequestId) -> Outcome<Option<
     let Some(outcome) = shared.unless_stopped(gateway.post(Service::NonDevice, ready.bytes, ready.id)).await else {
         return Ok(None);
     };
-    super::crash::point("after-post");
+    crate::crash::point("after-post");
     Ok(Some(shared.app.record_outcome(id, outcome).await?))
 }
 

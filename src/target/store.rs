@@ -224,14 +224,7 @@ pub async fn decide_again(tx: &mut Tx, plan: i64, decided: &[Decided], now: Time
 }
 
 /// Puts queued targets into a batch: `Sent`. Gives how many were still queued; the caller compares.
-pub async fn send(
-    tx: &mut Tx,
-    plan: i64,
-    batch: i64,
-    devices: &[DeviceId],
-    answer_by: Option<Time>,
-    now: Time,
-) -> DbResult<u64> {
+pub async fn send(tx: &mut Tx, plan: i64, batch: i64, devices: &[DeviceId], answer_by: Option<Time>, now: Time) -> DbResult<u64> {
     let to = TargetState::Queued.on(Event::Sent).expect("a queued target can be sent");
     let mut sent = 0;
     for group in devices.chunks(GROUP_ROWS) {

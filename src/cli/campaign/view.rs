@@ -1,0 +1,156 @@
+//! How plans, statuses and targets are printed.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::{
+    app::Status,
+    campaign::{Plan, PlanState},
+    cli::{
+        Context, Output,
+        table::{self, Listing},
+    },
+    failure::{Failure, Outcome},
+    ids::DeviceId,
+    policy::Reason,
+    target::{TargetState, store as targets},
+};
+
+/// Targets fetched in one step.
+const PAGE_TARGETS: usize = 5_000;
+
+/// A counter on stderr; nothing where stderr is not a terminal.
+pub fn spinner(what: &'static str) -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    let style = ProgressStyle::with_template("{spinner} {human_pos} {msg}, {per_sec}").expect("the template is right");
+    bar.set_style(style);
+    bar.set_message(what);
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
+pub fn plan(output: Output, plan: &Plan) -> Outcome {
+    let json = json!({
+        "sites": plan.sites, "eligible": plan.eligible, "held": plan.held, "ineligible": plan.ineligible,
+        "by_reason": plan.by_reason, "what_if": plan.state == PlanState::WhatIf, "as_of": plan.decided_at, "policies": plan.policy_hash,
+    });
+    match output {
+        Output::Json => table::object(output, &[], &json),
+        Output::Csv => {
+            let counts =
+                [("sites", plan.sites), ("eligible", plan.eligible), ("held", plan.held), ("ineligible", plan.ineligible)];
+            let fields: Vec<(&str, String)> = counts.iter().map(|(n, v)| (*n, v.to_string())).collect();
+            table::object(output, &fields, &json)
+        }
+        Output::Table => {
+            let what_if = if plan.state == PlanState::WhatIf {
+                format!(" (what if, as of {}: cannot be approved)", plan.decided_at)
+            } else {
+                String::new()
+            };
+            table::line(format!(
+                "{} sites considered{what_if}: {} eligible, {} held, {} ineligible",
+                plan.sites, plan.eligible, plan.held, plan.ineligible
+            ))?;
+            reasons(&plan.by_reason)
+        }
+    }
+}
+
+/// Reasons in the order of the contract's table.
+pub fn reasons(by_reason: &std::collections::BTreeMap<Reason, i64>) -> Outcome {
+    for (reason, n) in by_reason {
+        table::line(format!("  {n:>9}  {:<28} {}", reason.as_str(), reason.outcome()))?;
+    }
+    Ok(())
+}
+
+pub fn status(output: Output, status: &Status) -> Outcome {
+    if output != Output::Table {
+        let fields = [
+            ("campaign", status.campaign.to_string()),
+            ("name", status.name.clone()),
+            ("state", status.state.to_string()),
+            ("sites", status.sites.to_string()),
+            ("eligible", status.eligible.to_string()),
+            ("held", status.held.to_string()),
+            ("ineligible", status.ineligible.to_string()),
+            ("batches", status.batches.to_string()),
+            ("requests_sent", status.requests_sent.to_string()),
+        ];
+        return table::object(output, &fields, status);
+    }
+    let what_if = if status.what_if { ", showing a what-if plan" } else { "" };
+    table::line(format!("campaign {} ({}): {}{what_if}", status.campaign, status.name, status.state))?;
+    if let (Some(code), Some(reason)) = (&status.stopped_code, &status.stopped_reason) {
+        table::line(format!("  stopped    {code}: {reason}"))?;
+    }
+    table::line(format!(
+        "  planned    {} sites: {} eligible, {} held, {} ineligible",
+        status.sites, status.eligible, status.held, status.ineligible
+    ))?;
+    reasons(&status.by_reason)?;
+    table::line(format!("  sent       {} requests in {} batches", status.requests_sent, status.batches))?;
+    for (state, n) in &status.by_state {
+        table::line(format!("  {n:>9}  {state}"))?;
+    }
+    let k = &status.key_cases;
+    table::line(format!(
+        "  key cases  {} retrying, {} investigating, {} resolved, {} closed",
+        k.retrying, k.investigating, k.resolved, k.closed
+    ))?;
+    status.held_batches.iter().try_for_each(|b| table::line(format!("  waits for a person: {b}")))
+}
+
+#[derive(Serialize)]
+struct TargetLine {
+    device_id: DeviceId,
+    state: TargetState,
+    reason: Reason,
+    batch: Option<i64>,
+    attempts: i64,
+    updated_at: crate::clock::Time,
+    detail: Option<String>,
+}
+
+/// One row for every site considered, in the order of Device IDs, however many.
+pub async fn targets(ctx: &Context, campaign: &str, state: Option<&str>) -> Outcome {
+    let wanted: Option<TargetState> =
+        state.map(str::parse).transpose().map_err(|e: crate::ids::IdError| Failure::usage(e.to_string()))?;
+    let app = ctx.app().await?;
+    let campaign = app.campaign(campaign).await?;
+    let plan = app.shown_plan(&campaign).await?.ok_or_else(|| {
+        Failure::failed("the campaign has no plan, so there are no targets").help("plan it: ppmid campaign plan CAMPAIGN")
+    })?;
+    let mut listing = Listing::stdout(ctx.output(), &["device_id", "state", "reason", "batch", "attempts", "updated_at"])?;
+    let mut after = None;
+    loop {
+        let page = targets::page(&mut app.db.read().await?, plan.id, after, PAGE_TARGETS).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.device);
+        for t in page.iter().filter(|t| wanted.is_none_or(|w| t.state == w)) {
+            let cells = [
+                t.device.to_string(),
+                t.state.to_string(),
+                t.reason.to_string(),
+                t.batch_id.map(|b| b.to_string()).unwrap_or_default(),
+                t.attempts.to_string(),
+                t.updated_at.to_string(),
+            ];
+            let line = TargetLine {
+                device_id: t.device,
+                state: t.state,
+                reason: t.reason,
+                batch: t.batch_id,
+                attempts: t.attempts,
+                updated_at: t.updated_at,
+                detail: t.detail.clone(),
+            };
+            listing.row(&cells, &line)?;
+        }
+    }
+    listing.finish()
+}
