@@ -59,7 +59,7 @@ fn report_panic(message: &str) {
     }
     let mut stderr = io::stderr().lock();
     let _ = writeln!(stderr, "error: {message}");
-    let _ = writeln!(stderr, "help: this is a fault of the program, not of your input; nothing was half done: please report it");
+    let _ = writeln!(stderr, "help: this is a fault of the program, not of your input: please report it");
 }
 
 #[cfg(test)]

@@ -155,3 +155,13 @@ fn a_fault_of_our_own_is_one_error_line() {
     assert_polite(&ran);
     assert!(ran.err.contains("error: two lines (tests/commands.rs:"), "{}", ran.err);
 }
+
+#[test]
+fn a_reserved_kind_of_key_is_refused_before_anything_is_opened() {
+    let folder = Folder::new();
+    folder.write("ppmid.toml", "[audit]\nsigning_key = \"pkcs11:slot=1\"\n");
+    let refused = folder.run(&["audit", "list", "--output", "csv"]);
+    assert_eq!((refused.code, refused.out.as_str()), (1, ""));
+    assert!(refused.err.contains("audit.signing_key"), "{}", refused.err);
+    assert_polite(&refused);
+}

@@ -175,6 +175,21 @@ fn files_that_are_no_configuration_say_so() {
     assert!(load_from(&file, std::iter::empty(), None).is_ok(), "a byte-order mark and CRLF are accepted");
 }
 
+#[test]
+fn the_documentation_lists_every_default() {
+    let page = include_str!("../../docs/configuration.md");
+    let block = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("the page has the file");
+    let documented = load_text(block, &[]).unwrap();
+    let defaults = load_text("", &[]).unwrap();
+    assert_eq!(documented.shown.len(), defaults.shown.len());
+    for (d, s) in documented.shown.iter().zip(&defaults.shown) {
+        assert_eq!(d.key, s.key);
+        assert!(matches!(d.origin, Origin::File { .. }), "{} is not documented", d.key);
+        let name = |v: &serde_json::Value| v.to_string().rsplit('/').next().map(|t| t.replace(['"', '[', ']'], ""));
+        assert_eq!(name(&d.value), name(&s.value), "{}", d.key);
+    }
+}
+
 proptest::proptest! {
     #[test]
     fn no_text_makes_the_reader_panic(text in "(\\[[a-z.]{0,12}\\]\n|[a-z_]{1,8} ?= ?[\"0-9a-z\\[\\]{}]{0,9}\n|.{0,20}\n){0,8}") {
