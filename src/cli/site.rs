@@ -1,11 +1,316 @@
-//! `ppmid site`.
+//! `ppmid site`: one site, what is known of it, and every rule with the facts it went by.
 
-use super::Context;
-use crate::failure::Outcome;
+use serde_json::{Value, json};
+
+use super::{Context, Output, policy::as_of, table};
+use crate::{
+    clock::{Day, Time},
+    estate::{KeyResult, Registration, Site},
+    failure::{Failure, Outcome},
+    ids::{DeviceId, ImageId},
+    policy::{Decision, Finding, Refusal, SiteFacts, Verdict, evaluate, explain},
+};
 
 #[derive(clap::Subcommand)]
-pub enum Command {}
+pub enum Command {
+    /// What is known of a site: its registrations, key results and exclusions
+    Show {
+        #[arg(value_name = "DEVICE_ID")]
+        device_id: DeviceId,
+        /// As of this time (RFC 3339) or the end of this day
+        #[arg(long, value_name = "TIME", value_parser = as_of)]
+        as_of: Option<Time>,
+    },
+    /// Whether a site may be upgraded: every rule in order, with the facts it went by and where the rule comes from
+    Explain(ExplainArgs),
+}
 
-pub async fn run(_ctx: &Context, command: Command) -> Outcome {
-    match command {}
+#[derive(clap::Args)]
+pub struct ExplainArgs {
+    #[arg(value_name = "DEVICE_ID")]
+    pub device_id: DeviceId,
+    /// By the image of this campaign, as if it were planned now
+    #[arg(long, value_name = "ID", conflicts_with = "image")]
+    pub campaign: Option<String>,
+    /// By this image; without one, the rules about the image are not judged
+    #[arg(long, value_name = "ID")]
+    pub image: Option<ImageId>,
+    /// As of this time (RFC 3339) or the end of this day
+    #[arg(long, value_name = "TIME", value_parser = as_of)]
+    pub as_of: Option<Time>,
+}
+
+pub async fn run(ctx: &Context, command: Command) -> Outcome {
+    match command {
+        Command::Show { device_id, as_of } => {
+            let at = as_of.unwrap_or(ctx.clock.now());
+            render_show(&fetch_dossier(ctx, device_id, at).await?, ctx.output())
+        }
+        Command::Explain(args) => {
+            let at = args.as_of.unwrap_or(ctx.clock.now());
+            render_explain(&fetch_explanation(ctx, &args, at).await?, ctx.output())
+        }
+    }
+}
+
+/// What is known of one site as of a moment.
+pub struct Dossier {
+    pub site: Site,
+    /// Of its MPAN, every supplier's, by `effective_from`.
+    pub registrations: Vec<Registration>,
+    /// Not later than the moment, newest first.
+    pub key_results: Vec<KeyResult>,
+    /// By device or by MPAN, any dates.
+    pub exclusions: Vec<ExclusionRow>,
+}
+
+/// A row of the exclusions; half-open like a registration.
+pub struct ExclusionRow {
+    pub reason: String,
+    pub effective_from: Day,
+    pub effective_to: Option<Day>,
+}
+
+/// The answer to `explain`.
+pub struct Explanation {
+    pub device_id: DeviceId,
+    pub at: Time,
+    pub image: Option<ImageId>,
+    pub policy_hash: String,
+    /// What stands against the campaign as a whole.
+    pub refusal: Option<Refusal>,
+    pub verdict: Verdict,
+    pub findings: Vec<Finding>,
+}
+
+impl Explanation {
+    /// Asks every rule. `refusal` is what `campaign_refusal` said, where an image is named.
+    pub fn of(decision: &Decision, facts: &SiteFacts<'_>, image: Option<ImageId>, refusal: Option<Refusal>) -> Explanation {
+        Explanation {
+            device_id: facts.site.device_id,
+            at: decision.at(),
+            image,
+            policy_hash: decision.policy_hash().to_string(),
+            refusal,
+            verdict: evaluate(decision, facts),
+            findings: explain(decision, facts),
+        }
+    }
+}
+
+/// NOT WIRED YET: the estate's store has no reads here to take the facts from.
+async fn fetch_dossier(_ctx: &Context, device_id: DeviceId, _at: Time) -> Outcome<Dossier> {
+    Err(not_wired(device_id))
+}
+
+/// NOT WIRED YET: as [`fetch_dossier`]; then policies as of the day, image and lists, and [`Explanation::of`].
+async fn fetch_explanation(_ctx: &Context, args: &ExplainArgs, _at: Time) -> Outcome<Explanation> {
+    Err(not_wired(args.device_id))
+}
+
+fn not_wired(device_id: DeviceId) -> Failure {
+    Failure::failed(format!("site {device_id} cannot be read: this build has no estate store"))
+}
+
+const EXPLAIN_HEADERS: [&str; 5] = ["rule", "reason", "result", "what", "source"];
+
+/// The verdict, then a row a rule; in CSV the rows alone.
+pub fn render_explain(answer: &Explanation, output: Output) -> Outcome {
+    if output == Output::Json {
+        return table::object(output, &[], &explain_json(answer));
+    }
+    if output == Output::Table {
+        table::object(output, &explain_head(answer), &())?;
+    }
+    let rows = explain_rows(&answer.findings);
+    let none: Vec<Value> = rows.iter().map(|_| Value::Null).collect();
+    table::print(output, &EXPLAIN_HEADERS, &rows, &none)
+}
+
+fn explain_head(answer: &Explanation) -> Vec<(&'static str, String)> {
+    let reason = answer.verdict.reason;
+    let registration = answer.verdict.registration.map(|(mpid, from)| format!("{mpid} from {from}"));
+    let mut head = vec![
+        ("device_id", answer.device_id.to_string()),
+        ("decision", format!("{} ({})", reason, reason.outcome())),
+        ("decided_as_of", format!("{}, day {} in London", answer.at, answer.at.london_day())),
+        ("registration", registration.unwrap_or_else(|| "none".to_string())),
+        ("image", answer.image.map_or("none named".to_string(), |id| id.to_string())),
+        ("policy_hash", answer.policy_hash.clone()),
+    ];
+    if let Some(refusal) = &answer.refusal {
+        head.push(("campaign_refused", format!("{}: {}", refusal.code, refusal.message)));
+    }
+    head
+}
+
+fn explain_rows(findings: &[Finding]) -> Vec<Vec<String>> {
+    let result = |f: &Finding| match (f.judged, f.applies) {
+        (false, _) => "not judged".to_string(),
+        (true, true) => f.outcome.to_string(),
+        (true, false) => "pass".to_string(),
+    };
+    let row = |f: &Finding| vec![f.rule.to_string(), f.reason.to_string(), result(f), f.what.clone(), f.source.clone()];
+    findings.iter().map(row).collect()
+}
+
+fn explain_json(answer: &Explanation) -> Value {
+    let reason = answer.verdict.reason;
+    json!({
+        "device_id": answer.device_id,
+        "at": answer.at,
+        "day": answer.at.london_day(),
+        "image": answer.image,
+        "policy_hash": answer.policy_hash,
+        "outcome": reason.outcome(),
+        "reason": reason,
+        "registration": answer.verdict.registration.map(|(mpid, from)| json!({"supplier_mpid": mpid, "effective_from": from})),
+        "campaign_refused": answer.refusal,
+        "rules": answer.findings,
+    })
+}
+
+/// What is known of a site, one fact a line; in JSON an object.
+pub fn render_show(dossier: &Dossier, output: Output) -> Outcome {
+    table::object(output, &show_fields(dossier), &show_json(dossier))
+}
+
+fn show_fields(dossier: &Dossier) -> Vec<(&'static str, String)> {
+    let site = &dossier.site;
+    let optional = |id: Option<DeviceId>| id.map(|id| id.to_string()).unwrap_or_default();
+    let registration = |r: &Registration| format!("{} {}", r.supplier_mpid, span(r.effective_from, r.effective_to));
+    let key = |k: &KeyResult| {
+        format!("{} at {}{}", k.status, k.attempted_at, k.detail.as_ref().map(|d| format!(" ({d})")).unwrap_or_default())
+    };
+    let exclusion = |x: &ExclusionRow| format!("{} {}", x.reason, span(x.effective_from, x.effective_to));
+    vec![
+        ("device_id", site.device_id.to_string()),
+        ("mpan", site.mpan.to_string()),
+        ("cohort", site.cohort.to_string()),
+        ("manufacturer", site.manufacturer.clone()),
+        ("model", site.model.clone()),
+        ("hardware_version", format!("{:04X}", site.hardware_version)),
+        ("firmware_version", site.firmware_version.clone()),
+        ("device_status", site.device_status.clone()),
+        ("dmc", site.dmc.clone()),
+        ("chf_device_id", optional(site.chf_device_id)),
+        ("gsme_device_id", optional(site.gsme_device_id)),
+        ("region", site.region.clone().unwrap_or_default()),
+        ("migrated_on", site.migrated_on.map(|d| d.to_string()).unwrap_or_default()),
+        ("as_at", site.as_at.map(|t| t.to_string()).unwrap_or_default()),
+        ("registrations", joined(&dossier.registrations, registration)),
+        ("key_results", joined(&dossier.key_results, key)),
+        ("exclusions", joined(&dossier.exclusions, exclusion)),
+    ]
+}
+
+fn joined<T>(rows: &[T], told: impl Fn(&T) -> String) -> String {
+    rows.iter().map(told).collect::<Vec<_>>().join("; ")
+}
+
+/// Half-open, as the files are.
+fn span(from: Day, to: Option<Day>) -> String {
+    to.map_or_else(|| format!("from {from}"), |to| format!("from {from} until {to}"))
+}
+
+fn show_json(dossier: &Dossier) -> Value {
+    let site = &dossier.site;
+    let registration = |r: &Registration| json!({"supplier_mpid": r.supplier_mpid, "effective_from": r.effective_from, "effective_to": r.effective_to});
+    let key = |k: &KeyResult| json!({"status": k.status, "attempted_at": k.attempted_at, "detail": k.detail});
+    let exclusion =
+        |x: &ExclusionRow| json!({"reason": x.reason, "effective_from": x.effective_from, "effective_to": x.effective_to});
+    json!({
+        "device_id": site.device_id,
+        "mpan": site.mpan,
+        "cohort": site.cohort,
+        "manufacturer": site.manufacturer,
+        "model": site.model,
+        "hardware_version": format!("{:04X}", site.hardware_version),
+        "firmware_version": site.firmware_version,
+        "device_status": site.device_status,
+        "dmc": site.dmc,
+        "chf_device_id": site.chf_device_id,
+        "gsme_device_id": site.gsme_device_id,
+        "region": site.region,
+        "migrated_on": site.migrated_on,
+        "as_at": site.as_at,
+        "registrations": dossier.registrations.iter().map(registration).collect::<Vec<_>>(),
+        "key_results": dossier.key_results.iter().map(key).collect::<Vec<_>>(),
+        "exclusions": dossier.exclusions.iter().map(exclusion).collect::<Vec<_>>(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        estate::{Cohort, KeyStatus},
+        policy::PolicySet,
+    };
+
+    fn site() -> Site {
+        Site {
+            device_id: "00-DB-12-34-56-78-90-A4".parse().unwrap(),
+            mpan: "2298132107763".parse().unwrap(),
+            cohort: Cohort::Ioc,
+            manufacturer: "106C".to_string(),
+            model: "433100AC".to_string(),
+            hardware_version: 0x1111,
+            firmware_version: "0001".to_string(),
+            device_status: "Commissioned".to_string(),
+            dmc: "DMC-1".to_string(),
+            chf_device_id: None,
+            gsme_device_id: None,
+            region: None,
+            migrated_on: Some("2020-06-01".parse().unwrap()),
+            as_at: None,
+        }
+    }
+
+    fn registration() -> Registration {
+        let mpan = site().mpan;
+        let (effective_from, effective_to) = ("2019-04-01".parse().unwrap(), Some("2021-02-01".parse().unwrap()));
+        Registration { mpan, supplier_mpid: "EELC".parse().unwrap(), effective_from, effective_to }
+    }
+
+    #[test]
+    fn an_explanation_for_people_and_for_programs() {
+        let (site, own) = (site(), [registration()]);
+        let decision = Decision::without_image(&PolicySet::compiled(), &[], "2021-01-15T12:00:00Z".parse().unwrap());
+        let facts = SiteFacts {
+            site: &site,
+            own_registrations: &own,
+            key: Some(KeyStatus::Failed),
+            exclusion: None,
+            in_other_campaign: false,
+        };
+        let answer = Explanation { policy_hash: "(hash)".to_string(), ..Explanation::of(&decision, &facts, None, None) };
+        let head: Vec<String> = explain_head(&answer).into_iter().map(|(key, value)| format!("{key}: {value}")).collect();
+        let rows: Vec<String> = explain_rows(&answer.findings).iter().map(|row| row.join(" | ")).collect();
+        insta::assert_snapshot!(format!("{}\n{}", head.join("\n"), rows.join("\n")));
+        let json = explain_json(&answer);
+        assert_eq!((&json["reason"], &json["outcome"]), (&json!("COMBINATION_NOT_ELIGIBLE"), &json!("ineligible")));
+        assert_eq!(json["rules"].as_array().unwrap().len(), 13);
+        assert_eq!(json["registration"]["supplier_mpid"], "EELC");
+    }
+
+    #[test]
+    fn a_dossier_for_people_and_for_programs() {
+        let (device_id, attempted_at) = (site().device_id, "2020-10-05T09:00:00Z".parse().unwrap());
+        let detail = Some("no WAN".to_string());
+        let key = KeyResult { device_id, attempted_at, status: KeyStatus::Failed, detail };
+        let exclusion = ExclusionRow {
+            reason: "booked visit".to_string(),
+            effective_from: "2021-01-01".parse().unwrap(),
+            effective_to: None,
+        };
+        let dossier =
+            Dossier { site: site(), registrations: vec![registration()], key_results: vec![key], exclusions: vec![exclusion] };
+        let lines: Vec<String> = show_fields(&dossier).into_iter().map(|(key, value)| format!("{key}: {value}")).collect();
+        insta::assert_snapshot!(lines.join("\n"));
+        let json = show_json(&dossier);
+        for (key, _) in show_fields(&dossier) {
+            assert!(json.get(key).is_some(), "{key}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{CohortPolicy, ImageFacts, NotStatedMeans, PolicySet, refusal::is_of_image};
+use super::{CohortPolicy, Eligibility, ImageFacts, NotStatedMeans, PolicySet, refusal::is_of_image};
 use crate::{
     clock::{Day, Time},
     estate::{CplEntry, CplStatus, EpclEntry, Site, UpgradeFrom},
@@ -12,7 +12,8 @@ use crate::{
 /// Built by [`Decision::new`], then asked for each site.
 #[derive(Debug, Clone)]
 pub struct Decision {
-    pub(super) policies: PolicySet,
+    pub(super) eligibility: Eligibility,
+    policy_hash: String,
     pub(super) at: Time,
     pub(super) day: Day,
     /// `None`: no image was named, and the rules about one are not judged.
@@ -60,8 +61,8 @@ impl Decision {
         for row in epcl {
             rows.entry(row.dmc.clone()).or_default().push(row.clone());
         }
-        let (policies, day) = (policies.clone(), at.london_day());
-        Decision { policies, at, day, image: None, products: HashMap::new(), epcl: rows }
+        let (eligibility, policy_hash) = (policies.eligibility.clone(), policies.hash());
+        Decision { eligibility, policy_hash, at, day: at.london_day(), image: None, products: HashMap::new(), epcl: rows }
     }
 
     /// The moment decided about.
@@ -74,12 +75,13 @@ impl Decision {
         self.day
     }
 
-    pub fn policies(&self) -> &PolicySet {
-        &self.policies
+    /// Of the policy set it was made with: see [`PolicySet::hash`].
+    pub fn policy_hash(&self) -> &str {
+        &self.policy_hash
     }
 
     pub(super) fn cohort(&self, site: &Site) -> &CohortPolicy {
-        self.policies.eligibility.cohort(site.cohort)
+        self.eligibility.cohort(site.cohort)
     }
 
     /// The EPCL rows of a DMC, whatever their dates.

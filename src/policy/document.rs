@@ -8,7 +8,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use crate::clock::Day;
+use crate::{clock::Day, image::TrustFileError};
 
 /// Longest piece of a bad value that is repeated in a message (hostile input stays readable).
 const SHOWN_CHARS: usize = 60;
@@ -30,6 +30,8 @@ pub enum PolicyError {
     TooLong { file: String, at_most: u64 },
     #[error("{file} is no policy file of this version; those are {known}")]
     UnknownFile { file: String, known: String },
+    #[error(transparent)]
+    Trust(#[from] TrustFileError),
     #[error("cannot read {file}")]
     Read {
         file: String,

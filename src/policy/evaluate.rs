@@ -35,6 +35,23 @@ pub struct ImageFacts {
     pub manufacturer_image_sha256: Sha256Hash,
 }
 
+impl From<&Manifest> for ImageFacts {
+    fn from(manifest: &Manifest) -> ImageFacts {
+        ImageFacts {
+            manufacturer: manifest.manufacturer.clone(),
+            models: manifest.models.clone(),
+            hardware_min: manifest.hardware_min,
+            hardware_max: manifest.hardware_max,
+            firmware_version: manifest.firmware_version.clone(),
+            upgrade_from: match &manifest.upgrade_from {
+                UpgradePaths::Any => UpgradeFrom::Any,
+                UpgradePaths::Versions(versions) => UpgradeFrom::Versions(versions.clone()),
+            },
+            manufacturer_image_sha256: manifest.manufacturer_image_sha256,
+        }
+    }
+}
+
 /// The decision about a site and the registration row that justified it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
@@ -90,7 +107,7 @@ pub fn explain(decision: &Decision, facts: &SiteFacts<'_>) -> Vec<Finding> {
 }
 
 fn source(decision: &Decision, facts: &SiteFacts<'_>, reason: Reason) -> String {
-    let eligibility = &decision.policies.eligibility;
+    let eligibility = &decision.eligibility;
     let cohorts_own =
         (reason == Reason::CohortNotLive).then(|| eligibility.cohort(facts.site.cohort).clause.as_deref()).flatten();
     cohorts_own.or_else(|| eligibility.source(reason.as_str())).unwrap_or("eligibility.toml").to_string()

@@ -21,6 +21,7 @@ use crate::{
     clock::Day,
     failure::{Exit, Failure},
     ids::Sha256Hash,
+    image::Trust,
 };
 
 /// A policy file is a page or two; anything longer is not one.
@@ -188,7 +189,7 @@ pub(super) fn read_head(file: &mut Section<'_, '_>) -> Read<Head> {
     })
 }
 
-/// Of `trust.toml` the head alone: its keys and roles are the image room's to judge.
+/// Of `trust.toml` the head alone: its keys and roles are the image room's to judge, and were.
 fn read_trust_head(place: Place<'_>) -> Read<Head> {
     read_document(place, |file| {
         file.leave_the_rest();
@@ -199,7 +200,12 @@ fn read_trust_head(place: Place<'_>) -> Read<Head> {
 fn load_file(dir: &Path, name: PolicyName) -> Read<PolicyFile> {
     let path = dir.join(name.as_str());
     match read_text(&path)? {
-        Some(text) => parse_file(name, text, Origin::Folder(path)),
+        Some(text) => {
+            if name == PolicyName::Trust {
+                Trust::load(dir)?;
+            }
+            parse_file(name, text, Origin::Folder(path))
+        }
         None => Ok(compiled_file(name)),
     }
 }
@@ -295,6 +301,7 @@ impl From<PolicyError> for Failure {
         let cause = std::error::Error::source(&error).map(|c| format!(": {c}")).unwrap_or_default();
         let failure = Failure::new(Exit::Failed, format!("{error}{cause}"));
         match error {
+            PolicyError::Trust(error) => error.into(),
             PolicyError::Value { .. }
             | PolicyError::UnknownKey { .. }
             | PolicyError::MissingKey { .. }

@@ -202,7 +202,7 @@ mod upgrade_path_not_allowed {
             let _ = write!(what, "; CPL entry {} allows {}", entry.cpl_entry_id, stated(&entry.upgrade_from));
         }
         if entries.iter().any(|e| e.upgrade_from == UpgradeFrom::NotStated) {
-            let _ = write!(what, " (policy: not stated means {})", d.policies.eligibility.cpl_upgrade_from_not_stated);
+            let _ = write!(what, " (policy: not stated means {})", d.eligibility.cpl_upgrade_from_not_stated);
         }
         let lists = entries.iter().map(|e| &e.upgrade_from).chain([&image.upgrade_from]);
         let versions = lists.filter_map(|list| if let UpgradeFrom::Versions(v) = list { Some(v) } else { None }).flatten();
@@ -245,7 +245,7 @@ mod supply_change_pending {
     }
 
     pub fn applies(d: &Decision, f: &SiteFacts<'_>) -> bool {
-        let guarded = d.day.plus(d.policies.eligibility.guard_days);
+        let guarded = d.day.plus(d.eligibility.guard_days);
         let end = f.covering(d.day).and_then(|r| r.effective_to).filter(|to| *to <= guarded);
         end.is_some_and(|to| continued(f, to).is_none())
     }
@@ -257,7 +257,7 @@ mod supply_change_pending {
             Some(next) => format!("own registration {} follows at once", registration(next)),
             None => "no own registration begins on that day".to_string(),
         };
-        let guard = d.policies.eligibility.guard_days;
+        let guard = d.eligibility.guard_days;
         format!("own registration {} ends on {to}, guard days are {guard}: to {}; {next}", registration(row), d.day.plus(guard))
     }
 }
@@ -280,13 +280,13 @@ mod keys_unknown {
     use super::*;
 
     pub fn applies(d: &Decision, f: &SiteFacts<'_>) -> bool {
-        let before_the_service = f.site.migrated_on.is_none_or(|day| day < d.policies.eligibility.tool_until);
+        let before_the_service = f.site.migrated_on.is_none_or(|day| day < d.eligibility.tool_until);
         d.cohort(f.site).needs_tool_key && f.key.is_none() && before_the_service
     }
 
     pub fn what(d: &Decision, f: &SiteFacts<'_>) -> String {
         let migrated = f.site.migrated_on.map_or("migrated on an unknown day".to_string(), |day| format!("migrated on {day}"));
-        let until = d.policies.eligibility.tool_until;
+        let until = d.eligibility.tool_until;
         format!("{}; {migrated}, sites migrated from {until} on bring their key", key_facts(d, f))
     }
 }

@@ -142,7 +142,7 @@ fn images() -> impl Strategy<Value = ImageFacts> {
 fn policies() -> impl Strategy<Value = PolicySet> {
     let live = pick(&[None, Some("2020-11-24"), Some("2021-01-15"), Some("2021-01-16")]);
     (live, any::<bool>(), 0i64..8, any::<bool>()).prop_map(|(live_from, needs_tool_key, guard_days, any_path)| {
-        let mut set = PolicySet::compiled();
+        let mut set = compiled();
         set.eligibility.guard_days = guard_days;
         set.eligibility.cpl_upgrade_from_not_stated = if any_path { NotStatedMeans::Any } else { NotStatedMeans::None };
         set.eligibility.cohorts.foc = CohortPolicy { live_from: live_from.map(day), needs_tool_key, clause: None };
@@ -209,7 +209,7 @@ fn agree(case: &Case) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4_000))]
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
     fn every_rule_is_what_the_contract_says(case in cases()) {
@@ -234,7 +234,7 @@ proptest! {
 fn the_random_questions_reach_every_reason() {
     use proptest::{strategy::ValueTree, test_runner::TestRunner};
     let (mut runner, mut seen) = (TestRunner::deterministic(), std::collections::BTreeSet::new());
-    for _ in 0..4_000 {
+    for _ in 0..2_000 {
         seen.insert(cases().new_tree(&mut runner).unwrap().current().reason());
         seen.insert(nearly_eligible().new_tree(&mut runner).unwrap().current().reason());
     }

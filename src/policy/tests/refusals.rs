@@ -17,7 +17,7 @@ impl Asked {
     fn refusal(&self) -> Option<Refusal> {
         let image = image();
         let image = self.trusted.map(|()| &image);
-        campaign_refusal(&PolicySet::compiled(), self.role, self.duis_version, image, &self.cpl)
+        campaign_refusal(&compiled(), self.role, self.duis_version, image, &self.cpl)
     }
 }
 
