@@ -23,7 +23,7 @@ pub enum Command {
     Keygen(sign::KeygenArgs),
     /// Make a signed manifest for an image, or add a signature to one
     #[command(after_help = sign::EXAMPLES)]
-    Sign(sign::SignArgs),
+    Sign(Box<sign::SignArgs>),
     /// Check an image and its manifest, and store them; prints the image id
     #[command(after_help = "Example:\n  ppmid image add firmware.ota --manifest firmware.dsse.json\n\n\
                             Exit 4: a check failed and nothing was stored. Adding the same again gives the same id; a manifest\n\
@@ -79,7 +79,7 @@ pub struct RevokeArgs {
 pub async fn run(ctx: &Context, command: Command) -> Outcome {
     match command {
         Command::Keygen(args) => sign::keygen(&args),
-        Command::Sign(args) => sign::sign(args, ctx.clock.now()),
+        Command::Sign(args) => sign::sign(&args, ctx.clock.now()),
         Command::Add(args) => add(ctx, args).await,
         command => {
             let app = ctx.app().await?;
@@ -158,7 +158,19 @@ async fn find(app: &App, text: &str) -> Outcome<StoredImage> {
 /// Who asks, as the operating system has it: `user@host`.
 fn operator() -> String {
     let name = |variable| std::env::var(variable).ok().filter(|v| !v.is_empty());
-    let user = name("USER").or_else(|| name("LOGNAME")).unwrap_or_else(|| "unknown".to_string());
+    let user = name("USER").or_else(|| name("LOGNAME")).or_else(uid).unwrap_or_else(|| "unknown".to_string());
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|h| h.trim().to_string());
     format!("{user}@{}", host.or_else(|| name("HOSTNAME")).unwrap_or_else(|| "unknown".to_string()))
+}
+
+/// Where a service manager sets no name: the number.
+#[cfg(unix)]
+fn uid() -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    Some(format!("uid-{}", std::fs::metadata("/proc/self").ok()?.uid()))
+}
+
+#[cfg(not(unix))]
+fn uid() -> Option<String> {
+    None
 }

@@ -23,3 +23,19 @@ impl From<&Manifest> for ImageFacts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_that_names_no_version_allows_none() {
+        let manifest = crate::image::manifest::tests::example();
+        let facts = ImageFacts::from(&manifest);
+        assert_eq!((facts.hardware_min, facts.hardware_max), (0x1111, 0x1211));
+        assert_eq!(facts.upgrade_from, UpgradeFrom::Versions(vec!["00000000".into()]));
+        let paths = |upgrade_from| ImageFacts::from(&Manifest { upgrade_from, ..manifest.clone() }).upgrade_from;
+        assert_eq!(paths(UpgradePaths::Any), UpgradeFrom::Any);
+        assert_eq!(paths(UpgradePaths::Versions(vec![])), UpgradeFrom::None);
+    }
+}

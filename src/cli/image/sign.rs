@@ -95,7 +95,7 @@ const STATED: [&str; 8] =
     ["manufacturer", "model", "firmware_version", "hardware_min", "hardware_max", "upgrade_from", "released_at", "expires_at"];
 
 /// Prints the image id: what `ppmid image add` will print.
-pub fn sign(args: SignArgs, now: Time) -> Outcome {
+pub fn sign(args: &SignArgs, now: Time) -> Outcome {
     let keys = args.key.iter().map(|path| key::read_private(path)).collect::<Result<Vec<_>, _>>()?;
     let file = files::read_up_to(&args.file, ota::MAX_IMAGE_BYTES, "the image")?;
     let (envelope, manifest) = match &args.manifest {
@@ -107,7 +107,7 @@ pub fn sign(args: SignArgs, now: Time) -> Outcome {
             (envelope, manifest)
         }
         None => {
-            let manifest = release::describe(&file, stated(&args, now)?)?;
+            let manifest = release::describe(&file, stated(args, now)?)?;
             (release::sign(&manifest, &keys), manifest)
         }
     };
