@@ -2,7 +2,8 @@
 //! ([`import`]) and corrected by what DCC says. Holds facts and judges nothing: that is `policy`.
 
 mod facts;
-mod filter;
+pub mod import;
+pub mod store;
 
 pub use facts::*;
-pub use filter::SiteFilter;
+pub use store::{SiteFilter, SiteRow};

@@ -6,7 +6,6 @@ use crate::{
     clock::Day,
     estate::{KeyStatus, Registration, Site, UpgradeFrom},
     ids::{Mpid, Sha256Hash},
-    image::{Manifest, UpgradePaths},
 };
 
 /// What the decision needs to know about one site.
@@ -122,22 +121,5 @@ impl<'a> SiteFacts<'a> {
     /// The own registration that begins soonest after the day.
     pub fn upcoming(&self, day: Day) -> Option<&'a Registration> {
         self.own_registrations.iter().filter(|r| r.effective_from > day).min_by_key(|r| r.effective_from)
-    }
-}
-
-impl From<&Manifest> for ImageFacts {
-    fn from(manifest: &Manifest) -> ImageFacts {
-        ImageFacts {
-            manufacturer: manifest.manufacturer.clone(),
-            models: manifest.models.clone(),
-            hardware_min: manifest.hardware_min,
-            hardware_max: manifest.hardware_max,
-            firmware_version: manifest.firmware_version.clone(),
-            upgrade_from: match &manifest.upgrade_from {
-                UpgradePaths::Any => UpgradeFrom::Any,
-                UpgradePaths::Versions(versions) => UpgradeFrom::Versions(versions.clone()),
-            },
-            manufacturer_image_sha256: manifest.manufacturer_image_sha256,
-        }
     }
 }
