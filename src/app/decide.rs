@@ -6,7 +6,7 @@ use crate::{
     campaign::{self, Campaign},
     clock::Time,
     db::Tx,
-    estate::{self, SiteFilter, SiteRow},
+    estate::{self, SiteRow},
     failure::{Failure, Outcome},
     ids::{DeviceId, Mpid},
     image,
@@ -82,6 +82,14 @@ impl App {
         }
     }
 
+    /// As [`App::decider`], for no image in particular: the rules about products do not judge.
+    pub async fn decider_without_image(&self, tx: &mut Tx, at: Time) -> Outcome<Decider> {
+        let policies = self.policies()?;
+        let epcl = estate::store::epcl(tx).await?;
+        let decision = Decision::without_image(&policies, &epcl, at);
+        Ok(Decider { at, policies, decision, firmware_version: String::new(), others: Vec::new() })
+    }
+
     /// The same for a campaign that runs: a refusal halts it with its code.
     pub async fn decider_or_halt(&self, tx: &mut Tx, campaign: &Campaign) -> Outcome<Option<Decider>> {
         match self.decider(tx, campaign, self.now()).await {
@@ -113,10 +121,11 @@ impl Decider {
         }
     }
 
-    /// Every rule, pass or fail, for one site.
-    pub async fn explain(&self, tx: &mut Tx, row: &SiteRow) -> Outcome<Vec<policy::Finding>> {
+    /// The verdict about one site, and every rule, pass or fail.
+    pub async fn explain(&self, tx: &mut Tx, row: &SiteRow) -> Outcome<(policy::Verdict, Vec<policy::Finding>)> {
         let elsewhere = target::store::in_progress(tx, &self.others, &[row.site.device_id]).await?;
-        Ok(policy::explain(&self.decision, &facts(row, !elsewhere.is_empty())))
+        let facts = facts(row, !elsewhere.is_empty());
+        Ok((policy::evaluate(&self.decision, &facts), policy::explain(&self.decision, &facts)))
     }
 }
 
@@ -132,8 +141,7 @@ fn facts(row: &SiteRow, in_other_campaign: bool) -> SiteFacts<'_> {
 
 /// The facts of these devices, in the order of Device IDs.
 pub(super) async fn sites(tx: &mut Tx, devices: &[DeviceId], own: &[Mpid], at: Time) -> Outcome<Vec<SiteRow>> {
-    let filter = SiteFilter { devices: devices.to_vec(), ..SiteFilter::default() };
-    Ok(estate::store::scan_sites(tx, None, devices.len(), &filter, own, at.london_day(), at).await?)
+    Ok(estate::store::scan_devices(tx, devices, own, at.london_day(), at).await?)
 }
 
 /// The state a site enters a plan in.

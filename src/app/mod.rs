@@ -32,7 +32,7 @@ pub use decide::Decider;
 pub use plan::PlanProgress;
 pub use recheck::Rechecked;
 pub use send::{Posted, ReadyToPost};
-pub use site::SiteView;
+pub use site::{Explanation, SiteTarget, SiteView};
 pub use status::{KeyCaseCounts, Status, counts_of};
 
 /// Longest name or reason a person may give, in characters.
@@ -50,7 +50,7 @@ impl App {
     /// Opens the database, brings it up to date, and finishes an import that a dead process left half applied.
     pub async fn open(settings: Settings, clock: Clock) -> Outcome<App> {
         let db = Db::open(&settings.database_url).await?;
-        crate::estate::import::recover(&db).await?;
+        crate::estate::import::recover(&db, &clock).await?;
         let vault = FolderVault::shared(settings.firmware_store.clone());
         Ok(App { db, settings: Arc::new(settings), vault, clock })
     }

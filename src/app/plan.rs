@@ -9,14 +9,17 @@ use super::{App, find_campaign, record};
 use crate::{
     campaign::{self, Campaign, CampaignState, Command, Plan, PlanState, Tally},
     clock::Time,
-    estate::{self, SiteRow},
+    estate::{
+        self, SiteFilter, SiteRow,
+        store::{Scan, SitePage},
+    },
     failure::{Failure, Outcome},
     ids::DeviceId,
     target::store as targets,
 };
 
 /// Sites read and decided in one step: a read of some 20 ms, a write well below a second.
-const PAGE_SITES: usize = 5_000;
+const PAGE_SITES: u32 = 5_000;
 /// Pages read ahead of the writer.
 const PAGES_AHEAD: usize = 4;
 /// Rows of a superseded plan removed in one transaction.
@@ -145,29 +148,22 @@ impl App {
     }
 }
 
-async fn read_pages(
-    app: App,
-    filter: crate::estate::SiteFilter,
-    at: Time,
-    pages: tokio::sync::mpsc::Sender<Outcome<Vec<SiteRow>>>,
-) {
+async fn read_pages(app: App, filter: SiteFilter, at: Time, pages: tokio::sync::mpsc::Sender<Outcome<Vec<SiteRow>>>) {
     let mut after: Option<DeviceId> = None;
     loop {
-        let page = read_page(&app, &filter, at, after).await;
-        let last = page.as_ref().ok().and_then(|rows| rows.last().map(|r| r.site.device_id));
-        let failed = page.is_err();
-        if last.is_none() && !failed {
+        let (page, next) = match read_page(&app, &filter, at, after).await {
+            Ok(page) => (Ok(page.sites), page.next),
+            Err(failure) => (Err(failure), None),
+        };
+        if pages.send(page).await.is_err() || next.is_none() {
             return;
         }
-        after = last;
-        if pages.send(page).await.is_err() || failed {
-            return;
-        }
+        after = next;
     }
 }
 
-async fn read_page(app: &App, filter: &crate::estate::SiteFilter, at: Time, after: Option<DeviceId>) -> Outcome<Vec<SiteRow>> {
+async fn read_page(app: &App, filter: &SiteFilter, at: Time, after: Option<DeviceId>) -> Outcome<SitePage> {
     let mut tx = app.db.read().await?;
-    let mpids = &app.settings.organisation.mpids;
-    Ok(estate::store::scan_sites(&mut tx, after, PAGE_SITES, filter, mpids, at.london_day(), at).await?)
+    let scan = Scan { filter, own_mpids: &app.settings.organisation.mpids, day: at.london_day(), at };
+    Ok(estate::store::scan_sites(&mut tx, after, PAGE_SITES, scan).await?)
 }

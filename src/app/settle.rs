@@ -257,7 +257,7 @@ impl App {
         estate::store::learn_status(tx, &gathered.statuses).await?;
         let keyed: Vec<DeviceId> = gathered.key_results.iter().map(|k| k.device_id).collect();
         for result in &gathered.key_results {
-            estate::store::add_key_result(tx, result, "message").await?;
+            estate::store::add_key_result(tx, result, estate::store::KeySource::Message).await?;
         }
         self.reconcile_devices(tx, &keyed, policies).await?;
         if !gathered.activated.is_empty() {

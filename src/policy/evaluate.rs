@@ -34,23 +34,6 @@ pub struct ImageFacts {
     pub manufacturer_image_sha256: Sha256Hash,
 }
 
-impl From<&Manifest> for ImageFacts {
-    fn from(manifest: &Manifest) -> ImageFacts {
-        ImageFacts {
-            manufacturer: manifest.manufacturer.clone(),
-            models: manifest.models.clone(),
-            hardware_min: manifest.hardware_min,
-            hardware_max: manifest.hardware_max,
-            firmware_version: manifest.firmware_version.clone(),
-            upgrade_from: match &manifest.upgrade_from {
-                UpgradePaths::Any => UpgradeFrom::Any,
-                UpgradePaths::Versions(versions) => UpgradeFrom::Versions(versions.clone()),
-            },
-            manufacturer_image_sha256: manifest.manufacturer_image_sha256,
-        }
-    }
-}
-
 /// The decision about a site and the registration row that justified it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
