@@ -90,7 +90,7 @@ fn check(ctx: &Context, day: Day) -> Outcome {
     match wrong.into_iter().next() {
         None => Ok(()),
         Some(first) if count == 1 => Err(first),
-        Some(first) => Err(first.help(format!("{} more are wrong: each is listed above", count - 1))),
+        Some(first) => Err(first.help(format!("{count} files are wrong: each is listed above"))),
     }
 }
 
@@ -109,6 +109,7 @@ fn checked(name: &str, file: &PolicyFile, day: Day) -> (Vec<String>, Value) {
 fn origin(file: &PolicyFile) -> String {
     match &file.origin {
         Origin::Folder(path) => path.display().to_string(),
+        Origin::CompiledIn if file.name == PolicyName::Trust => "absent: nothing is trusted".to_string(),
         Origin::CompiledIn => "compiled in".to_string(),
     }
 }

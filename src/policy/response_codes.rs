@@ -128,7 +128,8 @@ fn read_entry(table: &mut Section<'_, '_>) -> Read<CodeEntry> {
 
 fn read_s1sp(mut table: Section<'_, '_>) -> Read<S1spEntry> {
     let entry = S1spEntry {
-        code: table.required("code", "an S1SP alert code such as \"S1VE1\"", code)?,
+        // Any text: the schema gives these codes no shape.
+        code: table.required("code", "an S1SP alert code such as \"S1VE1\"", text)?,
         text_contains: table.optional("text_contains", "a text that is not empty", text)?,
         entry: read_entry(&mut table)?,
     };

@@ -234,8 +234,10 @@ fn exclusions_and_other_campaigns_hold() {
     ]);
 }
 
+type Spoiler = fn(&mut Case);
+
 /// What spoils each rule and no other, in order. Rule 8 cannot be spoilt together with 9 and 1, nor 10 with 11.
-fn spoilers() -> Vec<(Reason, fn(&mut Case))> {
+fn spoilers() -> Vec<(Reason, Spoiler)> {
     vec![
         (NotResponsibleSupplier, |c| c.own.clear()),
         (DeviceNotCommissioned, |c| c.site.device_status = "Suspended".to_string()),

@@ -153,18 +153,3 @@ impl Case {
         explain(&self.decision(), &self.facts())
     }
 }
-
-#[test]
-#[ignore]
-fn zz_measure() {
-    let case = Case::new();
-    let cpl: Vec<CplEntry> = (0x1111..0x1200).map(|h| cpl_entry("CPL", h, "0001;0000")).collect();
-    let epcl: Vec<EpclEntry> = (0..2000).map(|n| epcl_row(&format!("DMC-{n}"), "2020-01-01", None)).collect();
-    let d = Decision::new(&case.policies, case.image.clone(), &cpl, &epcl, case.at);
-    let t = std::time::Instant::now();
-    let mut n = 0u64;
-    for _ in 0..1_000_000 {
-        n += (evaluate(std::hint::black_box(&d), std::hint::black_box(&case.facts())).reason == Reason::Eligible) as u64;
-    }
-    eprintln!("{n} in {:?} -> {} ns each", t.elapsed(), t.elapsed().as_nanos() / 1_000_000);
-}

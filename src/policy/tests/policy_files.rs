@@ -236,6 +236,8 @@ fn files_that_are_no_text_or_not_ours_are_named() {
     fs::write(dir.path().join("policies"), "a file, not a folder").unwrap();
     let failure = Failure::from(PolicySet::load(&dir.path().join("policies")).unwrap_err());
     assert!(failure.message.contains("cannot read"), "{failure}");
+    let failure = Failure::from(init(&dir.path().join("policies")).unwrap_err());
+    assert!(failure.message.contains("cannot write") && failure.exit.code() == 1, "{failure}");
     fs::create_dir_all(dir.path().join("p/eligibility.toml")).unwrap();
     let failure = Failure::from(PolicySet::load(&dir.path().join("p")).unwrap_err());
     assert!(failure.message.contains("cannot read"), "{failure}");
