@@ -26,12 +26,13 @@ const USER_ID: Eui = Eui(0x90B3_D51F_3001_0000);
 
 const EXAMPLES: &str = r#"Examples:
   From an empty folder, with the product's default settings:
-    ppmid dcc-sim --make-certificates .     # dcc.key.pem dcc.pem supplier.key.pem supplier.pem
+    ppmid dcc-sim --make-certificates .     # test keys and certificates
     ppmid serve                             # in another terminal
 
   What it counted, and a re-run of the transitional tool as a keys CSV:
     curl -s http://127.0.0.1:8079/sim/stats
-    curl -s -X POST http://127.0.0.1:8079/sim/rerun-keys > keys.csv && ppmid import keys keys.csv
+    curl -s -X POST http://127.0.0.1:8079/sim/rerun-keys > keys.csv
+    ppmid import keys keys.csv
 
   A scenario (every key is optional, without a file nothing goes wrong):
     seed = 1

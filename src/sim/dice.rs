@@ -36,10 +36,15 @@ impl Dice {
 }
 
 /// The finaliser of SplitMix64: every bit of the input moves half the bits of the output.
-pub fn mix(mut z: u64) -> u64 {
+fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ (z >> 31)
+}
+
+/// A number whose bits are not those of its neighbours: to be joined to another by exclusive or.
+pub fn turn(number: u64) -> u64 {
+    mix(number.wrapping_add(1))
 }
 
 /// A part of a whole, written as a percentage: `"2.5%"`.

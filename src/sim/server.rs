@@ -15,9 +15,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, task::JoinSet};
 
 use super::{
+    dice,
     front::{self, Service},
+    population,
     shared::Shared,
-    world,
 };
 use crate::duis::{MAX_MESSAGE_BYTES, write_response, write_unsigned_refusal};
 
@@ -86,7 +87,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Reply
 
 fn rerun_keys(shared: &Shared) -> String {
     let results = shared.lock().world.rerun_transitional_tool();
-    world::keys_csv(&results, shared.clock.now())
+    population::keys_csv(&results, shared.clock.now())
 }
 
 fn device_outcome(shared: &Shared, id: &str) -> Reply {
@@ -188,7 +189,7 @@ fn next_fault(shared: &Shared, bytes: &[u8]) -> Fault {
     let mut state = shared.lock();
     let posts = state.posts.entry(counter).or_default();
     *posts += 1;
-    let subject = counter ^ world::turn(*posts);
+    let subject = counter ^ dice::turn(*posts);
     let faults = &shared.faults;
     let hits = |share, word| shared.dice.hits(share, word, subject);
     let requests = &mut state.requests;

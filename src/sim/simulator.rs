@@ -1,13 +1,15 @@
 //! A running simulator: started and stopped in one process with whoever asks, or alone by `ppmid dcc-sim`. Loopback only.
 
-use std::{collections::BTreeMap, collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::{
-    Scenario, SimError, Stats, deliver, server,
+    Scenario, SimError, Stats, deliver,
+    population::{self, Condition, Population},
+    server,
     shared::{Identity, Shared},
-    world::{self, Condition, Outcome, World},
+    world::{Outcome, World},
 };
 use crate::{
     clock::{Clock, Time},
@@ -45,7 +47,8 @@ impl Simulator {
         let deliver_to = receiver(&config.deliver_to)?;
         let dcc_id = config.signer.certificate().subject_eui.ok_or(SimError::NoDccId)?;
         let users = by_user(config.supplier_certificates)?;
-        let world = populated(&config.scenario, config.devices)?;
+        let population = populated(&config.scenario, config.devices)?;
+        let world = World::new(config.scenario.clone(), population);
         let identity = Identity { signer: config.signer, users, dcc_id, deliver_to };
         let refused = |source| SimError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(refused)?;
@@ -88,7 +91,7 @@ impl Simulator {
     /// Runs the transitional tool again for every device whose key is missing: the results as a keys CSV. From then on
     /// DCC holds the keys of those it says `updated`.
     pub fn rerun_transitional_tool(&self, at: Time) -> String {
-        world::keys_csv(&self.shared.lock().world.rerun_transitional_tool(), at)
+        population::keys_csv(&self.shared.lock().world.rerun_transitional_tool(), at)
     }
 
     /// Moves deliveries to another receiver, from the next attempt on.
@@ -136,9 +139,9 @@ fn by_user(certificates: CertificateSet) -> Result<BTreeMap<UserId, CertificateS
     if users.is_empty() { Err(SimError::NoUser) } else { Ok(users) }
 }
 
-fn populated(scenario: &Scenario, devices: Vec<(DeviceId, Condition)>) -> Result<World, SimError> {
-    let mut world = World::new(scenario.clone(), HashMap::from_iter(devices));
-    let Some(path) = &scenario.population.devices_file else { return Ok(world) };
+fn populated(scenario: &Scenario, devices: Vec<(DeviceId, Condition)>) -> Result<Population, SimError> {
+    let mut population = Population::new(scenario, devices);
+    let Some(path) = &scenario.population.devices_file else { return Ok(population) };
     let wrong = |why: String| SimError::Devices { path: path.display().to_string(), why };
     let mut reader = csv::Reader::from_path(path).map_err(|e| wrong(e.to_string()))?;
     let headers = reader.byte_headers().map_err(|e| wrong(e.to_string()))?;
@@ -147,7 +150,7 @@ fn populated(scenario: &Scenario, devices: Vec<(DeviceId, Condition)>) -> Result
     let mut record = csv::StringRecord::new();
     while reader.read_record(&mut record).map_err(|e| wrong(e.to_string()))? {
         let device = record.get(column).unwrap_or_default().parse().map_err(|e: crate::ids::IdError| wrong(e.to_string()))?;
-        world.list(device, Condition::Ready);
+        population.list(device, Condition::Ready);
     }
-    Ok(world)
+    Ok(population)
 }

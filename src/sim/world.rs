@@ -1,21 +1,21 @@
-//! What the simulated DCC knows and owes: devices, requests seen, keys held, and the queue of messages still to be sent.
+//! What the simulated DCC has been asked and owes: requests seen, devices taken, and the queue of messages still to be sent.
 //! No I/O and no clock: time comes in as milliseconds since the simulator started. Promise: what becomes of a device
 //! depends on the scenario, its id and the request, never on the order or the speed of things.
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet, hash_map::Entry},
+    collections::{BTreeMap, BinaryHeap, HashMap},
 };
 
 use serde::Serialize;
 
 use super::{
-    dice::{Dice, mix},
+    dice::{Dice, turn},
+    population::{Condition, Population},
     queue::{Delivery, Kind},
-    scenario::{Scenario, Unlisted},
+    scenario::Scenario,
 };
 use crate::{
-    clock::Time,
     duis::UpdateFirmwareWarning,
     ids::{DeviceId, RequestId, Sha256Hash},
 };
@@ -25,24 +25,6 @@ pub type Millis = u64;
 
 /// A second copy of a message follows the first within this time.
 const DUPLICATE_WITHIN_MS: u64 = 200;
-
-/// What DCC knows of a device, and so what becomes of it in an upgrade.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Condition {
-    Ready,
-    Unknown,
-    NotCommissioned,
-    /// Another party's request is in progress.
-    Busy,
-    NotApplicable,
-    KeyMissing {
-        good_on_rerun: bool,
-    },
-    /// Fails with an S1SP alert.
-    ActivationFails,
-    /// Fails and nobody says so.
-    Silent,
-}
 
 /// What became of a device in the last request that took it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -91,9 +73,7 @@ pub struct Tally {
 pub struct World {
     scenario: Scenario,
     dice: Dice,
-    listed: HashMap<DeviceId, Condition>,
-    /// Devices whose key came with a re-run of the transitional tool.
-    keys_that_came: HashSet<DeviceId>,
+    population: Population,
     requests: HashMap<RequestId, Sha256Hash>,
     accepted: Vec<AcceptedRequest>,
     submissions: HashMap<DeviceId, Submission>,
@@ -105,12 +85,11 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(scenario: Scenario, listed: HashMap<DeviceId, Condition>) -> World {
+    pub fn new(scenario: Scenario, population: Population) -> World {
         World {
             dice: scenario.dice(),
             scenario,
-            listed,
-            keys_that_came: HashSet::new(),
+            population,
             requests: HashMap::new(),
             accepted: Vec::new(),
             submissions: HashMap::new(),
@@ -162,7 +141,7 @@ impl World {
                 self.submissions.insert(device, Submission { doubled: true, ..before });
             }
         }
-        let condition = self.condition(device);
+        let condition = self.population.condition(device);
         let list = match condition {
             Condition::Unknown => &mut warning.invalid,
             Condition::NotCommissioned => &mut warning.not_commissioned,
@@ -272,56 +251,10 @@ impl World {
         self.queue.len()
     }
 
-    /// What DCC knows of a device now.
-    pub fn condition(&self, device: DeviceId) -> Condition {
-        match self.first_condition(device) {
-            Condition::KeyMissing { .. } if self.keys_that_came.contains(&device) => Condition::Ready,
-            condition => condition,
-        }
-    }
-
-    /// What it knew when the simulator started.
-    fn first_condition(&self, device: DeviceId) -> Condition {
-        let rules = &self.scenario.population;
-        let key = || Condition::KeyMissing {
-            good_on_rerun: self.dice.hits(rules.key_missing.good_on_rerun, "good on rerun", device.0),
-        };
-        let groups = [
-            (&rules.unknown.devices, rules.unknown.share, "unknown", Condition::Unknown),
-            (&rules.not_commissioned.devices, rules.not_commissioned.share, "not commissioned", Condition::NotCommissioned),
-            (&rules.busy.devices, rules.busy.share, "busy", Condition::Busy),
-            (&rules.not_applicable.devices, rules.not_applicable.share, "not applicable", Condition::NotApplicable),
-            (&rules.key_missing.devices, rules.key_missing.share, "key missing", key()),
-            (&rules.activation_fails.devices, rules.activation_fails.share, "activation fails", Condition::ActivationFails),
-            (&rules.silent.devices, rules.silent.share, "silent", Condition::Silent),
-        ];
-        if let Some((.., condition)) = groups.iter().find(|(devices, ..)| devices.contains(&device)) {
-            return *condition;
-        }
-        match self.listed.get(&device) {
-            Some(Condition::Ready) => {}
-            Some(condition) => return *condition,
-            None if rules.default == Unlisted::Unknown => return Condition::Unknown,
-            None => {}
-        }
-        let hit = groups.iter().find(|(_, share, word, _)| self.dice.hits(*share, word, device.0));
-        hit.map_or(Condition::Ready, |(.., condition)| *condition)
-    }
-
     /// Runs the transitional tool again for every device whose key is missing, of those listed and those seen in a
     /// request. Gives each with whether its key came; from then on DCC holds it.
     pub fn rerun_transitional_tool(&mut self) -> Vec<(DeviceId, bool)> {
-        let listed = self.listed.keys().chain(&self.scenario.population.key_missing.devices);
-        let candidates: BTreeSet<DeviceId> = listed.chain(self.submissions.keys()).copied().collect();
-        let results: Vec<(DeviceId, bool)> = candidates
-            .into_iter()
-            .filter_map(|device| match self.condition(device) {
-                Condition::KeyMissing { good_on_rerun } => Some((device, good_on_rerun)),
-                _ => None,
-            })
-            .collect();
-        self.keys_that_came.extend(results.iter().filter(|(_, good)| *good).map(|(device, _)| *device));
-        results
+        self.population.rerun_transitional_tool(self.submissions.keys().copied())
     }
 
     /// What became of a device, if a request took it.
@@ -339,18 +272,11 @@ impl World {
     }
 
     pub fn keys_that_came(&self) -> usize {
-        self.keys_that_came.len()
+        self.population.keys_that_came()
     }
 
     pub fn devices_submitted(&self) -> usize {
         self.submissions.len()
-    }
-
-    /// Devices that DCC knows: in-process portfolios and `devices_file`.
-    pub fn list(&mut self, device: DeviceId, condition: Condition) {
-        if let Entry::Vacant(vacant) = self.listed.entry(device) {
-            vacant.insert(condition);
-        }
     }
 }
 
@@ -358,22 +284,4 @@ impl Submission {
     fn outcome_at(&self, at: Millis) -> Outcome {
         if at < self.settled { Outcome::InProgress } else { self.outcome }
     }
-}
-
-/// A number whose bits are not those of its neighbours: to be joined to another by exclusive or.
-pub fn turn(number: u64) -> u64 {
-    mix(number.wrapping_add(1))
-}
-
-/// The tool's results as the keys CSV of the contract.
-pub fn keys_csv(results: &[(DeviceId, bool)], attempted_at: Time) -> String {
-    let mut text = String::from("device_id,status,attempted_at,detail\n");
-    for (device, good) in results {
-        let (status, detail) = match good {
-            true => ("updated", "key written on a re-run"),
-            false => ("investigating", "re-run failed: incident management"),
-        };
-        text.push_str(&format!("{device},{status},{attempted_at},{detail}\n"));
-    }
-    text
 }

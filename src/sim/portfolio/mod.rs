@@ -7,7 +7,7 @@ mod site;
 
 use std::collections::{BTreeMap, BinaryHeap};
 
-use super::{dice::Dice, world::Condition};
+use super::{dice::Dice, population::Condition};
 use crate::{
     clock::{Day, Time},
     ids::{DeviceId, Mpid},
