@@ -1,1 +1,258 @@
-//! Many rows at once, at the speed of the engine: `?` parameters on SQLite (numbered ones are quadratic there), COPY on PostgreSQL.
+//! Many rows at once, at the speed of the engine: multi-row `?` inserts on SQLite (numbered parameters are quadratic there),
+//! COPY on PostgreSQL. Not an upsert: a row whose key is taken is an error; to merge, fill a temporary table and go on in SQL.
+//! Promise: memory is what was pushed since the last flush, and nothing is written before [`Rows::flush`].
+
+use std::sync::Arc;
+
+use futures_util::future::join;
+use sqlx::{Arguments, AssertSqlSafe, Sqlite, Transaction, sqlite::SqliteArguments};
+
+use super::{DbResult, Tx};
+
+/// Cells of one multi-row insert on SQLite: measured flat from 2,000 to 16,000 and well below SQLite's 32,766 parameters.
+const SQLITE_CELLS: usize = 6_000;
+/// Bytes of COPY text sent at once.
+const COPY_BYTES: usize = 1 << 20;
+
+/// One cell of a row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Value<'a> {
+    Null,
+    Int(i64),
+    Bool(bool),
+    Text(&'a str),
+}
+
+impl From<i64> for Value<'_> {
+    fn from(n: i64) -> Self {
+        Value::Int(n)
+    }
+}
+
+impl From<bool> for Value<'_> {
+    fn from(b: bool) -> Self {
+        Value::Bool(b)
+    }
+}
+
+impl<'a> From<&'a str> for Value<'a> {
+    fn from(s: &'a str) -> Self {
+        Value::Text(s)
+    }
+}
+
+impl<'a, T: Into<Value<'a>>> From<Option<T>> for Value<'a> {
+    fn from(v: Option<T>) -> Self {
+        v.map_or(Value::Null, Into::into)
+    }
+}
+
+/// A kept cell: texts lie one after the other in `Rows::texts`.
+#[derive(Debug, Clone, Copy)]
+enum Cell {
+    Null,
+    Int(i64),
+    Bool(bool),
+    Text { start: usize, end: usize },
+}
+
+/// Rows on their way into one table.
+///
+/// ```ignore
+/// let mut rows = Rows::new("targets", &["plan_id", "device_id", "detail"]);
+/// rows.push(&[plan.into(), device.to_db().into(), Value::Null]);
+/// rows.flush(&mut tx).await?;
+/// ```
+pub struct Rows {
+    table: &'static str,
+    columns: &'static [&'static str],
+    cells: Vec<Cell>,
+    texts: String,
+}
+
+impl Rows {
+    /// Table and column names go into the SQL as they are: they are the program's own.
+    pub fn new(table: &'static str, columns: &'static [&'static str]) -> Rows {
+        assert!(!columns.is_empty() && columns.len() <= SQLITE_CELLS, "a table has columns, and not thousands");
+        Rows { table, columns, cells: Vec::new(), texts: String::new() }
+    }
+
+    /// Keeps one row: as many values as there are columns, in their order.
+    pub fn push(&mut self, row: &[Value<'_>]) {
+        assert_eq!(row.len(), self.columns.len(), "a row of {} has one value a column", self.table);
+        for value in row {
+            let cell = match *value {
+                Value::Null => Cell::Null,
+                Value::Int(n) => Cell::Int(n),
+                Value::Bool(b) => Cell::Bool(b),
+                Value::Text(text) => {
+                    let start = self.texts.len();
+                    self.texts.push_str(text);
+                    Cell::Text { start, end: self.texts.len() }
+                }
+            };
+            self.cells.push(cell);
+        }
+    }
+
+    /// Rows pushed since the last flush.
+    pub fn len(&self) -> usize {
+        self.cells.len() / self.columns.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.cells.is_empty()
+    }
+
+    /// Inserts what was pushed and forgets it; the buffers are kept for the next rows.
+    pub async fn flush(&mut self, tx: &mut Tx) -> DbResult<()> {
+        if !self.is_empty() {
+            match tx {
+                Tx::Sqlite(t) => self.insert(t).await?,
+                Tx::Postgres(t) => self.copy(t).await?,
+            }
+        }
+        self.cells.clear();
+        self.texts.clear();
+        Ok(())
+    }
+
+    async fn insert(&self, t: &mut Transaction<'static, Sqlite>) -> DbResult<()> {
+        let width = self.columns.len();
+        let per_statement = SQLITE_CELLS / width;
+        let full = self.insert_text(per_statement);
+        let mut chunks = self.cells.chunks(per_statement * width);
+        let mut next = chunks.next().map(|chunk| (chunk.len() / width, self.arguments(chunk)));
+        while let Some((rows, arguments)) = next.take() {
+            let whole = rows == per_statement;
+            let text = if whole { full.clone() } else { self.insert_text(rows) };
+            // Only the full-sized statement comes again: keep it prepared, and no other.
+            let run = sqlx::query_with(AssertSqlSafe(text), arguments).persistent(whole).execute(&mut **t);
+            // The next arguments are laid out while the driver's own thread runs this statement.
+            let prepare = async { chunks.next().map(|chunk| (chunk.len() / width, self.arguments(chunk))) };
+            let (done, prepared) = join(run, prepare).await;
+            done?;
+            next = prepared;
+        }
+        Ok(())
+    }
+
+    fn insert_text(&self, rows: usize) -> String {
+        let mut row = "?,".repeat(self.columns.len());
+        row.pop();
+        let mut values = format!("({row}),").repeat(rows);
+        values.pop();
+        format!("insert into {} ({}) values {values}", self.table, self.columns.join(", "))
+    }
+
+    fn arguments(&self, cells: &[Cell]) -> SqliteArguments {
+        let mut arguments = SqliteArguments::default();
+        arguments.reserve(cells.len(), 0);
+        for cell in cells {
+            let added = match *cell {
+                Cell::Null => arguments.add(None::<i64>),
+                Cell::Int(n) => arguments.add(n),
+                Cell::Bool(b) => arguments.add(i64::from(b)),
+                Cell::Text { start, end } => arguments.add(Arc::<str>::from(&self.texts[start..end])),
+            };
+            added.expect("integers and texts always encode");
+        }
+        arguments
+    }
+
+    async fn copy(&self, t: &mut Transaction<'static, sqlx::Postgres>) -> DbResult<()> {
+        let statement = format!("copy {} ({}) from stdin", self.table, self.columns.join(", "));
+        let mut copy = t.copy_in_raw(&statement).await?;
+        let mut text = Vec::with_capacity(COPY_BYTES + COPY_BYTES / 4);
+        for row in self.cells.chunks(self.columns.len()) {
+            self.copy_row(row, &mut text);
+            if text.len() >= COPY_BYTES {
+                copy.send(text.as_slice()).await?;
+                text.clear();
+            }
+        }
+        copy.send(text.as_slice()).await?;
+        copy.finish().await?;
+        Ok(())
+    }
+
+    /// One line of COPY's text format: tab between cells, `\N` for null, backslash escapes.
+    fn copy_row(&self, row: &[Cell], out: &mut Vec<u8>) {
+        use std::io::Write;
+        for (i, cell) in row.iter().enumerate() {
+            if i > 0 {
+                out.push(b'\t');
+            }
+            match *cell {
+                Cell::Null => out.extend_from_slice(b"\\N"),
+                Cell::Int(n) => write!(out, "{n}").expect("writing to memory"),
+                Cell::Bool(b) => out.push(if b { b't' } else { b'f' }),
+                Cell::Text { start, end } => {
+                    for byte in self.texts[start..end].bytes() {
+                        match byte {
+                            b'\\' => out.extend_from_slice(b"\\\\"),
+                            b'\t' => out.extend_from_slice(b"\\t"),
+                            b'\n' => out.extend_from_slice(b"\\n"),
+                            b'\r' => out.extend_from_slice(b"\\r"),
+                            other => out.push(other),
+                        }
+                    }
+                }
+            }
+        }
+        out.push(b'\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::testing::databases;
+
+    #[tokio::test]
+    async fn every_kind_of_cell_comes_back_as_it_was_on_both_engines() {
+        let hard = ["", "\\N", "a\tb\nc\rd\\", "é € 🏠", "'quoted' \"twice\"", "\\."];
+        for t in databases().await {
+            let mut tx = t.db.begin().await.unwrap();
+            let create = "create table bulk_test (n bigint, flag boolean, word text, maybe text)";
+            crate::sql!(&mut tx, c => sqlx::query(create).execute(c).await.map(|_| ())).unwrap();
+            let mut rows = Rows::new("bulk_test", &["n", "flag", "word", "maybe"]);
+            // More than one statement's worth, and a remainder.
+            for n in 0..4_001i64 {
+                let word = hard[n as usize % hard.len()];
+                let maybe = (n % 2 == 0).then_some(word);
+                rows.push(&[(if n == 7 { i64::MIN } else { n }).into(), (n % 3 == 0).into(), word.into(), maybe.into()]);
+            }
+            assert_eq!(rows.len(), 4_001);
+            rows.flush(&mut tx).await.unwrap();
+            assert!(rows.is_empty());
+            rows.flush(&mut tx).await.unwrap();
+            type Row = (i64, bool, String, Option<String>);
+            let all: Vec<Row> = crate::sql!(&mut tx, c => sqlx::query_as("select n, flag, word, maybe from bulk_test order by n")
+                .fetch_all(c).await)
+            .unwrap();
+            assert_eq!(all.len(), 4_001, "{}", t.engine);
+            assert_eq!(all[0].0, i64::MIN);
+            for (n, flag, word, maybe) in &all[1..] {
+                let wanted = hard[*n as usize % hard.len()];
+                assert_eq!((*flag, word.as_str()), (n % 3 == 0, wanted), "{} row {n}", t.engine);
+                assert_eq!(maybe.as_deref(), (n % 2 == 0).then_some(wanted));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_taken_key_is_an_error_and_the_transaction_can_be_dropped() {
+        for t in databases().await {
+            let mut tx = t.db.begin().await.unwrap();
+            let create = "create table bulk_keys (n bigint primary key)";
+            crate::sql!(&mut tx, c => sqlx::query(create).execute(c).await.map(|_| ())).unwrap();
+            let mut rows = Rows::new("bulk_keys", &["n"]);
+            rows.push(&[1.into()]);
+            rows.push(&[1.into()]);
+            assert!(rows.flush(&mut tx).await.unwrap_err().is_unique_violation(), "{}", t.engine);
+            drop(tx);
+            t.db.read().await.unwrap();
+        }
+    }
+}
