@@ -87,10 +87,20 @@ create table imports (
     inserted    bigint not null,
     updated     bigint not null,
     unchanged   bigint not null,
+    -- registrations only: rows a later switch ended, rows a --replace file does not hold
     ended       bigint not null,
+    removed     bigint not null,
     rejected    bigint not null,
-    -- how far an interrupted application has come
+    -- the next block of import_blocks that is to take effect
     cursor      bigint not null
+) {{STRICT}};
+
+-- The rows of a long import, in blocks that take effect one by one once the import is `applying`; gone when it is applied.
+create table import_blocks (
+    import_id bigint not null references imports (id),
+    seq       bigint not null,
+    body      {{BLOB}} not null,
+    primary key (import_id, seq)
 ) {{STRICT}};
 
 -- ---------------------------------------------------------------- images

@@ -95,6 +95,11 @@ impl Rows {
         }
     }
 
+    /// Sends what was pushed, and what will be, to another table that has the same columns.
+    pub fn into_table(&mut self, table: &'static str) {
+        self.table = table;
+    }
+
     /// Rows pushed since the last flush.
     pub fn len(&self) -> usize {
         self.cells.len() / self.columns.len()

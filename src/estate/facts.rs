@@ -60,6 +60,19 @@ spelled! {
     CplStatus, "a CPL status: Active, Cancelled, Expired or Withdrawn" { Active = "Active", Cancelled = "Cancelled", Expired = "Expired", Withdrawn = "Withdrawn" }
 }
 
+/// Schema `DeviceStatus`: every spelling a site's status may have.
+pub const DEVICE_STATUSES: &[&str] = &[
+    "Pending",
+    "Whitelisted",
+    "InstalledNotCommissioned",
+    "Commissioned",
+    "Decommissioned",
+    "Withdrawn",
+    "Suspended",
+    "Recovery",
+    "Recovered",
+];
+
 /// One site: a PPMID and the installation around it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Site {

@@ -2,5 +2,7 @@
 //! ([`import`]) and corrected by what DCC says. Holds facts and judges nothing: that is `policy`.
 
 mod facts;
+pub mod import;
+pub mod store;
 
 pub use facts::*;

@@ -1,0 +1,447 @@
+//! The six kinds of file (contract.md, "Input files"): their columns, their keys, and how a record becomes a row of its table.
+//! Judges one record at a time; what records mean together (duplicates, overlaps) is decided after sorting.
+
+use std::{fmt, str::FromStr};
+
+use super::{cells, records::Record};
+use crate::{
+    clock::{Day, Time},
+    db::bulk::Value,
+    estate::{Cohort, CplStatus, DEVICE_STATUSES, KeyStatus, UpgradeFrom},
+    ids::{Eui, Mpan, Mpid, Sha256Hash},
+};
+
+crate::spelled! {
+    /// What a file holds.
+    Kind, "a kind of file: sites, registrations, keys, cpl, epcl or exclusions" {
+        Sites = "sites",
+        Registrations = "registrations",
+        Keys = "keys",
+        Cpl = "cpl",
+        Epcl = "epcl",
+        Exclusions = "exclusions",
+    }
+}
+
+/// Why a row is not loaded; `Display` gives the contract's spelling.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    BadValue(String),
+    Missing(String),
+    Duplicate,
+    Overlap,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::BadValue(column) => write!(f, "bad-value:{column}"),
+            Reason::Missing(column) => write!(f, "missing:{column}"),
+            Reason::Duplicate => f.write_str("duplicate"),
+            Reason::Overlap => f.write_str("overlap"),
+        }
+    }
+}
+
+/// How a kind lies in its file and in its table.
+pub struct Spec {
+    pub kind: Kind,
+    pub table: &'static str,
+    /// The temporary table that takes a slice of rows on the way into `table`.
+    pub slice: &'static str,
+    /// Columns of the table in the order of a row's cells; the key's come first.
+    pub columns: &'static [&'static str],
+    /// How many of them are the key.
+    pub key: usize,
+    /// How many of them rows are sorted by: the key, but for registrations the MPAN, whose lines are judged together.
+    pub sorted_by: usize,
+    /// Columns of the file, in the contract's order; the optional ones are false.
+    pub file: &'static [(&'static str, bool)],
+    row: fn(&Fields<'_>, &mut Row) -> Result<(), Reason>,
+}
+
+impl Kind {
+    pub fn spec(self) -> &'static Spec {
+        match self {
+            Kind::Sites => &SITES,
+            Kind::Registrations => &REGISTRATIONS,
+            Kind::Keys => &KEYS,
+            Kind::Cpl => &CPL,
+            Kind::Epcl => &EPCL,
+            Kind::Exclusions => &EXCLUSIONS,
+        }
+    }
+}
+
+/// A row being made: the bytes it is sorted by, and its cells.
+#[derive(Debug, Default)]
+pub struct Row {
+    pub key: Vec<u8>,
+    pub cells: Vec<u8>,
+    sorted_by: usize,
+    count: usize,
+}
+
+impl Row {
+    fn clear(&mut self, sorted_by: usize) {
+        self.key.clear();
+        self.cells.clear();
+        self.sorted_by = sorted_by;
+        self.count = 0;
+    }
+
+    fn push<'a>(&mut self, value: impl Into<Value<'a>>) {
+        let value = value.into();
+        if self.count < self.sorted_by {
+            cells::put_key(&mut self.key, value);
+        }
+        self.count += 1;
+        cells::put(&mut self.cells, value);
+    }
+}
+
+/// Where each column of a kind is in a file at hand.
+pub struct Layout {
+    spec: &'static Spec,
+    places: Vec<Option<usize>>,
+    /// Names in the file's own order, for what can only be said of a place.
+    header: Vec<String>,
+}
+
+/// Why a header will not do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HeaderFault {
+    NotText,
+    Twice(String),
+    Missing(Vec<&'static str>),
+}
+
+impl Layout {
+    /// Reads the header; also gives the names that are ignored.
+    pub fn of(spec: &'static Spec, header: &Record) -> Result<(Layout, Vec<String>), HeaderFault> {
+        let mut names = Vec::new();
+        for i in 0..header.len() {
+            let text = header.field(i).and_then(|f| std::str::from_utf8(f).ok()).ok_or(HeaderFault::NotText)?;
+            if text.contains('\0') {
+                return Err(HeaderFault::NotText);
+            }
+            names.push(text.trim().to_string());
+        }
+        for (i, name) in names.iter().enumerate() {
+            if !name.is_empty() && names[..i].contains(name) {
+                return Err(HeaderFault::Twice(name.clone()));
+            }
+        }
+        let places: Vec<Option<usize>> = spec.file.iter().map(|(c, _)| names.iter().position(|n| n == c)).collect();
+        let absent = |(_, at): &(&(&str, bool), &Option<usize>)| at.is_none();
+        let mut missing: Vec<&'static str> =
+            spec.file.iter().zip(&places).filter(|c| c.0.1).filter(absent).map(|(c, _)| c.0).collect();
+        if spec.kind == Kind::Exclusions && places[0].is_none() && places[1].is_none() {
+            missing.splice(0..0, ["device_id", "mpan"]);
+        }
+        if !missing.is_empty() {
+            return Err(HeaderFault::Missing(missing));
+        }
+        let unknown = names.iter().filter(|n| spec.file.iter().all(|(c, _)| c != n)).cloned().collect();
+        Ok((Layout { spec, places, header: names }, unknown))
+    }
+
+    /// Makes the row of a record, or says why not.
+    pub fn row(&self, record: &Record, out: &mut Row) -> Result<(), Reason> {
+        out.clear(self.spec.sorted_by);
+        if record.too_long {
+            return Err(Reason::BadValue(self.name_at(record.len() - 1)));
+        }
+        let surplus = (self.header.len()..record.len()).any(|i| record.field(i).is_some_and(|f| !f.is_empty()));
+        if surplus {
+            return Err(Reason::BadValue(self.name_at(usize::MAX)));
+        }
+        (self.spec.row)(&Fields { layout: self, record }, out)
+    }
+
+    fn name_at(&self, place: usize) -> String {
+        self.header[place.min(self.header.len() - 1)].clone()
+    }
+}
+
+/// The fields of one record, by the kind's own column numbers.
+struct Fields<'a> {
+    layout: &'a Layout,
+    record: &'a Record,
+}
+
+impl<'a> Fields<'a> {
+    fn bad(&self, column: usize) -> Reason {
+        Reason::BadValue(self.layout.spec.file[column].0.to_string())
+    }
+
+    fn missing(&self, column: usize) -> Reason {
+        Reason::Missing(self.layout.spec.file[column].0.to_string())
+    }
+
+    /// The text of a column; `None` where it is empty or the file has no such column. A record that ends before the column
+    /// is `missing`, even where the column may be empty: the rest of the line is lost, and lost is not empty.
+    fn text(&self, column: usize) -> Result<Option<&'a str>, Reason> {
+        let Some(place) = self.layout.places[column] else { return Ok(None) };
+        let bytes = self.record.field(place).ok_or_else(|| self.missing(column))?;
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let control = |b: &u8| *b < b' ' && !matches!(b, b'\t' | b'\n' | b'\r');
+        if self.record.stray == Some(place) || bytes.iter().any(control) {
+            return Err(self.bad(column));
+        }
+        std::str::from_utf8(bytes).map(Some).map_err(|_| self.bad(column))
+    }
+
+    fn needed(&self, column: usize) -> Result<&'a str, Reason> {
+        self.text(column)?.ok_or_else(|| self.missing(column))
+    }
+
+    fn parsed<T: FromStr>(&self, column: usize) -> Result<T, Reason> {
+        self.needed(column)?.parse().map_err(|_| self.bad(column))
+    }
+
+    fn maybe<T: FromStr>(&self, column: usize) -> Result<Option<T>, Reason> {
+        self.text(column)?.map(|text| text.parse().map_err(|_| self.bad(column))).transpose()
+    }
+
+    /// `effective_from` and `[effective_to]`, two columns side by side; a row of no length says nothing and is refused.
+    fn period(&self, from_column: usize) -> Result<(Day, Option<Day>), Reason> {
+        let from: Day = self.parsed(from_column)?;
+        let to: Option<Day> = self.maybe(from_column + 1)?;
+        if to.is_some_and(|to| to <= from) {
+            return Err(self.bad(from_column + 1));
+        }
+        Ok((from, to))
+    }
+
+    fn hardware_version(&self, column: usize) -> Result<i64, Reason> {
+        let text = self.needed(column)?;
+        let shape = text.len() == HARDWARE_DIGITS && text.bytes().all(|b| b.is_ascii_hexdigit());
+        if !shape {
+            return Err(self.bad(column));
+        }
+        i64::from_str_radix(text, 16).map_err(|_| self.bad(column))
+    }
+
+    fn firmware_version(&self, column: usize) -> Result<&'a str, Reason> {
+        let text = self.needed(column)?;
+        if text.chars().count() > FIRMWARE_CHARS { Err(self.bad(column)) } else { Ok(text) }
+    }
+
+    /// A moment, or a date: then the beginning of that London day, the earliest the row can speak for.
+    fn moment(&self, column: usize) -> Result<Option<Time>, Reason> {
+        let Some(text) = self.text(column)? else { return Ok(None) };
+        let day = || text.parse::<Day>().ok().map(Day::start);
+        text.parse::<Time>().ok().or_else(day).map(Some).ok_or_else(|| self.bad(column))
+    }
+}
+
+/// contract.md: "hardware_version (4 hex digits)".
+const HARDWARE_DIGITS: usize = 4;
+/// contract.md and the schema: "firmware_version (1-8 characters)".
+const FIRMWARE_CHARS: usize = 8;
+
+static SITES: Spec = Spec {
+    kind: Kind::Sites,
+    table: "sites",
+    slice: "slice_sites",
+    columns: &[
+        "device_id",
+        "mpan",
+        "cohort",
+        "manufacturer",
+        "model",
+        "hardware_version",
+        "firmware_version",
+        "device_status",
+        "dmc",
+        "chf_device_id",
+        "gsme_device_id",
+        "region",
+        "migrated_on",
+        "as_at",
+    ],
+    key: 1,
+    sorted_by: 1,
+    file: &[
+        ("device_id", true),
+        ("mpan", true),
+        ("cohort", true),
+        ("manufacturer", true),
+        ("model", true),
+        ("hardware_version", true),
+        ("firmware_version", true),
+        ("device_status", true),
+        ("dmc", true),
+        ("chf_device_id", false),
+        ("gsme_device_id", false),
+        ("region", false),
+        ("migrated_on", false),
+        ("as_at", false),
+    ],
+    row: |f, row| {
+        row.push(f.parsed::<Eui>(0)?.to_db());
+        row.push(f.parsed::<Mpan>(1)?.to_db());
+        row.push(f.parsed::<Cohort>(2)?.as_str());
+        row.push(f.needed(3)?);
+        row.push(f.needed(4)?);
+        row.push(f.hardware_version(5)?);
+        row.push(f.firmware_version(6)?);
+        let status = f.needed(7)?;
+        if !DEVICE_STATUSES.contains(&status) {
+            return Err(f.bad(7));
+        }
+        row.push(status);
+        row.push(f.needed(8)?);
+        row.push(f.maybe::<Eui>(9)?.map(Eui::to_db));
+        row.push(f.maybe::<Eui>(10)?.map(Eui::to_db));
+        row.push(f.text(11)?);
+        row.push(f.maybe::<Day>(12)?.map(|d| d.0));
+        row.push(f.moment(13)?.map(|t| t.0));
+        Ok(())
+    },
+};
+
+static REGISTRATIONS: Spec = Spec {
+    kind: Kind::Registrations,
+    table: "registrations",
+    slice: "slice_registrations",
+    columns: &["mpan", "effective_from", "supplier_mpid", "effective_to", "ended_by_switch"],
+    key: 3,
+    sorted_by: 1,
+    file: &[("mpan", true), ("supplier_mpid", true), ("effective_from", true), ("effective_to", false)],
+    row: |f, row| {
+        let mpan: Mpan = f.parsed(0)?;
+        let supplier: Mpid = f.parsed(1)?;
+        let (from, to) = f.period(2)?;
+        row.push(mpan.to_db());
+        row.push(from.0);
+        row.push(supplier.as_str());
+        row.push(to.map(|d| d.0));
+        row.push(false);
+        Ok(())
+    },
+};
+
+static KEYS: Spec = Spec {
+    kind: Kind::Keys,
+    table: "key_results",
+    slice: "slice_key_results",
+    columns: &["device_id", "attempted_at", "status", "detail", "source"],
+    key: 2,
+    sorted_by: 2,
+    file: &[("device_id", true), ("status", true), ("attempted_at", true), ("detail", false)],
+    row: |f, row| {
+        let device: Eui = f.parsed(0)?;
+        let status: KeyStatus = f.parsed(1)?;
+        let at: Time = f.parsed(2)?;
+        row.push(device.to_db());
+        row.push(at.0);
+        row.push(status.as_str());
+        row.push(f.text(3)?);
+        row.push("import");
+        Ok(())
+    },
+};
+
+static CPL: Spec = Spec {
+    kind: Kind::Cpl,
+    table: "cpl_entries",
+    slice: "slice_cpl_entries",
+    columns: &[
+        "cpl_entry_id",
+        "device_type",
+        "manufacturer",
+        "model",
+        "hardware_version",
+        "firmware_version",
+        "manufacturer_image_hash",
+        "status",
+        "upgrade_from",
+    ],
+    key: 1,
+    sorted_by: 1,
+    file: &[
+        ("cpl_entry_id", true),
+        ("device_type", true),
+        ("manufacturer", true),
+        ("model", true),
+        ("hardware_version", true),
+        ("firmware_version", true),
+        ("manufacturer_image_hash", true),
+        ("status", true),
+        ("upgrade_from", true),
+    ],
+    row: |f, row| {
+        row.push(f.needed(0)?);
+        row.push(f.needed(1)?);
+        row.push(f.needed(2)?);
+        row.push(f.needed(3)?);
+        row.push(f.hardware_version(4)?);
+        row.push(f.firmware_version(5)?);
+        row.push(f.parsed::<Sha256Hash>(6)?.to_string().as_str());
+        row.push(f.parsed::<CplStatus>(7)?.as_str());
+        // The one column that must be there and may be empty: "not stated".
+        let upgrade_from = f.text(8)?.unwrap_or_default();
+        if let UpgradeFrom::Versions(versions) = UpgradeFrom::parse(upgrade_from) {
+            let wrong = |v: &String| v.chars().count() > FIRMWARE_CHARS || matches!(v.as_str(), "*" | "N/A");
+            if versions.is_empty() || versions.iter().any(wrong) {
+                return Err(f.bad(8));
+            }
+        }
+        row.push(upgrade_from);
+        Ok(())
+    },
+};
+
+static EPCL: Spec = Spec {
+    kind: Kind::Epcl,
+    table: "epcl_entries",
+    slice: "slice_epcl_entries",
+    columns: &["dmc", "effective_from", "effective_to", "cohort"],
+    key: 2,
+    sorted_by: 2,
+    file: &[("dmc", true), ("cohort", true), ("effective_from", true), ("effective_to", false)],
+    row: |f, row| {
+        let (dmc, cohort) = (f.needed(0)?, f.needed(1)?);
+        let (from, to) = f.period(2)?;
+        row.push(dmc);
+        row.push(from.0);
+        row.push(to.map(|d| d.0));
+        row.push(cohort);
+        Ok(())
+    },
+};
+
+static EXCLUSIONS: Spec = Spec {
+    kind: Kind::Exclusions,
+    table: "exclusions",
+    slice: "slice_exclusions",
+    columns: &["subject_kind", "subject", "reason", "effective_from", "effective_to"],
+    key: 4,
+    sorted_by: 4,
+    // One of the first two must be there; `Layout::of` sees to it.
+    file: &[("device_id", false), ("mpan", false), ("reason", true), ("effective_from", true), ("effective_to", false)],
+    row: |f, row| {
+        match (f.maybe::<Eui>(0)?, f.maybe::<Mpan>(1)?) {
+            (Some(device), None) => {
+                row.push("device");
+                row.push(device.to_db());
+            }
+            (None, Some(mpan)) => {
+                row.push("mpan");
+                row.push(mpan.to_db());
+            }
+            (None, None) => return Err(f.missing(if f.layout.places[0].is_some() { 0 } else { 1 })),
+            (Some(_), Some(_)) => return Err(f.bad(1)),
+        }
+        let reason = f.needed(2)?;
+        let (from, to) = f.period(3)?;
+        row.push(reason);
+        row.push(from.0);
+        row.push(to.map(|d| d.0));
+        Ok(())
+    },
+};
