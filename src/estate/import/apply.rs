@@ -63,13 +63,14 @@ pub struct Sink<'a> {
     kept: Vec<Block>,
     journalled: Option<i64>,
     seq: i64,
+    rows: u64,
     pace: Pace,
 }
 
 impl<'a> Sink<'a> {
     pub fn new(db: &'a Db, clock: &'a Clock, header: Header<'a>, rows: u64, bytes: u64) -> Sink<'a> {
         let direct = rows <= DIRECT_ROWS && bytes <= DIRECT_BYTES;
-        Sink { db, clock, header, direct, kept: Vec::new(), journalled: None, seq: 0, pace: Pace::new(db, clock) }
+        Sink { db, clock, header, direct, kept: Vec::new(), journalled: None, seq: 0, rows: 0, pace: Pace::new(db, clock) }
     }
 
     pub async fn take(&mut self, block: Block) -> DbResult<()> {
@@ -92,6 +93,7 @@ impl<'a> Sink<'a> {
         tx.commit().await?;
         self.journalled = Some(id);
         self.seq += 1;
+        self.rows += u64::from(block.rows());
         self.pace.rest().await;
         Ok(())
     }
@@ -112,7 +114,7 @@ impl<'a> Sink<'a> {
             let mut tx = self.db.begin().await?;
             let id = journal::begin(&mut tx, kind.as_str(), "applied", file, replace, self.clock.now()).await?;
             for block in &self.kept {
-                let counts = slices::apply(&mut tx, kind.spec(), block.bytes()).await?;
+                let (counts, _) = slices::apply(&mut tx, kind.spec(), block.bytes()).await?;
                 journal::conclude(&mut tx, id, "applied", &counts, None).await?;
             }
             journal::conclude(&mut tx, id, "applied", counts, Some(self.clock.now())).await?;
@@ -123,13 +125,13 @@ impl<'a> Sink<'a> {
         let mut tx = self.db.begin().await?;
         journal::conclude(&mut tx, id, "applying", counts, None).await?;
         tx.commit().await?;
-        let done = roll_forward(self.db, self.clock, id, kind, 0, watch).await;
+        let done = roll_forward(self.db, self.clock, id, kind, 0, self.rows, watch).await;
         done.map(|counts| (id, counts)).map_err(ImportError::Unfinished)
     }
 }
 
 /// Gives the blocks from `seq` on their effect, each in a transaction of its own, and marks the import as applied.
-async fn roll_forward(db: &Db, clock: &Clock, id: i64, kind: Kind, mut seq: i64, watch: &Watch) -> DbResult<Counts> {
+async fn roll_forward(db: &Db, clock: &Clock, id: i64, kind: Kind, mut seq: i64, of: u64, watch: &Watch) -> DbResult<Counts> {
     let mut pace = Pace::new(db, clock);
     let mut rows = 0;
     loop {
@@ -141,12 +143,12 @@ async fn roll_forward(db: &Db, clock: &Clock, id: i64, kind: Kind, mut seq: i64,
             tx.commit().await?;
             return record.map(|r| r.counts).ok_or_else(|| DbError::bad_row("imports", id, "id", "no row"));
         };
-        let counts = slices::apply(&mut tx, kind.spec(), &block).await?;
+        let (counts, block_rows) = slices::apply(&mut tx, kind.spec(), &block).await?;
         journal::conclude(&mut tx, id, "applying", &counts, None).await?;
         tx.commit().await?;
         seq += 1;
-        rows += counts.inserted + counts.updated + counts.unchanged;
-        watch(Progress::Applied { rows });
+        rows += block_rows;
+        watch(Progress::Applied { rows, of });
         pace.rest().await;
     }
 }
@@ -177,7 +179,7 @@ pub async fn recover_locked(db: &Db, clock: &Clock) -> DbResult<Vec<ImportRecord
         let kind: Kind = import.kind.parse().map_err(|_| DbError::bad_row("imports", import.id, "kind", &import.kind))?;
         tracing::info!(import = import.id, kind = %kind, "finishing an import that another process had begun");
         let quiet: Watch = std::sync::Arc::new(|_| {});
-        roll_forward(db, clock, import.id, kind, import.cursor, &quiet).await?;
+        roll_forward(db, clock, import.id, kind, import.cursor, 0, &quiet).await?;
     }
     for import in &staging {
         abandon(db, clock, import.id).await?;

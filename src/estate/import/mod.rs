@@ -33,7 +33,7 @@ use crate::{
     estate::store::{
         self,
         journal::Counts,
-        lock::{self, ImportLock, LockError},
+        lock::{self, ImportLock},
     },
 };
 use apply::{Header, Sink};
@@ -42,6 +42,9 @@ use kinds::{Reason, Spec};
 use registrations::{Change, Line, Stored, Tally};
 use rejects::Rejects;
 use stage::{Batch, RegistrationLine, Staged};
+
+#[cfg(test)]
+mod tests;
 
 /// Between two looks whether the other import has ended.
 const LOCK_RETRY: Duration = Duration::from_millis(100);
@@ -57,8 +60,10 @@ pub enum Progress {
         bytes: u64,
         rows: u64,
     },
+    /// Rows that have taken effect, of a file too long to do so at once.
     Applied {
         rows: u64,
+        of: u64,
     },
     /// For stderr, once.
     Warning(String),
@@ -157,7 +162,7 @@ async fn import_locked(
         let (scratch, watch) = (scratch.clone(), watch.clone());
         spawn_blocking(move || stage::read(input, kind.spec(), &scratch, &watch)).await.map_err(|_| ImportError::Stopped)??
     };
-    let Staged { read, rows, mut rejects, text, unknown: _ } = staged;
+    let Staged { read, rows, mut rejects, text } = staged;
     let mut sink = Sink::new(db, clock, Header { kind, file: &file, replace: options.replace }, rows.len(), rows.size());
     let taken = take_rows(db, kind.spec(), options.replace, rows, &mut rejects, &mut sink).await;
     let mut counts = match taken {

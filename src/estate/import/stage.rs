@@ -39,8 +39,6 @@ pub struct Staged {
     pub rows: Sorter,
     pub rejects: Rejects,
     pub text: Text,
-    /// Columns that are ignored.
-    pub unknown: Vec<String>,
 }
 
 /// Reads the file to its end.
@@ -55,7 +53,7 @@ pub fn read(input: Input, spec: &'static Spec, scratch: &Path, watch: &Watch) ->
     if !unknown.is_empty() {
         watch(Progress::Warning(ignored(&unknown, &file)));
     }
-    let mut staged = Staged { read: 0, rows: Sorter::new(scratch, SORT_BYTES), rejects: Rejects::new(scratch), text, unknown };
+    let mut staged = Staged { read: 0, rows: Sorter::new(scratch, SORT_BYTES), rejects: Rejects::new(scratch), text };
     let (mut row, mut body, mut reported) = (Row::default(), Vec::new(), 0);
     while records.next(&mut record).map_err(on_record)? {
         staged.read += 1;

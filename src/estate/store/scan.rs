@@ -110,12 +110,14 @@ pub async fn scan_sites(tx: &mut Tx, after: Option<DeviceId>, limit: u32, scan: 
         let next = (sites.len() >= limit as usize).then(|| sites.last().map(|s| s.site.device_id)).flatten();
         return Ok(SitePage { sites, next });
     }
-    // The next devices of the list that are not yet passed. The list is sorted afresh: it is short beside what a page costs.
+    // The next devices of the list that are not yet passed; the whole list is not sorted for each page.
     let mut ahead: Vec<i64> = scan.filter.devices.iter().map(|d| d.to_db()).filter(|d| *d >= from).collect();
-    ahead.sort_unstable();
-    ahead.dedup();
     let more = ahead.len() > limit as usize;
-    ahead.truncate(limit as usize);
+    if more {
+        ahead.select_nth_unstable(limit as usize);
+        ahead.truncate(limit as usize);
+    }
+    ahead.sort_unstable();
     let Some(last) = ahead.last().copied() else { return Ok(done) };
     let sites = read(tx, from, limit, Some(&ahead), scan).await?;
     Ok(SitePage { sites, next: more.then(|| DeviceId::from_db(last)) })

@@ -21,8 +21,8 @@ use crate::{
 
 const REMOVED: &str = "slice_removed";
 
-/// Applies one block. A registration's counts were made when its MPAN was judged, and are left at nought here.
-pub async fn apply(tx: &mut Tx, spec: &'static Spec, block: &[u8]) -> DbResult<Counts> {
+/// Applies one block; gives its counts and how many rows it had. A registration's counts were made when its MPAN was judged, and are left at nought here.
+pub async fn apply(tx: &mut Tx, spec: &'static Spec, block: &[u8]) -> DbResult<(Counts, u64)> {
     let mut puts = Rows::new(spec.slice, spec.columns);
     let mut removed = Rows::new(REMOVED, &spec.columns[..spec.key]);
     let mut range: Option<(i64, i64)> = None;
@@ -33,6 +33,7 @@ pub async fn apply(tx: &mut Tx, spec: &'static Spec, block: &[u8]) -> DbResult<C
         if op == Op::Put { puts.push(row) } else { removed.push(row) }
     });
     read.ok_or_else(|| DbError::bad_row("import_blocks", spec.table, "body", "bytes of another shape"))?;
+    let rows = (puts.len() + removed.len()) as u64;
     if !tx.is_sqlite() {
         // Between the look at the range and the COPY nobody may add a row to it.
         execute(tx, format!("lock table {} in share row exclusive mode", spec.table)).await?;
@@ -43,7 +44,7 @@ pub async fn apply(tx: &mut Tx, spec: &'static Spec, block: &[u8]) -> DbResult<C
         execute(tx, format!("delete from {} where exists (select 1 from {REMOVED} where {same})", spec.table)).await?;
     }
     let counts = merge(tx, spec, &mut puts, range).await?;
-    Ok(if spec.kind == Kind::Registrations { Counts::default() } else { counts })
+    Ok((if spec.kind == Kind::Registrations { Counts::default() } else { counts }, rows))
 }
 
 async fn merge(tx: &mut Tx, spec: &'static Spec, puts: &mut Rows, range: Option<(i64, i64)>) -> DbResult<Counts> {
