@@ -196,16 +196,36 @@ fn page_text(wanted: &str, own: &str) -> String {
     let covering = "e.effective_from <= $6 and (e.effective_to is null or e.effective_to > $6)";
     let maybe = |column: &str| format!("coalesce(cast(s.{column} as text), '')");
     let (chf, gsme, migrated, as_at) = (maybe("chf_device_id"), maybe("gsme_device_id"), maybe("migrated_on"), maybe("as_at"));
+    // Joined by `||`, every part of it not null: SQLite's concat_ws leaves empty texts out, PostgreSQL's does not.
+    let own_rows = "string_agg(r.supplier_mpid || ' ' || r.effective_from || coalesce(' ' || r.effective_to, ''), ';')";
+    let fields = [
+        "s.device_id".to_string(),
+        "s.mpan".to_string(),
+        "s.cohort".to_string(),
+        "s.manufacturer".to_string(),
+        "s.model".to_string(),
+        "s.hardware_version".to_string(),
+        "s.firmware_version".to_string(),
+        "s.device_status".to_string(),
+        "s.dmc".to_string(),
+        chf,
+        gsme,
+        "coalesce(s.region, '')".to_string(),
+        migrated,
+        as_at,
+        format!("coalesce((select {own_rows} from registrations r where r.mpan = s.mpan and r.supplier_mpid in ({own})), '')"),
+        "coalesce((select k.status from key_results k where k.device_id = s.device_id and k.attempted_at <= $5 \
+         order by k.attempted_at desc limit 1), '')"
+            .to_string(),
+        format!(
+            "coalesce((select min(e.reason) from exclusions e where e.subject_kind = 'device' and e.subject = s.device_id and {covering}), \
+             (select min(e.reason) from exclusions e where e.subject_kind = 'mpan' and e.subject = s.mpan and {covering}), '')"
+        ),
+    ];
     format!(
-        "select string_agg(p.packed, $4) from (select concat_ws($3, s.device_id, s.mpan, s.cohort, s.manufacturer, s.model, \
-         s.hardware_version, s.firmware_version, s.device_status, s.dmc, {chf}, {gsme}, coalesce(s.region, ''), {migrated}, {as_at}, \
-         coalesce((select string_agg(concat_ws(' ', r.supplier_mpid, r.effective_from, r.effective_to), ';') from registrations r \
-         where r.mpan = s.mpan and r.supplier_mpid in ({own})), ''), \
-         coalesce((select k.status from key_results k where k.device_id = s.device_id and k.attempted_at <= $5 \
-         order by k.attempted_at desc limit 1), ''), \
-         coalesce((select min(e.reason) from exclusions e where e.subject_kind = 'device' and e.subject = s.device_id and {covering}), \
-         (select min(e.reason) from exclusions e where e.subject_kind = 'mpan' and e.subject = s.mpan and {covering}), '')) as packed \
-         from sites s where s.device_id >= $1{wanted} order by s.device_id limit $2) p"
+        "select string_agg(p.packed, $4) from (select {} as packed from sites s where s.device_id >= $1{wanted} \
+         order by s.device_id limit $2) p",
+        fields.join(" || cast($3 as text) || ")
     )
 }
 
