@@ -19,7 +19,7 @@ async fn a_file_is_loaded_and_loading_it_again_changes_nothing() {
         let rows = desk.table("device_id, firmware_version, region, gsme_device_id, migrated_on", "sites").await;
         assert_eq!(
             rows,
-            ["61662326131437732 0002012F North - 18292", "61662326131437734 9002 North, upper - 18292"],
+            ["61663035897974948 0002012F North - 18292", "61663035897974950 9002 North, upper - 18292"],
             "{}",
             desk.test.engine
         );
@@ -35,7 +35,7 @@ async fn columns_come_in_any_order_with_a_mark_and_windows_line_ends_and_unknown
         assert_eq!(said.counts(), [1, 1, 0, 0, 0, 0, 0]);
         assert_eq!(said.warnings, ["file.csv: unknown columns \"colour\", \"\", \"colour2\" ignored"]);
         let rows = desk.table("device_id, attempted_at, status, detail, source", "key_results").await;
-        assert_eq!(rows, ["61662326131437732 1606208400000 failed - import"]);
+        assert_eq!(rows, ["61663035897974948 1606208400000 failed - import"]);
     }
 }
 
