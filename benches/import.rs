@@ -52,7 +52,7 @@ fn write_sites(path: &Path, rows: u64) -> std::io::Result<()> {
         line.clear();
         let cohort = ["IOC", "MDS", "SECURE", "FOC"][(n % 4) as usize];
         let model = ["433100AC", "9001", "00000001"][(n % 3) as usize];
-        let gsme = if n % 3 == 0 { String::new() } else { Eui(0x00DB_3000_0000_0000 + n).to_string() };
+        let gsme = if n.is_multiple_of(3) { String::new() } else { Eui(0x00DB_3000_0000_0000 + n).to_string() };
         writeln!(
             line,
             "{},{},{cohort},106C,{model},0100,0002012{},Commissioned,DMC-{},{},{gsme},R{},{},2020-11-{:02}T09:00:00Z",

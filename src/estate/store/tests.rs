@@ -35,7 +35,7 @@ fn mpan(n: u64) -> Mpan {
 
 /// A Device ID that is negative in the database, and one that is not.
 fn device(n: u64) -> DeviceId {
-    Eui(if n % 2 == 0 { n } else { 0xF000_0000_0000_0000 + n })
+    Eui(if n.is_multiple_of(2) { n } else { 0xF000_0000_0000_0000 + n })
 }
 
 const SITES: u64 = 40;
