@@ -4,6 +4,7 @@
 mod apply;
 pub(super) mod block;
 mod cells;
+mod columns;
 mod error;
 mod input;
 pub(super) mod kinds;

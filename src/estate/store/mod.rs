@@ -11,6 +11,9 @@ pub use facts::*;
 pub use journal::{applying, estate_version};
 pub use scan::*;
 
+#[cfg(test)]
+mod tests;
+
 use crate::db::{DbResult, Tx};
 
 /// Runs text without parameters that the program wrote itself, and gives the rows affected.

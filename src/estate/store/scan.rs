@@ -194,47 +194,30 @@ const FIXED_PARAMETERS: usize = 6;
 
 fn page_text(wanted: &str, own: &str) -> String {
     let covering = "e.effective_from <= $6 and (e.effective_to is null or e.effective_to > $6)";
-    let maybe = |column: &str| format!("coalesce(cast(s.{column} as text), '')");
+    let maybe = |column: &str| format!("coalesce(cast(s.{column} as text), '-')");
     let (chf, gsme, migrated, as_at) = (maybe("chf_device_id"), maybe("gsme_device_id"), maybe("migrated_on"), maybe("as_at"));
-    // Joined by `||`, every part of it not null: SQLite's concat_ws leaves empty texts out, PostgreSQL's does not.
-    let own_rows = "string_agg(r.supplier_mpid || ' ' || r.effective_from || coalesce(' ' || r.effective_to, ''), ';')";
-    let fields = [
-        "s.device_id".to_string(),
-        "s.mpan".to_string(),
-        "s.cohort".to_string(),
-        "s.manufacturer".to_string(),
-        "s.model".to_string(),
-        "s.hardware_version".to_string(),
-        "s.firmware_version".to_string(),
-        "s.device_status".to_string(),
-        "s.dmc".to_string(),
-        chf,
-        gsme,
-        "coalesce(s.region, '')".to_string(),
-        migrated,
-        as_at,
-        format!("coalesce((select {own_rows} from registrations r where r.mpan = s.mpan and r.supplier_mpid in ({own})), '')"),
-        "coalesce((select k.status from key_results k where k.device_id = s.device_id and k.attempted_at <= $5 \
-         order by k.attempted_at desc limit 1), '')"
-            .to_string(),
-        format!(
-            "coalesce((select min(e.reason) from exclusions e where e.subject_kind = 'device' and e.subject = s.device_id and {covering}), \
-             (select min(e.reason) from exclusions e where e.subject_kind = 'mpan' and e.subject = s.mpan and {covering}), '')"
-        ),
-    ];
     format!(
-        "select string_agg(p.packed, $4) from (select {} as packed from sites s where s.device_id >= $1{wanted} \
-         order by s.device_id limit $2) p",
-        fields.join(" || cast($3 as text) || ")
+        "select string_agg(p.packed, $4) from (select concat_ws($3, s.device_id, s.mpan, s.cohort, s.manufacturer, s.model, \
+         s.hardware_version, s.firmware_version, s.device_status, s.dmc, {chf}, {gsme}, '=' || coalesce(s.region, ''), {migrated}, {as_at}, \
+         coalesce((select string_agg(concat_ws(' ', r.supplier_mpid, r.effective_from, r.effective_to), ';') from registrations r \
+         where r.mpan = s.mpan and r.supplier_mpid in ({own})), '-'), \
+         coalesce((select k.status from key_results k where k.device_id = s.device_id and k.attempted_at <= $5 \
+         order by k.attempted_at desc limit 1), '-'), \
+         '=' || coalesce((select min(e.reason) from exclusions e where e.subject_kind = 'device' and e.subject = s.device_id and {covering}), \
+         (select min(e.reason) from exclusions e where e.subject_kind = 'mpan' and e.subject = s.mpan and {covering}), '')) as packed \
+         from sites s where s.device_id >= $1{wanted} order by s.device_id limit $2) p"
     )
 }
+
+/// What stands for null. No field is ever empty: some versions of SQLite drop empty texts from `concat_ws`.
+const ABSENT: &str = "-";
 
 fn unpack(packed: &str) -> DbResult<SiteRow> {
     let mut fields = packed.split(FIELD);
     let mut next = || fields.next().ok_or_else(|| DbError::bad_row("sites", "?", "packed", packed));
     let id = next()?;
     let number = |column: &'static str, text: &str| -> DbResult<i64> { parse("sites", id, column, text) };
-    let maybe = |column, text: &str| if text.is_empty() { Ok(None) } else { number(column, text).map(Some) };
+    let maybe = |column, text: &str| if text == ABSENT { Ok(None) } else { number(column, text).map(Some) };
     let mpan = Mpan::from_db(number("mpan", next()?)?);
     let site = Site {
         device_id: DeviceId::from_db(number("device_id", id)?),
@@ -248,20 +231,25 @@ fn unpack(packed: &str) -> DbResult<SiteRow> {
         dmc: next()?.to_string(),
         chf_device_id: maybe("chf_device_id", next()?)?.map(DeviceId::from_db),
         gsme_device_id: maybe("gsme_device_id", next()?)?.map(DeviceId::from_db),
-        region: Some(next()?).filter(|r| !r.is_empty()).map(str::to_string),
+        region: free_text(next()?),
         migrated_on: maybe("migrated_on", next()?)?.map(Day),
         as_at: maybe("as_at", next()?)?.map(Time),
     };
     let own_registrations = registrations(mpan, next()?)?;
     let key = next()?;
-    let key = if key.is_empty() { None } else { Some(parse("key_results", id, "status", key)?) };
-    let exclusion = Some(next()?).filter(|r| !r.is_empty()).map(str::to_string);
+    let key = if key == ABSENT { None } else { Some(parse("key_results", id, "status", key)?) };
+    let exclusion = free_text(next()?);
     Ok(SiteRow { site, own_registrations, key, exclusion })
+}
+
+/// A text that may be anything comes behind a `=`.
+fn free_text(packed: &str) -> Option<String> {
+    packed.strip_prefix('=').filter(|text| !text.is_empty()).map(str::to_string)
 }
 
 /// `SUPPLIER from [to]` of each row, `;` between them.
 fn registrations(mpan: Mpan, packed: &str) -> DbResult<Vec<Registration>> {
-    if packed.is_empty() {
+    if packed == ABSENT {
         return Ok(Vec::new());
     }
     let mut all = Vec::with_capacity(1);
