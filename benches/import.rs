@@ -7,7 +7,10 @@ use std::{
     io::{BufWriter, Write as _},
     path::Path,
     process::Command,
-    sync::Arc,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -15,8 +18,8 @@ use ppmid_orchestrator::{
     clock::{Clock, Day, Time},
     db::Db,
     estate::{
-        import::{self, Input, Kind, Options},
-        store::{Scan, SiteFilter, scan_sites},
+        import::{self, Input, Kind, Options, Progress},
+        store::{self, Scan, SiteFilter, scan_sites},
     },
     ids::{Eui, Mpan},
 };
@@ -91,13 +94,38 @@ fn floor(folder: &Path, sites: &Path, i: u32) -> Duration {
     took
 }
 
+/// What a daemon does meanwhile, through connections of its own: a small write now and then. Gives the longest it took.
+async fn another_writer(url: String, stop: Arc<AtomicBool>) -> Duration {
+    let db = Db::connect(&url).await.expect("the database");
+    let mut longest = Duration::ZERO;
+    while !stop.load(Ordering::SeqCst) {
+        let started = Instant::now();
+        let mut tx = db.begin().await.expect("the writer's turn");
+        store::learn_status(&mut tx, &[(Eui(1), "Pending".into(), Time(0))]).await.expect("a write");
+        tx.commit().await.expect("a commit");
+        longest = longest.max(started.elapsed());
+        tokio::time::sleep(Duration::from_millis(7)).await;
+    }
+    longest
+}
+
 async fn ours(folder: &Path, sites: &Path, rows: u64, floor: Duration) {
-    let db = Db::open(&format!("sqlite://{}", folder.join("ours.db").display())).await.expect("a database");
+    let url = format!("sqlite://{}", folder.join("ours.db").display());
+    let db = Db::open(&url).await.expect("a database");
     for (name, wanted) in [("ppmid import", true), ("the same file again", false)] {
         let started = Instant::now();
-        let quiet: import::Watch = Arc::new(|_| {});
+        let phases: Arc<Mutex<[Duration; 2]>> = Arc::default();
+        let seen = phases.clone();
+        let watch: import::Watch = Arc::new(move |progress| {
+            let mut phases = seen.lock().expect("nobody panics");
+            match progress {
+                Progress::Read { .. } => phases[0] = started.elapsed(),
+                Progress::Applied { .. } if phases[1].is_zero() => phases[1] = started.elapsed(),
+                _ => {}
+            }
+        });
         let input = Input::open(sites).expect("the file");
-        let report = import::import(&db, &Clock::System, Kind::Sites, input, Options::default(), quiet).await.expect("an import");
+        let report = import::import(&db, &Clock::System, Kind::Sites, input, Options::default(), watch).await.expect("an import");
         let took = started.elapsed();
         assert_eq!(if wanted { report.inserted } else { report.unchanged }, rows, "{report:?}");
         println!(
@@ -105,7 +133,17 @@ async fn ours(folder: &Path, sites: &Path, rows: u64, floor: Duration) {
             took.as_secs_f64(),
             took.as_secs_f64() / floor.as_secs_f64()
         );
+        let [read, staged] = *phases.lock().expect("nobody panics");
+        println!("  read after {:.2} s, first rows in effect after {:.2} s", read.as_secs_f64(), staged.as_secs_f64());
     }
+    let stop = Arc::new(AtomicBool::new(false));
+    let other = tokio::spawn(another_writer(url, stop.clone()));
+    let quiet: import::Watch = Arc::new(|_| {});
+    let input = Input::open(sites).expect("the file");
+    let report = import::import(&db, &Clock::System, Kind::Sites, input, Options::default(), quiet).await.expect("an import");
+    assert_eq!(report.unchanged, rows);
+    stop.store(true, Ordering::SeqCst);
+    println!("another writer waited     {:>8.2} s at longest", other.await.expect("the writer").as_secs_f64());
     let filter = SiteFilter::default();
     let own = ["EELC".parse().expect("an MPID")];
     let scan = Scan { filter: &filter, own_mpids: &own, day: Day(18_590), at: Time(1_606_208_400_000) };

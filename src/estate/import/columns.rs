@@ -139,7 +139,7 @@ pub static CPL: Spec = Spec {
         ("upgrade_from", true),
     ],
     row: |f, row| {
-        row.push(f.needed(0)?);
+        row.push(f.name(0)?);
         row.push(f.needed(1)?);
         row.push(f.needed(2)?);
         row.push(f.needed(3)?);
@@ -169,7 +169,7 @@ pub static EPCL: Spec = Spec {
     sorted_by: 2,
     file: &[("dmc", true), ("cohort", true), ("effective_from", true), ("effective_to", false)],
     row: |f, row| {
-        let (dmc, cohort) = (f.needed(0)?, f.needed(1)?);
+        let (dmc, cohort) = (f.name(0)?, f.needed(1)?);
         let (from, to) = f.period(2)?;
         row.push(dmc);
         row.push(from.0);
@@ -201,7 +201,7 @@ pub static EXCLUSIONS: Spec = Spec {
             (None, None) => return Err(f.missing(if f.has(0) { 0 } else { 1 })),
             (Some(_), Some(_)) => return Err(f.bad(1)),
         }
-        let reason = f.needed(2)?;
+        let reason = f.name(2)?;
         let (from, to) = f.period(3)?;
         row.push(reason);
         row.push(from.0);

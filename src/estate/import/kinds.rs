@@ -220,6 +220,12 @@ impl<'a> Fields<'a> {
         Ok((from, to))
     }
 
+    /// A text that is part of a key.
+    pub fn name(&self, column: usize) -> Result<&'a str, Reason> {
+        let text = self.needed(column)?;
+        if text.len() > NAME_BYTES { Err(self.bad(column)) } else { Ok(text) }
+    }
+
     pub fn hardware_version(&self, column: usize) -> Result<i64, Reason> {
         let text = self.needed(column)?;
         let shape = text.len() == HARDWARE_DIGITS && text.bytes().all(|b| b.is_ascii_hexdigit());
@@ -237,11 +243,15 @@ impl<'a> Fields<'a> {
     /// A moment, or a date: then the beginning of that London day, the earliest the row can speak for.
     pub fn moment(&self, column: usize) -> Result<Option<Time>, Reason> {
         let Some(text) = self.text(column)? else { return Ok(None) };
-        let day = || text.parse::<Day>().ok().map(Day::start);
+        let day = || text.parse::<Day>().ok().filter(|d| d.0 < LAST_DAY).map(Day::start);
         text.parse::<Time>().ok().or_else(day).map(Some).ok_or_else(|| self.bad(column))
     }
 }
 
+/// Longest text that is part of a key: no honest one comes near it, and PostgreSQL indexes at most 2,700 bytes.
+const NAME_BYTES: usize = 1_000;
+/// A date from this one on (in the year 9909) has no moments that the time library can tell.
+const LAST_DAY: i64 = 2_900_000;
 /// contract.md: "hardware_version (4 hex digits)".
 const HARDWARE_DIGITS: usize = 4;
 /// contract.md and the schema: "firmware_version (1-8 characters)".
