@@ -4,6 +4,7 @@
 mod answer;
 mod control;
 mod decide;
+mod import;
 mod keys;
 mod news;
 mod plan;
