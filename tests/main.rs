@@ -2,7 +2,12 @@
 
 mod commands;
 mod crash;
+mod demo;
+mod gateway_down;
+mod halt_and_pause;
 mod harness;
 mod lab;
 mod plain_sequence;
+mod restart_takes_up;
 mod tidy;
+mod wire_peers;

@@ -26,7 +26,7 @@ use serde_json::Value;
 
 pub use daemon::Daemon;
 pub use files::{FIRMWARE, Site, day};
-pub use raw_dcc::{Behaviour, RawDcc};
+pub use raw_dcc::{Behaviour, Post, RawDcc};
 
 use crate::harness::{Folder, Ran};
 

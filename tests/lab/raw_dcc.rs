@@ -1,10 +1,7 @@
-//! A DCC written by hand on a bare socket: it records each POST byte for byte and does what a test tells it to. No line of
-//! the product's HTTP is in it.
+//! A DCC, or a receiver of its messages, written by hand on a bare socket: it records each POST byte for byte and does what
+//! a test tells it to. No line of the product's HTTP is in it.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::{Arc, Mutex};
 
 use ppmid_orchestrator::{
     clock::Clock,
@@ -23,6 +20,8 @@ pub enum Behaviour {
     Mute,
     /// I99, signed.
     Accepts,
+    /// 204, as a receiver of messages answers.
+    Takes,
 }
 
 /// A POST as it came.
@@ -48,7 +47,7 @@ impl Post {
 
 pub struct RawDcc {
     posts: Arc<Mutex<Vec<Post>>>,
-    mute: Arc<AtomicBool>,
+    behaviour: Arc<Mutex<Behaviour>>,
     task: JoinHandle<()>,
 }
 
@@ -56,16 +55,16 @@ impl RawDcc {
     pub async fn start(port: u16, behaviour: Behaviour, signer: FileSigner) -> RawDcc {
         let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let posts = Arc::new(Mutex::new(Vec::new()));
-        let mute = Arc::new(AtomicBool::new(behaviour == Behaviour::Mute));
-        let shared = (posts.clone(), mute.clone(), Arc::new(signer));
+        let behaviour = Arc::new(Mutex::new(behaviour));
+        let shared = (posts.clone(), behaviour.clone(), Arc::new(signer));
         let task = tokio::spawn(async move {
             loop {
                 let Ok((stream, _)) = listener.accept().await else { return };
-                let (posts, mute, signer) = shared.clone();
-                tokio::spawn(async move { converse(stream, &posts, &mute, &signer).await });
+                let (posts, behaviour, signer) = shared.clone();
+                tokio::spawn(async move { converse(stream, &posts, &behaviour, &signer).await });
             }
         });
-        RawDcc { posts, mute, task }
+        RawDcc { posts, behaviour, task }
     }
 
     pub fn posts(&self) -> Vec<Post> {
@@ -74,7 +73,7 @@ impl RawDcc {
 
     /// From the next request on.
     pub fn behave(&self, behaviour: Behaviour) {
-        self.mute.store(behaviour == Behaviour::Mute, Ordering::SeqCst);
+        *self.behaviour.lock().unwrap() = behaviour;
     }
 }
 
@@ -84,19 +83,26 @@ impl Drop for RawDcc {
     }
 }
 
-async fn converse(mut stream: TcpStream, posts: &Mutex<Vec<Post>>, mute: &AtomicBool, signer: &FileSigner) {
+async fn converse(mut stream: TcpStream, posts: &Mutex<Vec<Post>>, behaviour: &Mutex<Behaviour>, signer: &FileSigner) {
     let mut read = Vec::new();
     while let Some(post) = next_post(&mut stream, &mut read).await {
-        let id = post.request_id();
-        posts.lock().unwrap().push(post);
-        if mute.load(Ordering::SeqCst) {
-            // Until the other side gives up.
-            let _ = stream.read(&mut [0; 1]).await;
-            return;
-        }
-        let body = write_response(&accepted(id), signer).unwrap().bytes;
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nContent-Length: {}\r\n\r\n", body.len());
-        if stream.write_all(&[head.as_bytes(), &body].concat()).await.is_err() {
+        let behaviour = *behaviour.lock().unwrap();
+        posts.lock().unwrap().push(post.clone());
+        let reply = match behaviour {
+            Behaviour::Mute => {
+                // Until the other side gives up.
+                let _ = stream.read(&mut [0; 1]).await;
+                return;
+            }
+            Behaviour::Takes => b"HTTP/1.1 204 No Content\r\n\r\n".to_vec(),
+            Behaviour::Accepts => {
+                let body = write_response(&accepted(post.request_id()), signer).unwrap().bytes;
+                let length = body.len();
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nContent-Length: {length}\r\n\r\n");
+                [head.as_bytes(), &body].concat()
+            }
+        };
+        if stream.write_all(&reply).await.is_err() {
             return;
         }
     }
