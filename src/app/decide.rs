@@ -6,7 +6,7 @@ use crate::{
     campaign::{self, Campaign},
     clock::Time,
     db::Tx,
-    estate::{self, SiteRow},
+    estate::{self, SiteRow, store::PackedPage},
     failure::{Failure, Outcome},
     ids::{DeviceId, ImageId, Mpid},
     image,
@@ -119,6 +119,18 @@ impl Decider {
         let devices: Vec<_> = if self.others.is_empty() { Vec::new() } else { rows.iter().map(|r| r.site.device_id).collect() };
         let elsewhere = target::store::in_progress(tx, &self.others, &devices).await?;
         Ok(rows.iter().map(|row| self.decide_one(row, elsewhere.contains(&row.site.device_id))).collect())
+    }
+
+    /// Decides about the sites of a packed page.
+    pub async fn decide_packed(&self, tx: &mut Tx, page: &PackedPage) -> Outcome<Vec<Decided>> {
+        let mut devices = Vec::new();
+        if !self.others.is_empty() {
+            page.for_each(|row| devices.push(row.site.device_id))?;
+        }
+        let elsewhere = target::store::in_progress(tx, &self.others, &devices).await?;
+        let mut decided = Vec::new();
+        page.for_each(|row| decided.push(self.decide_one(row, elsewhere.contains(&row.site.device_id))))?;
+        Ok(decided)
     }
 
     fn decide_one(&self, row: &SiteRow, in_other_campaign: bool) -> Decided {

@@ -4,24 +4,28 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::sync::mpsc;
 
 use super::{App, find_campaign, record};
 use crate::{
     campaign::{self, Campaign, CampaignState, Command, Plan, PlanState, Tally},
     clock::Time,
     estate::{
-        self, SiteFilter, SiteRow,
-        store::{Scan, SitePage},
+        self, SiteFilter,
+        store::{PackedPage, Scan},
     },
     failure::{Failure, Outcome},
     ids::DeviceId,
-    target::store as targets,
+    target::store::{self as targets, Decided},
 };
 
-/// Sites read and decided in one step: a read of some 20 ms, a write well below a second.
-const PAGE_SITES: u32 = 5_000;
-/// Pages read ahead of the writer.
+/// Sites read in one step: some 20 ms.
+const PAGE_SITES: u32 = 6_000;
+/// Pages read ahead of those who decide, and pages decided ahead of the writer.
 const PAGES_AHEAD: usize = 4;
+/// Sites written in one transaction: well below half a second, so that a message that comes in does not wait, and few enough
+/// commits that the disk is not what planning waits for.
+const WRITE_SITES: usize = 36_000;
 /// Rows of a superseded plan removed in one transaction.
 const REMOVE_ROWS: usize = 20_000;
 /// How long to wait before looking again whether an import is still being applied.
@@ -52,35 +56,48 @@ impl App {
         let plan = campaign::store::begin_plan(&mut tx, campaign.id, at, &decider.policies.hash(), who, now).await?;
         tx.commit().await?;
 
-        let tally = self.decide_all(&campaign, &decider, plan, at, progress).await?;
+        let tally = self.decide_all(&campaign, decider, plan, at, progress).await?;
         let state = if as_of.is_some() { PlanState::WhatIf } else { PlanState::Ready };
         let stored = self.put_in_force(&campaign, plan, state, &tally, who).await?;
         self.remove_superseded(campaign.id).await?;
         Ok(stored)
     }
 
-    /// Reads pages ahead on one connection while the pages before are decided and written on another.
+    /// Reads pages on one connection, decides them on another thread and writes what was decided on a third, all at once.
     async fn decide_all(
         &self,
         campaign: &Campaign,
-        decider: &super::Decider,
+        decider: super::Decider,
         plan: i64,
         at: Time,
         progress: &mut dyn FnMut(PlanProgress),
     ) -> Outcome<Tally> {
-        let (pages, mut read) = tokio::sync::mpsc::channel::<Outcome<Vec<SiteRow>>>(PAGES_AHEAD);
+        let (pages, read) = mpsc::channel(PAGES_AHEAD);
+        let (decisions, mut decided) = mpsc::channel(PAGES_AHEAD);
         let reader = tokio::spawn(read_pages(self.clone(), campaign.filter.clone(), at, pages));
+        let judge = tokio::spawn(decide_pages(self.clone(), decider, read, decisions));
         let mut tally = Tally::default();
-        while let Some(page) = read.recv().await {
-            let rows = page?;
-            let mut tx = self.db.begin().await?;
-            let decided = decider.decide(&mut tx, &rows).await?;
-            targets::insert_planned(&mut tx, plan, &decided, self.now()).await?;
-            tx.commit().await?;
-            decided.iter().for_each(|d| tally.add(d.device, d.reason));
-            progress(PlanProgress { sites: tally.sites() });
+        let mut rows = targets::Planned::new(plan, self.now());
+        let mut ended = false;
+        while !ended {
+            match decided.recv().await {
+                Some(page) => {
+                    for d in page? {
+                        tally.add(d.device, d.reason);
+                        rows.push(&d);
+                    }
+                }
+                None => ended = true,
+            }
+            if rows.len() >= WRITE_SITES || ended {
+                let mut tx = self.db.begin().await?;
+                rows.flush(&mut tx).await?;
+                tx.commit().await?;
+                progress(PlanProgress { sites: tally.sites() });
+            }
         }
-        reader.await.map_err(|_| Failure::failed("the estate could not be read to its end"))?;
+        // A task that died closed its channel too: its end was not the estate's.
+        reader.await.and(judge.await).map_err(|_| Failure::failed("the estate could not be read to its end"))?;
         Ok(tally)
     }
 
@@ -148,22 +165,44 @@ impl App {
     }
 }
 
-async fn read_pages(app: App, filter: SiteFilter, at: Time, pages: tokio::sync::mpsc::Sender<Outcome<Vec<SiteRow>>>) {
+/// One page, or why there are no more.
+type Sent<T> = mpsc::Sender<Outcome<T>>;
+
+async fn read_pages(app: App, filter: SiteFilter, at: Time, pages: Sent<PackedPage>) {
     let mut after: Option<DeviceId> = None;
     loop {
-        let (page, next) = match read_page(&app, &filter, at, after).await {
-            Ok(page) => (Ok(page.sites), page.next),
-            Err(failure) => (Err(failure), None),
-        };
-        if pages.send(page).await.is_err() || next.is_none() {
+        let page = read_page(&app, &filter, at, after).await;
+        after = page.as_ref().ok().and_then(|page| page.next);
+        if pages.send(page).await.is_err() || after.is_none() {
             return;
         }
-        after = next;
     }
 }
 
-async fn read_page(app: &App, filter: &SiteFilter, at: Time, after: Option<DeviceId>) -> Outcome<SitePage> {
+async fn read_page(app: &App, filter: &SiteFilter, at: Time, after: Option<DeviceId>) -> Outcome<PackedPage> {
     let mut tx = app.db.read().await?;
     let scan = Scan { filter, own_mpids: &app.settings.organisation.mpids, day: at.london_day(), at };
-    Ok(estate::store::scan_sites(&mut tx, after, PAGE_SITES, scan).await?)
+    Ok(estate::store::scan_packed(&mut tx, after, PAGE_SITES, scan).await?)
+}
+
+async fn decide_pages(
+    app: App,
+    decider: super::Decider,
+    mut pages: mpsc::Receiver<Outcome<PackedPage>>,
+    decided: Sent<Vec<Decided>>,
+) {
+    while let Some(page) = pages.recv().await {
+        let page = match page {
+            Ok(page) => decide_page(&app, &decider, &page).await,
+            Err(failure) => Err(failure),
+        };
+        if decided.send(page).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn decide_page(app: &App, decider: &super::Decider, page: &PackedPage) -> Outcome<Vec<Decided>> {
+    let mut tx = app.db.read().await?;
+    decider.decide_packed(&mut tx, page).await
 }

@@ -53,7 +53,12 @@ enum Cell {
     Null,
     Int(i64),
     Bool(bool),
-    Text { start: usize, end: usize },
+    Text {
+        start: usize,
+        end: usize,
+    },
+    /// The place in its column's dictionary.
+    Word(usize),
 }
 
 /// Rows on their way into one table.
@@ -66,6 +71,10 @@ enum Cell {
 pub struct Rows {
     table: &'static str,
     columns: &'static [&'static str],
+    /// Columns that hold the same number in every row, with it: neither kept nor bound.
+    fixed: Vec<(&'static str, i64)>,
+    /// For each column the few texts it holds, where it was declared to hold few.
+    words: Vec<Option<Vec<String>>>,
     cells: Vec<Cell>,
     texts: String,
 }
@@ -74,17 +83,33 @@ impl Rows {
     /// Table and column names go into the SQL as they are: they are the program's own.
     pub fn new(table: &'static str, columns: &'static [&'static str]) -> Rows {
         assert!(!columns.is_empty() && columns.len() <= SQLITE_CELLS, "a table has columns, and not thousands");
-        Rows { table, columns, cells: Vec::new(), texts: String::new() }
+        let words = vec![None; columns.len()];
+        Rows { table, columns, fixed: Vec::new(), words, cells: Vec::new(), texts: String::new() }
+    }
+
+    /// Every row also gets these numbers in these columns. On SQLite they are part of the statement, which costs a row nothing.
+    pub fn with_fixed(mut self, fixed: &[(&'static str, i64)]) -> Rows {
+        self.fixed = fixed.to_vec();
+        self
+    }
+
+    /// Says of a column that its texts are few (tens) and come again and again: on SQLite a row then binds a small number, which
+    /// the statement spells out. A column that holds many would be slow, and right.
+    pub fn with_words(mut self, column: &str) -> Rows {
+        let place = self.columns.iter().position(|c| *c == column).expect("the column is one of the rows'");
+        self.words[place] = Some(Vec::new());
+        self
     }
 
     /// Keeps one row: as many values as there are columns, in their order.
     pub fn push(&mut self, row: &[Value<'_>]) {
         assert_eq!(row.len(), self.columns.len(), "a row of {} has one value a column", self.table);
-        for value in row {
+        for (value, words) in row.iter().zip(&mut self.words) {
             let cell = match *value {
                 Value::Null => Cell::Null,
                 Value::Int(n) => Cell::Int(n),
                 Value::Bool(b) => Cell::Bool(b),
+                Value::Text(text) if words.is_some() => Cell::Word(place(words.get_or_insert_default(), text)),
                 Value::Text(text) => {
                     let start = self.texts.len();
                     self.texts.push_str(text);
@@ -147,7 +172,22 @@ impl Rows {
         row.pop();
         let mut values = format!("({row}),").repeat(rows);
         values.pop();
-        format!("insert into {} ({}) values {values}", self.table, self.columns.join(", "))
+        if self.fixed.is_empty() && self.words.iter().all(Option::is_none) {
+            return format!("insert into {} ({}) values {values}", self.table, self.columns.join(", "));
+        }
+        let mut names = self.columns.to_vec();
+        let mut given: Vec<String> = self.words.iter().enumerate().map(|(i, words)| spelled(i + 1, words.as_deref())).collect();
+        for (name, number) in &self.fixed {
+            names.push(name);
+            given.push(number.to_string());
+        }
+        // The limit keeps SQLite from merging the rows into the outer statement one by one.
+        format!(
+            "insert into {} ({}) select {} from (select * from (values {values}) limit -1)",
+            self.table,
+            names.join(", "),
+            given.join(", ")
+        )
     }
 
     fn arguments(&self, cells: &[Cell]) -> SqliteArguments {
@@ -158,6 +198,7 @@ impl Rows {
                 Cell::Null => arguments.add(None::<i64>),
                 Cell::Int(n) => arguments.add(n),
                 Cell::Bool(b) => arguments.add(i64::from(b)),
+                Cell::Word(n) => arguments.add(n as i64),
                 Cell::Text { start, end } => arguments.add(Arc::<str>::from(&self.texts[start..end])),
             };
             added.expect("integers and texts always encode");
@@ -166,11 +207,15 @@ impl Rows {
     }
 
     async fn copy(&self, t: &mut Transaction<'static, sqlx::Postgres>) -> DbResult<()> {
-        let statement = format!("copy {} ({}) from stdin", self.table, self.columns.join(", "));
+        let names: Vec<&str> = self.columns.iter().copied().chain(self.fixed.iter().map(|f| f.0)).collect();
+        let fixed: String = self.fixed.iter().map(|f| format!("\t{}", f.1)).collect();
+        let statement = format!("copy {} ({}) from stdin", self.table, names.join(", "));
         let mut copy = t.copy_in_raw(&statement).await?;
         let mut text = Vec::with_capacity(COPY_BYTES + COPY_BYTES / 4);
         for row in self.cells.chunks(self.columns.len()) {
             self.copy_row(row, &mut text);
+            text.extend_from_slice(fixed.as_bytes());
+            text.push(b'\n');
             if text.len() >= COPY_BYTES {
                 copy.send(text.as_slice()).await?;
                 text.clear();
@@ -181,7 +226,7 @@ impl Rows {
         Ok(())
     }
 
-    /// One line of COPY's text format: tab between cells, `\N` for null, backslash escapes.
+    /// One line of COPY's text format without its end: tab between cells, `\N` for null, backslash escapes.
     fn copy_row(&self, row: &[Cell], out: &mut Vec<u8>) {
         use std::io::Write;
         for (i, cell) in row.iter().enumerate() {
@@ -192,20 +237,44 @@ impl Rows {
                 Cell::Null => out.extend_from_slice(b"\\N"),
                 Cell::Int(n) => write!(out, "{n}").expect("writing to memory"),
                 Cell::Bool(b) => out.push(if b { b't' } else { b'f' }),
-                Cell::Text { start, end } => {
-                    for byte in self.texts[start..end].bytes() {
-                        match byte {
-                            b'\\' => out.extend_from_slice(b"\\\\"),
-                            b'\t' => out.extend_from_slice(b"\\t"),
-                            b'\n' => out.extend_from_slice(b"\\n"),
-                            b'\r' => out.extend_from_slice(b"\\r"),
-                            other => out.push(other),
-                        }
-                    }
-                }
+                Cell::Text { start, end } => escape(&self.texts[start..end], out),
+                Cell::Word(n) => escape(self.words[i].as_ref().map_or("", |words| &words[n]), out),
             }
         }
-        out.push(b'\n');
+    }
+}
+
+/// A text as COPY wants it.
+fn escape(text: &str, out: &mut Vec<u8>) {
+    for byte in text.bytes() {
+        match byte {
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            other => out.push(other),
+        }
+    }
+}
+
+/// Where a text is among the words of a column, which learns it if it is new.
+fn place(words: &mut Vec<String>, text: &str) -> usize {
+    words.iter().position(|w| w == text).unwrap_or_else(|| {
+        words.push(text.to_string());
+        words.len() - 1
+    })
+}
+
+/// The SQL of the n-th value of a row: as it is, or the word it stands for.
+fn spelled(n: usize, words: Option<&[String]>) -> String {
+    match words {
+        None => format!("column{n}"),
+        Some([]) => "null".to_string(),
+        Some(words) => {
+            let quoted = |w: &String| w.replace('\'', "''");
+            let cases: String = words.iter().enumerate().map(|(i, w)| format!(" when {i} then '{}'", quoted(w))).collect();
+            format!("case column{n}{cases} end")
+        }
     }
 }
 
@@ -242,6 +311,39 @@ mod tests {
                 let wanted = hard[*n as usize % hard.len()];
                 assert_eq!((*flag, word.as_str()), (n % 3 == 0, wanted), "{} row {n}", t.engine);
                 assert_eq!(maybe.as_deref(), (n % 2 == 0).then_some(wanted));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn words_and_fixed_columns_come_back_as_they_were_on_both_engines() {
+        let words = ["it's", "", "\\N", "a\tb", "é"];
+        for t in databases().await {
+            let mut tx = t.db.begin().await.unwrap();
+            let create = "create table bulk_words (n bigint, word text, never text, batch bigint, zero bigint)";
+            crate::sql!(&mut tx, c => sqlx::query(create).execute(c).await.map(|_| ())).unwrap();
+            let mut rows = Rows::new("bulk_words", &["n", "word", "never"])
+                .with_words("word")
+                .with_words("never")
+                .with_fixed(&[("batch", -7), ("zero", 0)]);
+            // The second flush knows words that the first did not.
+            for (known, range) in [(2, 0..3_001i64), (words.len(), 3_001..6_005)] {
+                for n in range {
+                    let word = (n % 7 != 0).then_some(words[n as usize % known]);
+                    rows.push(&[n.into(), word.into(), Value::Null]);
+                }
+                rows.flush(&mut tx).await.unwrap();
+            }
+            type Row = (i64, Option<String>, Option<String>, i64, i64);
+            let all: Vec<Row> =
+                crate::sql!(&mut tx, c => sqlx::query_as("select n, word, never, batch, zero from bulk_words order by n")
+                    .fetch_all(c).await)
+                .unwrap();
+            assert_eq!(all.len(), 6_005, "{}", t.engine);
+            for (n, word, never, batch, zero) in &all {
+                let known = if *n < 3_001 { 2 } else { words.len() };
+                let wanted = (n % 7 != 0).then_some(words[*n as usize % known]);
+                assert_eq!((word.as_deref(), never, *batch, *zero), (wanted, &None, -7, 0), "{} row {n}", t.engine);
             }
         }
     }

@@ -8,7 +8,7 @@ use super::{Event, TargetState};
 use crate::{
     clock::{Day, Time},
     db::{
-        DbError, DbResult, Tx,
+        DbError, DbResult, Tx, bulk,
         rows::{self, Rows},
     },
     ids::{DeviceId, Mpid},
@@ -83,33 +83,40 @@ fn target(row: TargetRow) -> DbResult<Target> {
     })
 }
 
-/// Stores the decisions of a plan that is being built.
-pub async fn insert_planned(tx: &mut Tx, plan: i64, decided: &[Decided], now: Time) -> DbResult<()> {
-    for group in decided.chunks(GROUP_ROWS) {
-        let values: Rows = group
-            .iter()
-            .map(|d| {
-                json!([
-                    d.device.to_db(),
-                    d.state.as_str(),
-                    d.reason.as_str(),
-                    d.registration.map(|r| r.0.to_string()),
-                    d.registration.map(|r| r.1.0)
-                ])
-            })
-            .collect();
-        let v = rows::table(
-            tx,
-            3,
-            &[("device_id", "int"), ("state", "text"), ("reason", "text"), ("supplier", "text"), ("reg_from", "int")],
-        );
-        let sql = format!(
-            "insert into targets (plan_id, device_id, state, reason, attempts, registration_supplier, registration_from, updated_at, version)
-             select $1, v.device_id, v.state, v.reason, 0, v.supplier, v.reg_from, $2, 0 from {v} where true"
-        );
-        sql!(&mut *tx, c => sqlx::query(AssertSqlSafe(sql)).bind(plan).bind(now.0).bind(values.to_json()).execute(c).await?.rows_affected());
+/// The decisions of a plan that is being built, on their way into the table.
+pub struct Planned(bulk::Rows);
+
+impl Planned {
+    /// Rows of this plan, all of them dated `now`.
+    pub fn new(plan: i64, now: Time) -> Planned {
+        let columns = &["device_id", "state", "reason", "registration_supplier", "registration_from"];
+        let rows = bulk::Rows::new("targets", columns)
+            .with_words("state")
+            .with_words("reason")
+            .with_words("registration_supplier")
+            .with_fixed(&[("plan_id", plan), ("attempts", 0), ("updated_at", now.0), ("version", 0)]);
+        Planned(rows)
     }
-    Ok(())
+
+    pub fn push(&mut self, d: &Decided) {
+        let supplier = d.registration.as_ref().map(|r| r.0.as_str());
+        let from = d.registration.map(|r| r.1.0);
+        self.0.push(&[d.device.to_db().into(), d.state.as_str().into(), d.reason.as_str().into(), supplier.into(), from.into()]);
+    }
+
+    /// Rows pushed since the last flush.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Stores what was pushed and forgets it.
+    pub async fn flush(&mut self, tx: &mut Tx) -> DbResult<()> {
+        self.0.flush(tx).await
+    }
 }
 
 /// Targets of the given devices in the given plans.

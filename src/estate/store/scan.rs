@@ -96,9 +96,50 @@ pub struct SitePage {
     pub next: Option<DeviceId>,
 }
 
+/// A page as the database packed it: read quickly, looked at elsewhere.
+#[derive(Debug, Default)]
+pub struct PackedPage {
+    text: String,
+    /// What to give as `after` for the next page; `None` after the last.
+    pub next: Option<DeviceId>,
+}
+
+impl PackedPage {
+    /// Shows every site by rising [`DeviceId::to_db`]. It is one row used again and again: a million sites allocate nothing.
+    pub fn for_each(&self, mut look: impl FnMut(&SiteRow)) -> DbResult<()> {
+        let mut sites: Vec<(i64, &str)> = Vec::new();
+        for packed in self.text.split(SITE).filter(|packed| !packed.is_empty()) {
+            let id = packed.split(FIELD).next().unwrap_or_default();
+            sites.push((parse("sites", id, "device_id", id)?, packed));
+        }
+        // The order in which an aggregate meets its rows is the engine's own business.
+        if !sites.is_sorted_by_key(|s| s.0) {
+            sites.sort_unstable_by_key(|s| s.0);
+        }
+        let mut row = blank();
+        for (_, packed) in sites {
+            unpack(packed, &mut row)?;
+            look(&row);
+        }
+        Ok(())
+    }
+
+    fn rows(&self) -> DbResult<Vec<SiteRow>> {
+        let mut all = Vec::new();
+        self.for_each(|row| all.push(row.clone()))?;
+        Ok(all)
+    }
+}
+
 /// Reads up to `limit` sites after `after`. Good pages are of 2,000 to 10,000.
 pub async fn scan_sites(tx: &mut Tx, after: Option<DeviceId>, limit: u32, scan: Scan<'_>) -> DbResult<SitePage> {
-    let done = SitePage { sites: Vec::new(), next: None };
+    let page = scan_packed(tx, after, limit, scan).await?;
+    Ok(SitePage { sites: page.rows()?, next: page.next })
+}
+
+/// As [`scan_sites`], without unpacking the page.
+pub async fn scan_packed(tx: &mut Tx, after: Option<DeviceId>, limit: u32, scan: Scan<'_>) -> DbResult<PackedPage> {
+    let done = PackedPage::default();
     let from = match after.map(|d| d.to_db().checked_add(1)) {
         None => i64::MIN,
         Some(Some(n)) => n,
@@ -106,9 +147,9 @@ pub async fn scan_sites(tx: &mut Tx, after: Option<DeviceId>, limit: u32, scan: 
     };
     let limit = limit.max(1);
     if scan.filter.devices.is_empty() {
-        let sites = read(tx, from, limit, None, scan).await?;
-        let next = (sites.len() >= limit as usize).then(|| sites.last().map(|s| s.site.device_id)).flatten();
-        return Ok(SitePage { sites, next });
+        let (text, count, last) = read(tx, from, limit, None, scan).await?;
+        let next = last.filter(|_| count >= i64::from(limit)).map(DeviceId::from_db);
+        return Ok(PackedPage { text, next });
     }
     // The next devices of the list that are not yet passed; the whole list is not sorted for each page.
     let mut ahead: Vec<i64> = scan.filter.devices.iter().map(|d| d.to_db()).filter(|d| *d >= from).collect();
@@ -119,8 +160,8 @@ pub async fn scan_sites(tx: &mut Tx, after: Option<DeviceId>, limit: u32, scan: 
     }
     ahead.sort_unstable();
     let Some(last) = ahead.last().copied() else { return Ok(done) };
-    let sites = read(tx, from, limit, Some(&ahead), scan).await?;
-    Ok(SitePage { sites, next: more.then(|| DeviceId::from_db(last)) })
+    let (text, ..) = read(tx, from, limit, Some(&ahead), scan).await?;
+    Ok(PackedPage { text, next: more.then(|| DeviceId::from_db(last)) })
 }
 
 /// One site as the scan sees it, whatever the filter; what `explain` and the check before sending use.
@@ -132,7 +173,8 @@ pub async fn scan_devices(tx: &mut Tx, devices: &[DeviceId], own_mpids: &[Mpid],
     let scan = Scan { filter: &filter, own_mpids, day, at };
     let mut all = Vec::with_capacity(wanted.len());
     for some in wanted.chunks(DEVICES_A_QUERY) {
-        all.extend(read(tx, i64::MIN, u32::MAX, Some(some), scan).await?);
+        let (text, ..) = read(tx, i64::MIN, u32::MAX, Some(some), scan).await?;
+        all.append(&mut PackedPage { text, next: None }.rows()?);
     }
     Ok(all)
 }
@@ -140,7 +182,10 @@ pub async fn scan_devices(tx: &mut Tx, devices: &[DeviceId], own_mpids: &[Mpid],
 /// Devices asked for by name in one query.
 const DEVICES_A_QUERY: usize = 5_000;
 
-async fn read(tx: &mut Tx, from: i64, limit: u32, devices: Option<&[i64]>, scan: Scan<'_>) -> DbResult<Vec<SiteRow>> {
+/// The packed sites, how many they are, and the last.
+type Packed = (String, i64, Option<i64>);
+
+async fn read(tx: &mut Tx, from: i64, limit: u32, devices: Option<&[i64]>, scan: Scan<'_>) -> DbResult<Packed> {
     let mut texts: Vec<String> = Vec::new();
     let mut list = |values: &mut dyn Iterator<Item = String>| {
         let mut names = Vec::new();
@@ -172,95 +217,139 @@ async fn read(tx: &mut Tx, from: i64, limit: u32, devices: Option<&[i64]>, scan:
         wanted += &format!(" and s.device_id in ({unfold})");
     }
     let text = sqlx::AssertSqlSafe(page_text(&wanted, &own));
-    let packed: Option<String> = sql!(tx, c => {
-        let mut query = sqlx::query_scalar(text).bind(from).bind(i64::from(limit)).bind(FIELD.to_string()).bind(SITE.to_string())
+    Ok(sql!(tx, c => {
+        let mut query = sqlx::query_as(text).bind(from).bind(i64::from(limit)).bind(one_format()).bind(SITE.to_string())
             .bind(scan.at.0).bind(scan.day.0);
         for value in &texts {
             query = query.bind(value);
         }
         query.fetch_one(c).await
-    })?;
-    let Some(packed) = packed else { return Ok(Vec::new()) };
-    let mut rows: Vec<SiteRow> = packed.split(SITE).map(unpack).collect::<DbResult<_>>()?;
-    // The order in which an aggregate meets its rows is the engine's own business.
-    if !rows.is_sorted_by_key(|r| r.site.device_id.to_db()) {
-        rows.sort_unstable_by_key(|r| r.site.device_id.to_db());
-    }
-    Ok(rows)
+    })?)
 }
 
-/// Parameters of [`page_text`] before those of the filter: from, limit, the two separators, moment, day.
+/// Parameters of [`page_text`] before those of the filter: from, limit, the format of a site, the separator, moment, day.
 const FIXED_PARAMETERS: usize = 6;
+
+/// Columns of a packed site.
+const FIELDS: usize = 17;
+
+/// `format`'s own: one call a site, where a chain of `||` would copy what it has so far for each field. A null is written as nothing.
+fn one_format() -> String {
+    ["%s"; FIELDS].join(&FIELD.to_string())
+}
 
 fn page_text(wanted: &str, own: &str) -> String {
     let covering = "e.effective_from <= $6 and (e.effective_to is null or e.effective_to > $6)";
-    let maybe = |column: &str| format!("coalesce(cast(s.{column} as text), '-')");
-    let (chf, gsme, migrated, as_at) = (maybe("chf_device_id"), maybe("gsme_device_id"), maybe("migrated_on"), maybe("as_at"));
+    let fields: [String; FIELDS] = [
+        "s.device_id".into(),
+        "s.mpan".into(),
+        "s.cohort".into(),
+        "s.manufacturer".into(),
+        "s.model".into(),
+        "s.hardware_version".into(),
+        "s.firmware_version".into(),
+        "s.device_status".into(),
+        "s.dmc".into(),
+        "s.chf_device_id".into(),
+        "s.gsme_device_id".into(),
+        "s.region".into(),
+        "s.migrated_on".into(),
+        "s.as_at".into(),
+        format!(
+            "(select string_agg(format('%s %s %s', r.supplier_mpid, r.effective_from, r.effective_to), ';') from registrations r \
+             where r.mpan = s.mpan and r.supplier_mpid in ({own}))"
+        ),
+        "(select k.status from key_results k where k.device_id = s.device_id and k.attempted_at <= $5 \
+         order by k.attempted_at desc limit 1)"
+            .into(),
+        format!(
+            "coalesce((select min(e.reason) from exclusions e where e.subject_kind = 'device' and e.subject = s.device_id and {covering}), \
+             (select min(e.reason) from exclusions e where e.subject_kind = 'mpan' and e.subject = s.mpan and {covering}))"
+        ),
+    ];
     format!(
-        "select string_agg(p.packed, $4) from (select concat_ws($3, s.device_id, s.mpan, s.cohort, s.manufacturer, s.model, \
-         s.hardware_version, s.firmware_version, s.device_status, s.dmc, {chf}, {gsme}, '=' || coalesce(s.region, ''), {migrated}, {as_at}, \
-         coalesce((select string_agg(concat_ws(' ', r.supplier_mpid, r.effective_from, r.effective_to), ';') from registrations r \
-         where r.mpan = s.mpan and r.supplier_mpid in ({own})), '-'), \
-         coalesce((select k.status from key_results k where k.device_id = s.device_id and k.attempted_at <= $5 \
-         order by k.attempted_at desc limit 1), '-'), \
-         '=' || coalesce((select min(e.reason) from exclusions e where e.subject_kind = 'device' and e.subject = s.device_id and {covering}), \
-         (select min(e.reason) from exclusions e where e.subject_kind = 'mpan' and e.subject = s.mpan and {covering}), '')) as packed \
-         from sites s where s.device_id >= $1{wanted} order by s.device_id limit $2) p"
+        "select coalesce(string_agg(p.packed, $4), ''), count(*), max(p.device_id) from (select s.device_id, \
+         format(cast($3 as text), {}) as packed from sites s where s.device_id >= $1{wanted} order by s.device_id limit $2) p",
+        fields.join(", ")
     )
 }
 
-/// What stands for null. No field is ever empty: some versions of SQLite drop empty texts from `concat_ws`.
-const ABSENT: &str = "-";
+/// A row to be filled.
+fn blank() -> SiteRow {
+    let site = Site {
+        device_id: DeviceId::from_db(0),
+        mpan: Mpan::from_db(0),
+        cohort: Cohort::Ioc,
+        manufacturer: String::new(),
+        model: String::new(),
+        hardware_version: 0,
+        firmware_version: String::new(),
+        device_status: String::new(),
+        dmc: String::new(),
+        chf_device_id: None,
+        gsme_device_id: None,
+        region: None,
+        migrated_on: None,
+        as_at: None,
+    };
+    SiteRow { site, own_registrations: Vec::new(), key: None, exclusion: None }
+}
 
-fn unpack(packed: &str) -> DbResult<SiteRow> {
+/// Fills every field of the row.
+fn unpack(packed: &str, row: &mut SiteRow) -> DbResult<()> {
     let mut fields = packed.split(FIELD);
     let mut next = || fields.next().ok_or_else(|| DbError::bad_row("sites", "?", "packed", packed));
     let id = next()?;
     let number = |column: &'static str, text: &str| -> DbResult<i64> { parse("sites", id, column, text) };
-    let maybe = |column, text: &str| if text == ABSENT { Ok(None) } else { number(column, text).map(Some) };
+    let maybe = |column, text: &str| if text.is_empty() { Ok(None) } else { number(column, text).map(Some) };
     let mpan = Mpan::from_db(number("mpan", next()?)?);
-    let site = Site {
-        device_id: DeviceId::from_db(number("device_id", id)?),
-        mpan,
-        cohort: parse("sites", id, "cohort", next()?)?,
-        manufacturer: next()?.to_string(),
-        model: next()?.to_string(),
-        hardware_version: parse("sites", id, "hardware_version", next()?)?,
-        firmware_version: next()?.to_string(),
-        device_status: next()?.to_string(),
-        dmc: next()?.to_string(),
-        chf_device_id: maybe("chf_device_id", next()?)?.map(DeviceId::from_db),
-        gsme_device_id: maybe("gsme_device_id", next()?)?.map(DeviceId::from_db),
-        region: free_text(next()?),
-        migrated_on: maybe("migrated_on", next()?)?.map(Day),
-        as_at: maybe("as_at", next()?)?.map(Time),
-    };
-    let own_registrations = registrations(mpan, next()?)?;
+    let site = &mut row.site;
+    site.device_id = DeviceId::from_db(number("device_id", id)?);
+    site.mpan = mpan;
+    site.cohort = parse("sites", id, "cohort", next()?)?;
+    write(&mut site.manufacturer, next()?);
+    write(&mut site.model, next()?);
+    site.hardware_version = parse("sites", id, "hardware_version", next()?)?;
+    write(&mut site.firmware_version, next()?);
+    write(&mut site.device_status, next()?);
+    write(&mut site.dmc, next()?);
+    site.chf_device_id = maybe("chf_device_id", next()?)?.map(DeviceId::from_db);
+    site.gsme_device_id = maybe("gsme_device_id", next()?)?.map(DeviceId::from_db);
+    write_maybe(&mut site.region, next()?);
+    site.migrated_on = maybe("migrated_on", next()?)?.map(Day);
+    site.as_at = maybe("as_at", next()?)?.map(Time);
+    registrations(mpan, next()?, &mut row.own_registrations)?;
     let key = next()?;
-    let key = if key == ABSENT { None } else { Some(parse("key_results", id, "status", key)?) };
-    let exclusion = free_text(next()?);
-    Ok(SiteRow { site, own_registrations, key, exclusion })
+    row.key = if key.is_empty() { None } else { Some(parse("key_results", id, "status", key)?) };
+    write_maybe(&mut row.exclusion, next()?);
+    Ok(())
 }
 
-/// A text that may be anything comes behind a `=`.
-fn free_text(packed: &str) -> Option<String> {
-    packed.strip_prefix('=').filter(|text| !text.is_empty()).map(str::to_string)
+/// Into the same memory.
+fn write(into: &mut String, text: &str) {
+    into.clear();
+    into.push_str(text);
+}
+
+fn write_maybe(into: &mut Option<String>, text: &str) {
+    match text {
+        "" => *into = None,
+        text => write(into.get_or_insert_default(), text),
+    }
 }
 
 /// `SUPPLIER from [to]` of each row, `;` between them.
-fn registrations(mpan: Mpan, packed: &str) -> DbResult<Vec<Registration>> {
-    if packed == ABSENT {
-        return Ok(Vec::new());
-    }
-    let mut all = Vec::with_capacity(1);
-    for row in packed.split(';') {
+fn registrations(mpan: Mpan, packed: &str, all: &mut Vec<Registration>) -> DbResult<()> {
+    all.clear();
+    for row in packed.split(';').filter(|row| !row.is_empty()) {
         let mut parts = row.split(' ');
         let broken = || DbError::bad_row("registrations", mpan, "packed", row);
         let supplier_mpid: Mpid = parse("registrations", mpan, "supplier_mpid", parts.next().ok_or_else(broken)?)?;
         let effective_from = Day(parse("registrations", mpan, "effective_from", parts.next().ok_or_else(broken)?)?);
-        let effective_to = parts.next().map(|to| parse("registrations", mpan, "effective_to", to)).transpose()?.map(Day);
+        let to = parts.next().filter(|to| !to.is_empty());
+        let effective_to = to.map(|to| parse("registrations", mpan, "effective_to", to)).transpose()?.map(Day);
         all.push(Registration { mpan, supplier_mpid, effective_from, effective_to });
     }
     all.sort_unstable_by_key(|r: &Registration| (r.effective_from, r.supplier_mpid));
-    Ok(all)
+    Ok(())
 }
