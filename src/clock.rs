@@ -66,15 +66,16 @@ impl Day {
         Day(self.0 + days)
     }
 
-    /// The first moment of this day in Europe/London.
+    /// The first moment of this day in Europe/London. Of the last days of the year 9999, which files use for "open", the
+    /// last moment that can be written.
     pub fn start(self) -> Time {
-        let zoned = self.date().to_zoned_datetime(london()).expect("midnight exists in Europe/London within the years we read");
-        Time(zoned.timestamp().as_millisecond())
+        let zoned = self.date().to_zoned_datetime(london());
+        Time(zoned.map_or(jiff::Timestamp::MAX, |z| z.timestamp()).as_millisecond())
     }
 
     /// The last millisecond of this day in Europe/London (what a bare date means to `--as-of`).
     pub fn end(self) -> Time {
-        Time(self.plus(1).start().0 - 1)
+        Time(Day(self.0.saturating_add(1)).start().0 - 1)
     }
 
     fn from_date(date: civil::Date) -> Day {
@@ -83,7 +84,7 @@ impl Day {
     }
 
     fn date(self) -> civil::Date {
-        let days = self.0.clamp(-700_000, 2_900_000);
+        let days = self.0.clamp(Self::from_date(civil::Date::MIN).0, Self::from_date(civil::Date::MAX).0);
         epoch().checked_add(jiff::Span::new().days(days)).expect("the clamp keeps the date within jiff's years")
     }
 }
@@ -181,6 +182,14 @@ mod tests {
             (autumn.start().to_string(), autumn.end().0 + 1),
             ("2026-10-24T23:00:00Z".into(), autumn.start().0 + 25 * 3_600_000)
         );
+    }
+
+    #[test]
+    fn the_last_day_that_files_use_for_open_is_a_day_like_others() {
+        let open: Day = "9999-12-31".parse().unwrap();
+        assert_eq!(open.to_string(), "9999-12-31");
+        assert!(open.start() <= open.end() && Day(i64::MAX).end() >= Day(0).end());
+        assert_eq!("0001-01-01".parse::<Day>().unwrap().to_string(), "0001-01-01");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use clap::Parser;
+use clap::{Parser, error::ErrorKind};
 use ppmid_orchestrator::{
     cli::{self, Cli},
     failure::{Exit, Failure},
@@ -19,21 +19,38 @@ use ppmid_orchestrator::{
 const STRAGGLERS_SECONDS: u64 = 2;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) if e.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand || !e.use_stderr() => e.exit(),
+        Err(e) => return tell(&wrong_usage(&e.to_string())),
+    };
     telemetry::start(cli.quietness(), cli.global.verbose);
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(None) => ExitCode::from(Exit::Failed.code()),
-        Err(Some(failure)) => {
-            // Not `eprintln!`: a stderr that went away must not become a panic.
-            let mut stderr = io::stderr().lock();
-            let _ = writeln!(stderr, "error: {failure}");
-            for line in &failure.help {
-                let _ = writeln!(stderr, "help: {line}");
-            }
-            ExitCode::from(failure.exit.code())
-        }
+        Err(Some(failure)) => tell(&failure),
     }
+}
+
+fn tell(failure: &Failure) -> ExitCode {
+    // Not `eprintln!`: a stderr that went away must not become a panic.
+    let mut stderr = io::stderr().lock();
+    let _ = writeln!(stderr, "error: {failure}");
+    for line in &failure.help {
+        let _ = writeln!(stderr, "help: {line}");
+    }
+    if failure.help.is_empty() && failure.exit == Exit::Usage {
+        let _ = writeln!(stderr, "help: for more information, try '--help'");
+    }
+    ExitCode::from(failure.exit.code())
+}
+
+/// The parser's message in the form of every other error: its first paragraph is the error, each further one a line of help.
+fn wrong_usage(message: &str) -> Failure {
+    let mut paragraphs = message.trim().split("\n\n").map(|p| p.split_whitespace().collect::<Vec<_>>().join(" "));
+    let first = paragraphs.next().unwrap_or_default();
+    let failure = Failure::usage(first.strip_prefix("error: ").unwrap_or(&first));
+    paragraphs.filter(|p| !p.is_empty()).fold(failure, |f, p| f.help(p.strip_prefix("tip: ").unwrap_or(&p)))
 }
 
 /// Runs the command; `None` is a panic, of which the panic hook has told.

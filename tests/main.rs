@@ -1,5 +1,14 @@
 //! All integration tests, in one binary so that they link once. Each module tells one part of the story.
 
+mod bad_input;
 mod commands;
+mod crash;
+mod demo;
+mod gateway_down;
+mod halt_and_pause;
 mod harness;
+mod lab;
+mod plain_sequence;
+mod restart_takes_up;
 mod tidy;
+mod wire_peers;

@@ -74,13 +74,20 @@ pub async fn apply(
                 return Ok(Posted::NotSent);
             }
         }
-        (Disposition::RefuseBatch | Disposition::DropDevice, _) => {
+        (Disposition::RefuseBatch, _) => {
             answered(tx, request, code, now).await?;
             campaign::store::set_batch_state(tx, batch.id, BatchState::Refused, Some(&note), now).await?;
             targets::move_all(tx, batch.plan_id, Which::Batch(batch.id), Event::Failed, Some(&note), None, now).await?;
         }
-        // An unlisted code, a "seen already" for what we never sent before, a yes without a signature: a person looks.
-        (Disposition::Unknown | Disposition::NeedsKeys | Disposition::SeenAlready | Disposition::Accepted, _) => {
+        // An unlisted code, one about a device when none is named, a "seen already" for what we never sent before, a yes without a signature: a person looks.
+        (
+            Disposition::Unknown
+            | Disposition::NeedsKeys
+            | Disposition::DropDevice
+            | Disposition::SeenAlready
+            | Disposition::Accepted,
+            _,
+        ) => {
             let why = match disposition {
                 Disposition::SeenAlready => format!(
                     "{code}: DCC says it has seen this RequestID, but it was not posted before with this body and answered under its signature (a restored backup? a second system?)"

@@ -88,7 +88,7 @@ impl App {
                 return Err(Failure::refused("WHAT_IF_PLAN", "the campaign's latest plan is a what-if (--as-of)")
                     .help("plan it again without --as-of, look at it, and approve that"));
             }
-            campaign.approved_by = Some(approver.to_string());
+            campaign.approved_by = Some(format!("{approver}, asserted by {asserted_by}"));
             campaign.approved_at = Some(now);
             let hash = plan.approval_hash(campaign.image_id, &campaign.rollout, campaign.batch_size);
             campaign.approved_hash = Some(hash.clone());

@@ -11,7 +11,7 @@ use crate::{
         store::{Kept, PackedPage},
     },
     failure::{Failure, Outcome},
-    ids::{DeviceId, Mpid},
+    ids::{DeviceId, ImageId, Mpid},
     image,
     policy::{self, Decision, PolicySet, Reason, Refusal, SiteFacts},
     target::{self, TargetState, store::Decided},
@@ -35,16 +35,17 @@ pub enum NoDecision {
     Failed(Failure),
 }
 
-macro_rules! failed {
-    ($($error:ty),*) => {$(
-        impl From<$error> for NoDecision {
-            fn from(e: $error) -> NoDecision {
-                NoDecision::Failed(e.into())
-            }
-        }
-    )*};
+impl From<Failure> for NoDecision {
+    fn from(e: Failure) -> NoDecision {
+        NoDecision::Failed(e)
+    }
 }
-failed!(Failure, crate::db::DbError, image::TrustFileError);
+
+impl From<crate::db::DbError> for NoDecision {
+    fn from(e: crate::db::DbError) -> NoDecision {
+        NoDecision::Failed(e.into())
+    }
+}
 
 impl From<NoDecision> for Failure {
     fn from(e: NoDecision) -> Failure {
@@ -60,34 +61,38 @@ impl App {
     /// about: now, or a what-if.
     pub async fn decider(&self, tx: &mut Tx, campaign: &Campaign, at: Time) -> Result<Decider, NoDecision> {
         let decider = self.decider_for_image(tx, campaign.image_id, at).await?;
-        let others = campaign::store::other_started_plans(tx, campaign.id).await?;
-        Ok(Decider { others, ..decider })
+        Ok(decider.beside(campaign::store::other_started_plans(tx, campaign.id).await?))
     }
 
     /// As [`App::decider`], for an image without a campaign: no other campaign is looked at.
-    pub async fn decider_for_image(&self, tx: &mut Tx, image: crate::ids::ImageId, at: Time) -> Result<Decider, NoDecision> {
-        let policies = self.policies()?;
+    pub async fn decider_for_image(&self, tx: &mut Tx, image: ImageId, at: Time) -> Result<Decider, NoDecision> {
+        match self.judge_image(tx, image, at).await? {
+            (Some(refusal), _) => Err(NoDecision::Refused(refusal)),
+            (None, decider) => Ok(decider),
+        }
+    }
+
+    /// What refuses every campaign with this image, and a decider all the same: by the image if it is trusted, else by the
+    /// rules that need none.
+    pub(super) async fn judge_image(&self, tx: &mut Tx, image: ImageId, at: Time) -> Outcome<(Option<Refusal>, Decider)> {
+        let policies = self.policies_at(at)?;
         let cpl = estate::store::cpl_entries(tx).await?;
-        let epcl = estate::store::epcl(tx).await?;
         let trust = image::trust::Trust::load(&self.settings.policies_dir)?;
         let checked = image::check_stored(tx, &trust, image, at).await?;
         let facts = checked.map(|c| policy::ImageFacts::from(&c.image.manifest)).map_err(|why| why.to_string());
         let version = self.settings.gateway.duis_version.to_string();
         let role = &self.settings.organisation.role;
-        match policy::campaign_refusal(&policies, role, &version, facts.as_ref().map_err(String::as_str), &cpl) {
-            Some(refusal) => Err(NoDecision::Refused(refusal)),
-            None => {
-                let facts = facts.expect("an image that is not trusted was refused");
-                let firmware_version = facts.firmware_version.clone();
-                let decision = Decision::new(&policies, facts, &cpl, &epcl, at);
-                Ok(Decider { at, policies, decision, firmware_version, others: Vec::new() })
-            }
-        }
+        let refusal = policy::campaign_refusal(&policies, role, &version, facts.as_ref().map_err(String::as_str), &cpl);
+        let Ok(facts) = facts else { return Ok((refusal, self.decider_without_image(tx, at).await?)) };
+        let epcl = estate::store::epcl(tx).await?;
+        let firmware_version = facts.firmware_version.clone();
+        let decision = Decision::new(&policies, facts, &cpl, &epcl, at);
+        Ok((refusal, Decider { at, policies, decision, firmware_version, others: Vec::new() }))
     }
 
     /// As [`App::decider`], for no image in particular: the rules about products do not judge.
     pub async fn decider_without_image(&self, tx: &mut Tx, at: Time) -> Outcome<Decider> {
-        let policies = self.policies()?;
+        let policies = self.policies_at(at)?;
         let epcl = estate::store::epcl(tx).await?;
         let decision = Decision::without_image(&policies, &epcl, at);
         Ok(Decider { at, policies, decision, firmware_version: String::new(), others: Vec::new() })
@@ -107,6 +112,11 @@ impl App {
 }
 
 impl Decider {
+    /// The same beside these plans of other started campaigns.
+    pub(super) fn beside(self, others: Vec<i64>) -> Decider {
+        Decider { others, ..self }
+    }
+
     /// Decides about sites whose facts were fetched.
     pub async fn decide(&self, tx: &mut Tx, rows: &[SiteRow]) -> Outcome<Vec<Decided>> {
         let devices: Vec<_> = if self.others.is_empty() { Vec::new() } else { rows.iter().map(|r| r.site.device_id).collect() };

@@ -4,6 +4,7 @@
 mod answer;
 mod control;
 mod decide;
+mod import;
 mod keys;
 mod news;
 mod plan;
@@ -32,7 +33,7 @@ pub use decide::Decider;
 pub use plan::PlanProgress;
 pub use recheck::Rechecked;
 pub use send::{Posted, ReadyToPost};
-pub use site::{Explanation, SiteTarget, SiteView};
+pub use site::{Dossier, Explanation, SiteTarget};
 pub use status::{KeyCaseCounts, Status, counts_of};
 
 /// Longest name or reason a person may give, in characters.
@@ -59,9 +60,14 @@ impl App {
         self.clock.now()
     }
 
-    /// The policies as they are now in the folder.
+    /// The policies in the folder, as far as they are in force today.
     pub fn policies(&self) -> Outcome<PolicySet> {
-        Ok(PolicySet::load(&self.settings.policies_dir)?)
+        self.policies_at(self.now())
+    }
+
+    /// The same, as of a moment.
+    pub fn policies_at(&self, at: Time) -> Outcome<PolicySet> {
+        Ok(PolicySet::load(&self.settings.policies_dir)?.as_of(at.london_day()))
     }
 
     /// A campaign by its id or its name.

@@ -31,6 +31,10 @@ const REMOVE_ROWS: usize = 20_000;
 /// How long to wait before looking again whether an import is still being applied.
 const IMPORT_WAIT: Duration = Duration::from_millis(50);
 
+/// How often a plan is begun anew because a file took effect meanwhile. After that it stands: every member is decided again
+/// before it is sent.
+const REPLANS: usize = 3;
+
 /// How far a plan has come.
 #[derive(Debug, Clone, Copy)]
 pub struct PlanProgress {
@@ -46,7 +50,19 @@ impl App {
         who: &str,
         progress: &mut dyn FnMut(PlanProgress),
     ) -> Outcome<Plan> {
+        self.plan_once(id_or_name, as_of, who, REPLANS, progress).await
+    }
+
+    async fn plan_once(
+        &self,
+        id_or_name: &str,
+        as_of: Option<Time>,
+        who: &str,
+        again: usize,
+        progress: &mut dyn FnMut(PlanProgress),
+    ) -> Outcome<Plan> {
         self.wait_for_import().await?;
+        let facts = facts_version(self).await?;
         let now = self.now();
         let at = as_of.unwrap_or(now);
         let mut tx = self.db.begin().await?;
@@ -57,6 +73,11 @@ impl App {
         tx.commit().await?;
 
         let tally = self.decide_all(&campaign, decider, plan, at, progress).await?;
+        if facts != facts_version(self).await? && again > 0 {
+            // A file took effect between two pages: the plan would be of neither estate.
+            self.drop_plan(campaign.id, plan).await?;
+            return Box::pin(self.plan_once(id_or_name, as_of, who, again - 1, progress)).await;
+        }
         let state = if as_of.is_some() { PlanState::WhatIf } else { PlanState::Ready };
         let stored = self.put_in_force(&campaign, plan, state, &tally, who).await?;
         self.remove_superseded(campaign.id).await?;
@@ -127,6 +148,14 @@ impl App {
         let stored = campaign::store::plan(&mut tx, plan).await?;
         tx.commit().await?;
         stored.ok_or_else(|| Failure::failed("the plan is gone"))
+    }
+
+    /// Gives up a plan that is being built.
+    async fn drop_plan(&self, campaign: i64, plan: i64) -> Outcome {
+        let mut tx = self.db.begin().await?;
+        campaign::store::give_up_plan(&mut tx, plan).await?;
+        tx.commit().await?;
+        self.remove_superseded(campaign).await
     }
 
     /// Removes the rows of plans that another took the place of, a slice at a time.
@@ -220,4 +249,9 @@ async fn decide_pages(
 async fn decide_page(app: &App, decider: &super::Decider, kept: Option<&Kept>, page: &PackedPage) -> Outcome<Vec<Decided>> {
     let mut tx = app.db.read().await?;
     decider.decide_packed(&mut tx, page, kept).await
+}
+
+/// Changes whenever a file takes effect.
+async fn facts_version(app: &App) -> Outcome<i64> {
+    Ok(estate::store::estate_version(&mut app.db.read().await?).await?)
 }

@@ -1,10 +1,16 @@
 //! Members that wait are decided again: when facts changed, when a day begins, and every so often. Those that pass join
 //! the queue; those that are out for good leave it.
 
+use std::collections::HashSet;
+
 use super::{App, decide::sites};
 use crate::{
     campaign::{self, CampaignState},
+    db::Tx,
+    estate::{self, KeyStatus},
     failure::Outcome,
+    ids::DeviceId,
+    policy::Reason,
     target::{TargetState, store as targets},
 };
 
@@ -49,13 +55,31 @@ impl App {
                 tx.commit().await?;
                 return Ok(());
             };
+            let waits_for_its_key = self.still_without_key(&mut tx, plan, &held).await?;
             let mpids = &self.settings.organisation.mpids;
             let rows = sites(&mut tx, &held, mpids, decider.at).await?;
-            let decided = decider.decide(&mut tx, &rows).await?;
+            let mut decided = decider.decide(&mut tx, &rows).await?;
+            decided.retain(|d| d.state != TargetState::Queued || !waits_for_its_key.contains(&d.device));
             total.members += decided.len() as u64;
             total.released += decided.iter().filter(|d| d.state == TargetState::Queued).count() as u64;
             total.changed += targets::decide_again(&mut tx, plan, &decided, self.now()).await?;
             tx.commit().await?;
         }
+    }
+
+    /// Members that DCC itself said lack their key, with no better result since. Where the cohort needs no key from the tool
+    /// (L§12: SECURE) no rule would hold them, and they would be sent and refused again and again.
+    async fn still_without_key(&self, tx: &mut Tx, plan: i64, held: &[DeviceId]) -> Outcome<HashSet<DeviceId>> {
+        let mut waiting = HashSet::new();
+        for group in held.chunks(targets::GROUP_ROWS) {
+            let found = targets::find(tx, &[plan], group).await?;
+            for target in found.iter().filter(|t| t.batch_id.is_some() && t.reason == Reason::KeysMissing) {
+                let latest = estate::store::latest_key(tx, target.device, self.now()).await?;
+                if latest.is_some_and(|k| k.status != KeyStatus::Updated) {
+                    waiting.insert(target.device);
+                }
+            }
+        }
+        Ok(waiting)
     }
 }

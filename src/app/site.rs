@@ -7,20 +7,25 @@ use crate::{
     campaign,
     clock::Time,
     db::Tx,
-    estate::{self, Registration, Site, store::StoredKeyResult},
+    estate::{self, Exclusion, KeyResult, Registration, Site},
     failure::{Failure, Outcome},
     ids::{DeviceId, ImageId},
-    policy::{Finding, Verdict},
-    target::store::{self as targets, Target},
+    policy::{Finding, Reason, Refusal, Verdict},
+    target::{
+        TargetState,
+        store::{self as targets, Target},
+    },
 };
 
-/// What `site show` prints.
-pub struct SiteView {
+/// What is known of one site as of a moment.
+pub struct Dossier {
     pub site: Site,
-    /// Every supplier's, by date.
+    /// Of its MPAN, every supplier's, by `effective_from`.
     pub registrations: Vec<Registration>,
-    /// Oldest first.
-    pub keys: Vec<StoredKeyResult>,
+    /// Not later than the moment, newest first.
+    pub key_results: Vec<KeyResult>,
+    /// By device or by MPAN, any dates.
+    pub exclusions: Vec<Exclusion>,
     /// Where it stands, campaign by campaign.
     pub targets: Vec<SiteTarget>,
 }
@@ -30,28 +35,34 @@ pub struct SiteView {
 pub struct SiteTarget {
     pub campaign: i64,
     pub name: String,
-    pub state: String,
-    pub reason: String,
+    pub state: TargetState,
+    pub reason: Reason,
     pub batch: Option<i64>,
     pub attempts: i64,
     pub detail: Option<String>,
     pub updated_at: Time,
 }
 
-/// What `site explain` prints.
+/// The answer to `explain`.
 pub struct Explanation {
+    pub device_id: DeviceId,
+    pub at: Time,
+    pub image: Option<ImageId>,
+    pub policy_hash: String,
+    /// What stands against a campaign with this image as a whole.
+    pub refusal: Option<Refusal>,
     pub verdict: Verdict,
     pub findings: Vec<Finding>,
-    /// The image decided about, if any.
-    pub image: Option<ImageId>,
 }
 
 impl App {
-    pub async fn site(&self, device: DeviceId) -> Outcome<SiteView> {
+    pub async fn site(&self, device: DeviceId, at: Time) -> Outcome<Dossier> {
         let mut tx = self.db.read().await?;
         let site = known_site(&mut tx, device).await?;
         let registrations = estate::store::registrations_of(&mut tx, site.mpan).await?;
-        let keys = estate::store::key_history(&mut tx, device).await?;
+        let history = estate::store::key_history(&mut tx, device).await?;
+        let key_results = history.into_iter().rev().map(|k| k.result).filter(|k| k.attempted_at <= at).collect();
+        let exclusions = estate::store::exclusions_of(&mut tx, device, site.mpan).await?;
         let mut places = Vec::new();
         for campaign in campaign::store::list(&mut tx).await? {
             let Some(plan) = campaign.plan_id else { continue };
@@ -59,15 +70,15 @@ impl App {
             places.extend(found.into_iter().map(|t| SiteTarget {
                 campaign: campaign.id,
                 name: campaign.name.clone(),
-                state: t.state.to_string(),
-                reason: t.reason.to_string(),
+                state: t.state,
+                reason: t.reason,
                 batch: t.batch_id,
                 attempts: t.attempts,
                 detail: t.detail,
                 updated_at: t.updated_at,
             }));
         }
-        Ok(SiteView { site, registrations, keys, targets: places })
+        Ok(Dossier { site, registrations, key_results, exclusions, targets: places })
     }
 
     /// Every rule, pass or fail, for one site: as a campaign would decide, for an image, or for no image in particular.
@@ -76,24 +87,28 @@ impl App {
         device: DeviceId,
         campaign: Option<&str>,
         image: Option<ImageId>,
-        as_of: Option<Time>,
+        at: Time,
     ) -> Outcome<Explanation> {
         self.wait_for_import().await?;
-        let at = as_of.unwrap_or_else(|| self.now());
         let mut tx = self.db.read().await?;
         known_site(&mut tx, device).await?;
-        let (decider, image) = match (campaign, image) {
-            (Some(campaign), _) => {
-                let campaign = find_campaign(&mut tx, campaign).await?;
-                (self.decider(&mut tx, &campaign, at).await?, Some(campaign.image_id))
-            }
-            (None, Some(image)) => (self.decider_for_image(&mut tx, image, at).await?, Some(image)),
-            (None, None) => (self.decider_without_image(&mut tx, at).await?, None),
+        let campaign = match campaign {
+            Some(name) => Some(find_campaign(&mut tx, name).await?),
+            None => None,
+        };
+        let image = campaign.as_ref().map(|c| c.image_id).or(image);
+        let (refusal, decider) = match image {
+            Some(image) => self.judge_image(&mut tx, image, at).await?,
+            None => (None, self.decider_without_image(&mut tx, at).await?),
+        };
+        let decider = match &campaign {
+            Some(c) => decider.beside(campaign::store::other_started_plans(&mut tx, c.id).await?),
+            None => decider,
         };
         let rows = sites(&mut tx, &[device], &self.settings.organisation.mpids, at).await?;
         let row = rows.first().ok_or_else(|| unknown(device))?;
         let (verdict, findings) = decider.explain(&mut tx, row).await?;
-        Ok(Explanation { verdict, findings, image })
+        Ok(Explanation { device_id: device, at, image, policy_hash: decider.policies.hash(), refusal, verdict, findings })
     }
 }
 

@@ -197,6 +197,12 @@ pub async fn finish_plan(tx: &mut Tx, plan: i64, state: PlanState, tally: &Tally
     Ok(changed == 1)
 }
 
+/// Gives up a plan that is being built: its rows are to be removed.
+pub async fn give_up_plan(tx: &mut Tx, plan: i64) -> DbResult<()> {
+    sql!(tx, c => sqlx::query("update plans set state = 'superseded' where id = $1 and state = 'building'").bind(plan).execute(c).await?.rows_affected());
+    Ok(())
+}
+
 /// Marks what a finished plan takes the place of: a real plan replaces every other, a what-if only other what-ifs.
 pub async fn supersede_plans(tx: &mut Tx, campaign: i64, keep: i64, kept: PlanState) -> DbResult<()> {
     let which =

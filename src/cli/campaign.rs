@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::{Context, Output, table, who::os_user_at_host};
+use super::{Context, Output, policy::as_of, table, who::os_user_at_host};
 use crate::{
     app::NewCampaignRequest,
     campaign::Campaign,
-    clock::{Day, Time},
+    clock::Time,
     estate::{Cohort, SiteFilter},
     failure::{Failure, Outcome},
     ids::{DeviceId, ImageId},
@@ -87,8 +87,8 @@ pub struct PlanArgs {
     /// Id or name
     campaign: String,
     /// Decide as of this time or day: a what-if
-    #[arg(long, value_name = "TIME")]
-    as_of: Option<String>,
+    #[arg(long, value_name = "TIME", value_parser = as_of)]
+    as_of: Option<Time>,
 }
 
 #[derive(clap::Args)]
@@ -244,21 +244,11 @@ async fn list(ctx: &Context) -> Outcome {
 }
 
 async fn plan(ctx: &Context, args: PlanArgs) -> Outcome {
-    let as_of = args.as_of.as_deref().map(parse_as_of).transpose()?;
     let app = ctx.app().await?;
     let bar = view::spinner("sites decided");
-    let plan = app.plan_campaign(&args.campaign, as_of, &os_user_at_host(), &mut |p| bar.set_position(p.sites as u64)).await;
+    let plan = app.plan_campaign(&args.campaign, args.as_of, &os_user_at_host(), &mut |p| bar.set_position(p.sites as u64)).await;
     bar.finish_and_clear();
     view::plan(ctx.output(), &plan?)
-}
-
-/// `--as-of`: an RFC 3339 time, or a date and then the end of that London day.
-pub fn parse_as_of(text: &str) -> Outcome<Time> {
-    if let Ok(day) = text.parse::<Day>() {
-        return Ok(day.end());
-    }
-    text.parse()
-        .map_err(|_| Failure::usage(format!("--as-of {text:?} is neither an RFC 3339 time nor a date such as 2020-11-24")))
 }
 
 /// What a command did to a campaign: one line for people, the campaign for programs.

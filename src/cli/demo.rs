@@ -11,7 +11,7 @@ use super::{Context, serve::StopSignal};
 use crate::{
     app::{App, Status},
     engine::Node,
-    estate::import::{self, Input, Kind, Options},
+    estate::import::{Input, Kind, Options},
     failure::{Failure, Outcome},
     sim::Stats,
     target::TargetState,
@@ -92,7 +92,6 @@ async fn whole_job(ctx: &Context, args: &Args) -> Outcome<(Result, setup::Trial,
         let rows = import_file(app, kind, &trial.folder.join(file)).await?;
         progress.say(&format!("imported   {kind}: {rows} rows"));
     }
-    app.reconcile_key_cases().await?;
 
     let image = trial.add_image().await?;
     progress.say(&format!("image      {image} signed, checked, stored"));
@@ -132,7 +131,7 @@ async fn whole_job(ctx: &Context, args: &Args) -> Outcome<(Result, setup::Trial,
 /// Imports a file as `ppmid import` does. Gives its rows.
 pub async fn import_file(app: &App, kind: Kind, path: &Path) -> Outcome<u64> {
     let options = Options { strict: true, replace: false };
-    let report = import::import(&app.db, &app.clock, kind, Input::open(path)?, options, Arc::new(|_| {})).await?;
+    let report = app.import_file(kind, Input::open(path)?, options, Arc::new(|_| {}), setup::OPERATOR).await?;
     Ok(report.read)
 }
 

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use super::{Context, table};
+use super::{Context, policy::as_of, table, who::os_user_at_host};
 use crate::{
     app::App,
     clock::Time,
@@ -63,7 +63,7 @@ pub struct ShowArgs {
     #[command(flatten)]
     id: IdArgs,
     /// What if it were then: an RFC 3339 time, or a date (the end of that London day)
-    #[arg(long, value_name = "TIME", value_parser = view::as_of)]
+    #[arg(long, value_name = "TIME", value_parser = as_of)]
     as_of: Option<Time>,
 }
 
@@ -104,7 +104,7 @@ async fn stored(ctx: &Context, app: &App, command: Command) -> Outcome {
         }
         Command::Revoke(args) => {
             let id = find(app, &args.id.image_id).await?.id;
-            image::revoke_image(&app.db, id, app.clock.now(), &operator(), &args.reason).await?;
+            image::revoke_image(&app.db, id, app.clock.now(), &os_user_at_host(), &args.reason).await?;
             eprintln!("image {id} is revoked");
             Ok(())
         }
@@ -124,7 +124,7 @@ async fn add(ctx: &Context, args: AddArgs) -> Outcome {
 
 async fn add_to(app: &App, file: Vec<u8>, envelope: &[u8]) -> Outcome<ImageId> {
     let trust = trust(app)?;
-    Ok(image::add_image(&app.db, &vault(app), &trust, file, envelope, app.clock.now(), &operator()).await?)
+    Ok(image::add_image(&app.db, &vault(app), &trust, file, envelope, app.clock.now(), &os_user_at_host()).await?)
 }
 
 fn trust(app: &App) -> Outcome<Trust> {
@@ -153,24 +153,4 @@ async fn find(app: &App, text: &str) -> Outcome<StoredImage> {
         [] => Err(Failure::failed(format!("there is no image {text}")).help("`ppmid image list` shows those there are")),
         [..] => Err(Failure::failed(format!("several images begin with {text}")).help("give more digits of the id")),
     }
-}
-
-/// Who asks, as the operating system has it: `user@host`.
-fn operator() -> String {
-    let name = |variable| std::env::var(variable).ok().filter(|v| !v.is_empty());
-    let user = name("USER").or_else(|| name("LOGNAME")).or_else(uid).unwrap_or_else(|| "unknown".to_string());
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|h| h.trim().to_string());
-    format!("{user}@{}", host.or_else(|| name("HOSTNAME")).unwrap_or_else(|| "unknown".to_string()))
-}
-
-/// Where a service manager sets no name: the number.
-#[cfg(unix)]
-fn uid() -> Option<String> {
-    use std::os::unix::fs::MetadataExt;
-    Some(format!("uid-{}", std::fs::metadata("/proc/self").ok()?.uid()))
-}
-
-#[cfg(not(unix))]
-fn uid() -> Option<String> {
-    None
 }

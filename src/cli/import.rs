@@ -10,7 +10,7 @@ use std::{
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{Context, Output};
+use super::{Context, Output, who::os_user_at_host};
 use crate::{
     estate::import::{self, ImportReport, Input, Kind, Options, Progress},
     failure::{Exit, Failure, Outcome},
@@ -54,7 +54,7 @@ pub async fn run(ctx: &Context, args: Args) -> Outcome {
         let bar = bar.clone();
         Arc::new(move |progress| show(&bar, progress))
     };
-    let result = import::import(&app.db, &app.clock, args.kind, input, options, watch).await;
+    let result = app.import_file(args.kind, input, options, watch, &os_user_at_host()).await;
     bar.finish_and_clear();
     let report = result?;
     print(&report, ctx.output())?;

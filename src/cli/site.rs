@@ -4,11 +4,12 @@ use serde_json::{Value, json};
 
 use super::{Context, Output, policy::as_of, table};
 use crate::{
+    app::{Dossier, Explanation, SiteTarget},
     clock::{Day, Time},
-    estate::{KeyResult, Registration, Site},
-    failure::{Failure, Outcome},
+    estate::{Exclusion, KeyResult, Registration},
+    failure::Outcome,
     ids::{DeviceId, ImageId},
-    policy::{Decision, Finding, Refusal, SiteFacts, Verdict, evaluate, explain},
+    policy::Finding,
 };
 
 #[derive(clap::Subcommand)]
@@ -44,72 +45,14 @@ pub async fn run(ctx: &Context, command: Command) -> Outcome {
     match command {
         Command::Show { device_id, as_of } => {
             let at = as_of.unwrap_or(ctx.clock.now());
-            render_show(&fetch_dossier(ctx, device_id, at).await?, ctx.output())
+            render_show(&ctx.app().await?.site(device_id, at).await?, ctx.output())
         }
         Command::Explain(args) => {
             let at = args.as_of.unwrap_or(ctx.clock.now());
-            render_explain(&fetch_explanation(ctx, &args, at).await?, ctx.output())
+            let answer = ctx.app().await?.explain_site(args.device_id, args.campaign.as_deref(), args.image, at).await?;
+            render_explain(&answer, ctx.output())
         }
     }
-}
-
-/// What is known of one site as of a moment.
-pub struct Dossier {
-    pub site: Site,
-    /// Of its MPAN, every supplier's, by `effective_from`.
-    pub registrations: Vec<Registration>,
-    /// Not later than the moment, newest first.
-    pub key_results: Vec<KeyResult>,
-    /// By device or by MPAN, any dates.
-    pub exclusions: Vec<ExclusionRow>,
-}
-
-/// A row of the exclusions; half-open like a registration.
-pub struct ExclusionRow {
-    pub reason: String,
-    pub effective_from: Day,
-    pub effective_to: Option<Day>,
-}
-
-/// The answer to `explain`.
-pub struct Explanation {
-    pub device_id: DeviceId,
-    pub at: Time,
-    pub image: Option<ImageId>,
-    pub policy_hash: String,
-    /// What stands against the campaign as a whole.
-    pub refusal: Option<Refusal>,
-    pub verdict: Verdict,
-    pub findings: Vec<Finding>,
-}
-
-impl Explanation {
-    /// Asks every rule. `refusal` is what `campaign_refusal` said, where an image is named.
-    pub fn of(decision: &Decision, facts: &SiteFacts<'_>, image: Option<ImageId>, refusal: Option<Refusal>) -> Explanation {
-        Explanation {
-            device_id: facts.site.device_id,
-            at: decision.at(),
-            image,
-            policy_hash: decision.policy_hash().to_string(),
-            refusal,
-            verdict: evaluate(decision, facts),
-            findings: explain(decision, facts),
-        }
-    }
-}
-
-/// NOT WIRED YET: the estate's store has no reads here to take the facts from.
-async fn fetch_dossier(_ctx: &Context, device_id: DeviceId, _at: Time) -> Outcome<Dossier> {
-    Err(not_wired(device_id))
-}
-
-/// NOT WIRED YET: as [`fetch_dossier`]; then policies as of the day, image and lists, and [`Explanation::of`].
-async fn fetch_explanation(_ctx: &Context, args: &ExplainArgs, _at: Time) -> Outcome<Explanation> {
-    Err(not_wired(args.device_id))
-}
-
-fn not_wired(device_id: DeviceId) -> Failure {
-    Failure::failed(format!("site {device_id} cannot be read: this build has no estate store"))
 }
 
 const EXPLAIN_HEADERS: [&str; 5] = ["rule", "reason", "result", "what", "source"];
@@ -182,7 +125,8 @@ fn show_fields(dossier: &Dossier) -> Vec<(&'static str, String)> {
     let key = |k: &KeyResult| {
         format!("{} at {}{}", k.status, k.attempted_at, k.detail.as_ref().map(|d| format!(" ({d})")).unwrap_or_default())
     };
-    let exclusion = |x: &ExclusionRow| format!("{} {}", x.reason, span(x.effective_from, x.effective_to));
+    let exclusion = |x: &Exclusion| format!("{} {}", x.reason, span(x.effective_from, x.effective_to));
+    let place = |t: &SiteTarget| format!("{}: {} ({})", t.name, t.state, t.detail.as_deref().unwrap_or(t.reason.as_str()));
     vec![
         ("device_id", site.device_id.to_string()),
         ("mpan", site.mpan.to_string()),
@@ -201,6 +145,7 @@ fn show_fields(dossier: &Dossier) -> Vec<(&'static str, String)> {
         ("registrations", joined(&dossier.registrations, registration)),
         ("key_results", joined(&dossier.key_results, key)),
         ("exclusions", joined(&dossier.exclusions, exclusion)),
+        ("campaigns", joined(&dossier.targets, place)),
     ]
 }
 
@@ -218,7 +163,7 @@ fn show_json(dossier: &Dossier) -> Value {
     let registration = |r: &Registration| json!({"supplier_mpid": r.supplier_mpid, "effective_from": r.effective_from, "effective_to": r.effective_to});
     let key = |k: &KeyResult| json!({"status": k.status, "attempted_at": k.attempted_at, "detail": k.detail});
     let exclusion =
-        |x: &ExclusionRow| json!({"reason": x.reason, "effective_from": x.effective_from, "effective_to": x.effective_to});
+        |x: &Exclusion| json!({"reason": x.reason, "effective_from": x.effective_from, "effective_to": x.effective_to});
     json!({
         "device_id": site.device_id,
         "mpan": site.mpan,
@@ -237,6 +182,7 @@ fn show_json(dossier: &Dossier) -> Value {
         "registrations": dossier.registrations.iter().map(registration).collect::<Vec<_>>(),
         "key_results": dossier.key_results.iter().map(key).collect::<Vec<_>>(),
         "exclusions": dossier.exclusions.iter().map(exclusion).collect::<Vec<_>>(),
+        "campaigns": dossier.targets,
     })
 }
 
@@ -244,8 +190,8 @@ fn show_json(dossier: &Dossier) -> Value {
 mod tests {
     use super::*;
     use crate::{
-        estate::{Cohort, KeyStatus},
-        policy::PolicySet,
+        estate::{Cohort, KeyStatus, Site},
+        policy::{Decision, PolicySet, SiteFacts, evaluate, explain},
     };
 
     fn site() -> Site {
@@ -284,7 +230,15 @@ mod tests {
             exclusion: None,
             in_other_campaign: false,
         };
-        let answer = Explanation { policy_hash: "(hash)".to_string(), ..Explanation::of(&decision, &facts, None, None) };
+        let answer = Explanation {
+            device_id: site.device_id,
+            at: decision.at(),
+            image: None,
+            policy_hash: "(hash)".to_string(),
+            refusal: None,
+            verdict: evaluate(&decision, &facts),
+            findings: explain(&decision, &facts),
+        };
         let head: Vec<String> = explain_head(&answer).into_iter().map(|(key, value)| format!("{key}: {value}")).collect();
         let rows: Vec<String> = explain_rows(&answer.findings).iter().map(|row| row.join(" | ")).collect();
         insta::assert_snapshot!(format!("{}\n{}", head.join("\n"), rows.join("\n")));
@@ -299,13 +253,15 @@ mod tests {
         let (device_id, attempted_at) = (site().device_id, "2020-10-05T09:00:00Z".parse().unwrap());
         let detail = Some("no WAN".to_string());
         let key = KeyResult { device_id, attempted_at, status: KeyStatus::Failed, detail };
-        let exclusion = ExclusionRow {
-            reason: "booked visit".to_string(),
-            effective_from: "2021-01-01".parse().unwrap(),
-            effective_to: None,
+        let exclusion =
+            Exclusion { reason: "booked visit".to_string(), effective_from: "2021-01-01".parse().unwrap(), effective_to: None };
+        let dossier = Dossier {
+            site: site(),
+            registrations: vec![registration()],
+            key_results: vec![key],
+            exclusions: vec![exclusion],
+            targets: vec![],
         };
-        let dossier =
-            Dossier { site: site(), registrations: vec![registration()], key_results: vec![key], exclusions: vec![exclusion] };
         let lines: Vec<String> = show_fields(&dossier).into_iter().map(|(key, value)| format!("{key}: {value}")).collect();
         insta::assert_snapshot!(lines.join("\n"));
         let json = show_json(&dossier);

@@ -10,6 +10,10 @@ impl Settings {
     /// Called by every command that listens or posts, before it does either.
     pub fn check_exposure(&self) -> Outcome {
         self.refuse_tls()?;
+        if self.receiver.forward_to.is_some() {
+            return Err(Failure::failed("receiver.forward_to asks for messages to be passed on, which this version does not do")
+                .help("leave it out: what answers no request of ours is kept in the inbox"));
+        }
         let why = match self.default_identity() {
             Some(key) => format!("while {key} is the default, a test identity,"),
             None => "over plain http".to_string(),

@@ -57,7 +57,7 @@ enum Cell {
         start: usize,
         end: usize,
     },
-    /// The place in `Rows::words`.
+    /// The place in `Rows::known`.
     Word(usize),
 }
 
@@ -76,7 +76,7 @@ pub struct Rows {
     /// The last so many columns hold few different texts together.
     few: usize,
     /// What they held so far, each once.
-    words: Vec<Vec<Option<String>>>,
+    known: Vec<Vec<Option<String>>>,
     cells: Vec<Cell>,
     texts: String,
 }
@@ -85,7 +85,7 @@ impl Rows {
     /// Table and column names go into the SQL as they are: they are the program's own.
     pub fn new(table: &'static str, columns: &'static [&'static str]) -> Rows {
         assert!(!columns.is_empty() && columns.len() <= SQLITE_CELLS, "a table has columns, and not thousands");
-        Rows { table, columns, fixed: Vec::new(), few: 0, words: Vec::new(), cells: Vec::new(), texts: String::new() }
+        Rows { table, columns, fixed: Vec::new(), few: 0, known: Vec::new(), cells: Vec::new(), texts: String::new() }
     }
 
     /// Every row also gets these numbers in these columns. On SQLite they are part of the statement, which costs a row nothing.
@@ -125,12 +125,12 @@ impl Rows {
         }
     }
 
-    /// Where a combination is among the words, which learn it if it is new.
+    /// Where a combination is among those known, which learn it if it is new.
     fn place(&mut self, few: &[Value<'_>]) -> usize {
         let same = |known: &Vec<Option<String>>| known.iter().zip(few).all(|(known, value)| known.as_deref() == word(value));
-        self.words.iter().position(same).unwrap_or_else(|| {
-            self.words.push(few.iter().map(|value| word(value).map(str::to_string)).collect());
-            self.words.len() - 1
+        self.known.iter().position(same).unwrap_or_else(|| {
+            self.known.push(few.iter().map(|value| word(value).map(str::to_string)).collect());
+            self.known.len() - 1
         })
     }
 
@@ -171,14 +171,15 @@ impl Rows {
         let per_statement = SQLITE_CELLS / width;
         let full = self.insert_text(per_statement);
         let mut chunks = self.cells.chunks(per_statement * width);
-        let mut next = chunks.next().map(|chunk| (chunk.len() / width, self.arguments(chunk)));
+        let mut words = Words::default();
+        let mut next = chunks.next().map(|chunk| (chunk.len() / width, self.arguments(chunk, &mut words)));
         while let Some((rows, arguments)) = next.take() {
             let whole = rows == per_statement;
             let text = if whole { full.clone() } else { self.insert_text(rows) };
             // Only the full-sized statement comes again: keep it prepared, and no other.
             let run = sqlx::query_with(AssertSqlSafe(text), arguments).persistent(whole).execute(&mut **t);
             // The next arguments are laid out while the driver's own thread runs this statement.
-            let prepare = async { chunks.next().map(|chunk| (chunk.len() / width, self.arguments(chunk))) };
+            let prepare = async { chunks.next().map(|chunk| (chunk.len() / width, self.arguments(chunk, &mut words))) };
             let (done, prepared) = join(run, prepare).await;
             done?;
             next = prepared;
@@ -214,11 +215,11 @@ impl Rows {
     /// The SQL of the i-th column of those with few texts: what the number in `column{n}` stands for.
     fn spelled(&self, n: usize, i: usize) -> String {
         let quoted = |w: &Option<String>| w.as_ref().map_or("null".to_string(), |w| format!("'{}'", w.replace('\'', "''")));
-        let cases = self.words.iter().enumerate().map(|(place, words)| format!(" when {place} then {}", quoted(&words[i])));
+        let cases = self.known.iter().enumerate().map(|(place, words)| format!(" when {place} then {}", quoted(&words[i])));
         format!("case column{n}{} end", cases.collect::<String>())
     }
 
-    fn arguments(&self, cells: &[Cell]) -> SqliteArguments {
+    fn arguments(&self, cells: &[Cell], words: &mut Words) -> SqliteArguments {
         let mut arguments = SqliteArguments::default();
         arguments.reserve(cells.len(), 0);
         for cell in cells {
@@ -227,7 +228,7 @@ impl Rows {
                 Cell::Int(n) => arguments.add(n),
                 Cell::Bool(b) => arguments.add(i64::from(b)),
                 Cell::Word(n) => arguments.add(n as i64),
-                Cell::Text { start, end } => arguments.add(Arc::<str>::from(&self.texts[start..end])),
+                Cell::Text { start, end } => arguments.add(words.shared(&self.texts[start..end])),
             };
             added.expect("integers and texts always encode");
         }
@@ -267,7 +268,7 @@ impl Rows {
                 Cell::Bool(b) => out.push(if b { b't' } else { b'f' }),
                 Cell::Text { start, end } => escape(&self.texts[start..end], out),
                 Cell::Word(n) => {
-                    for (i, text) in self.words[n].iter().enumerate() {
+                    for (i, text) in self.known[n].iter().enumerate() {
                         if i > 0 {
                             out.push(b'\t');
                         }
@@ -300,6 +301,38 @@ fn escape(text: &str, out: &mut Vec<u8>) {
             b'\n' => out.extend_from_slice(b"\\n"),
             b'\r' => out.extend_from_slice(b"\\r"),
             other => out.push(other),
+        }
+    }
+}
+
+/// Short texts that come again and again (a status, a model) are shared: an allocation that another thread frees costs five
+/// times a counted reference (measured).
+struct Words {
+    slots: Vec<Option<Arc<str>>>,
+}
+
+/// Texts remembered, one a slot.
+const WORD_SLOTS: usize = 256;
+/// Longer texts seldom come twice.
+const WORD_BYTES: usize = 32;
+
+impl Default for Words {
+    fn default() -> Words {
+        Words { slots: vec![None; WORD_SLOTS] }
+    }
+}
+
+impl Words {
+    fn shared(&mut self, text: &str) -> Arc<str> {
+        if text.len() > WORD_BYTES {
+            return Arc::from(text);
+        }
+        // FNV-1a: a few bytes, and a clash costs only an allocation.
+        let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+        let slot = &mut self.slots[(hash >> 32) as usize % WORD_SLOTS];
+        match slot {
+            Some(word) if **word == *text => word.clone(),
+            _ => slot.insert(Arc::from(text)).clone(),
         }
     }
 }

@@ -32,10 +32,11 @@ impl Lease {
         now.0 < self.held_until.load(Ordering::SeqCst)
     }
 
-    /// Takes or renews it. Gives whether this node holds it now and did not before.
+    /// Takes or renews it. Gives whether it came to this node from another, or from nobody. (One that ran out while this
+    /// node was slow, and that nobody took, has not changed hands: what is being posted is still this node's.)
     pub async fn renew(&self, app: &App) -> Outcome<bool> {
-        let before = self.is_held(app.now());
         let mut tx = app.db.begin().await?;
+        let before = store::lease_holder(&mut tx, NAME).await?;
         let now = app.now();
         let until = now.plus_millis(LEASE_MILLIS);
         let holder = store::take_lease(&mut tx, NAME, &self.holder, now.0, until.0).await?;
@@ -46,7 +47,7 @@ impl Lease {
         }
         tx.commit().await?;
         self.held_until.store(if mine { until.0 } else { 0 }, Ordering::SeqCst);
-        Ok(mine && !before)
+        Ok(mine && before.as_deref() != Some(&self.holder))
     }
 
     pub async fn give_back(&self, app: &App) -> Outcome {

@@ -21,6 +21,8 @@ use crate::{
 const DISPATCH_PERIOD: Duration = Duration::from_millis(250);
 /// The receiver nudges; this is for what another node received.
 const SETTLE_PERIOD: Duration = Duration::from_millis(500);
+/// Messages may have ended a campaign: looked at when none waits, but not more often, since it may mean reading a million targets.
+const FINISH_PERIOD_MILLIS: i64 = 2_000;
 /// How often the estate is asked whether an import changed it.
 const FACTS_PERIOD: Duration = Duration::from_millis(500);
 const LEASE_PERIOD: Duration = Duration::from_secs(1);
@@ -222,11 +224,22 @@ async fn post(shared: &mut Shared, id: crate::ids::RequestId) -> Outcome<Option<
 
 async fn settle(mut shared: Shared) {
     let nudge = shared.nudge.inbox.clone();
+    let (mut settled, mut next_look) = (false, shared.app.now());
     while !shared.stopping() {
         if shared.may_act() {
             match shared.app.settle_some(&shared.pinned).await {
+                Ok(0) if settled && shared.app.now() >= next_look => {
+                    match shared.app.finish_campaigns().await {
+                        Ok(_) => settled = false,
+                        Err(e) => shared.fault("whether a campaign has ended could not be looked at", &e).await,
+                    }
+                    next_look = shared.app.now().plus_millis(FINISH_PERIOD_MILLIS);
+                }
                 Ok(0) => {}
-                Ok(_) => continue,
+                Ok(_) => {
+                    settled = true;
+                    continue;
+                }
                 Err(e) => shared.fault("messages could not be settled; they are kept and tried again", &e).await,
             }
         }

@@ -15,6 +15,11 @@ pub async fn take_lease(tx: &mut Tx, name: &str, holder: &str, now: i64, until: 
     Ok(sql!(tx, c => sqlx::query_scalar("select holder from leases where name = $1").bind(name).fetch_one(c).await)?)
 }
 
+/// Who holds a lease, or held it last.
+pub async fn lease_holder(tx: &mut Tx, name: &str) -> DbResult<Option<String>> {
+    Ok(sql!(tx, c => sqlx::query_scalar("select holder from leases where name = $1").bind(name).fetch_optional(c).await)?)
+}
+
 /// Gives a lease back, so that another need not wait for it to run out.
 pub async fn give_lease(tx: &mut Tx, name: &str, holder: &str) -> DbResult<()> {
     sql!(tx, c => sqlx::query("delete from leases where name = $1 and holder = $2").bind(name).bind(holder).execute(c).await?.rows_affected());

@@ -5,57 +5,17 @@ use crate::{
     ids::{DeviceId, Mpan, Mpid, Sha256Hash},
 };
 
-/// A closed list of spellings, read exactly and written back the same.
-#[macro_export]
-macro_rules! spelled {
-    ($(#[$doc:meta])* $name:ident, $wanted:literal { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum $name { $($(#[$vdoc])* $variant),+ }
-
-        impl $name {
-            pub const ALL: &'static [$name] = &[$($name::$variant),+];
-
-            pub fn as_str(self) -> &'static str {
-                match self { $($name::$variant => $text),+ }
-            }
-        }
-
-        impl std::str::FromStr for $name {
-            type Err = $crate::ids::IdError;
-            fn from_str(s: &str) -> Result<$name, $crate::ids::IdError> {
-                match s {
-                    $($text => Ok($name::$variant),)+
-                    _ => Err($crate::ids::IdError::new(s, $wanted)),
-                }
-            }
-        }
-
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.pad(self.as_str())
-            }
-        }
-
-        impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-                s.serialize_str(self.as_str())
-            }
-        }
-    };
-}
-
-spelled! {
+crate::spelled! {
     /// Where a first-generation installation came from (L§12): MDS and SECURE are the two Middle Operating Capabilities.
     Cohort, "a cohort: IOC, MDS, SECURE or FOC" { Ioc = "IOC", Mds = "MDS", Secure = "SECURE", Foc = "FOC" }
 }
 
-spelled! {
+crate::spelled! {
     /// The transitional tool's result for a site's PPMID key (L§13).
     KeyStatus, "a key status: updated, failed or investigating" { Updated = "updated", Failed = "failed", Investigating = "investigating" }
 }
 
-spelled! {
+crate::spelled! {
     /// Schema `CPLStatus`.
     CplStatus, "a CPL status: Active, Cancelled, Expired or Withdrawn" { Active = "Active", Cancelled = "Cancelled", Expired = "Expired", Withdrawn = "Withdrawn" }
 }
@@ -162,6 +122,14 @@ impl UpgradeFrom {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EpclEntry {
     pub dmc: String,
+    pub effective_from: Day,
+    pub effective_to: Option<Day>,
+}
+
+/// A site left alone for a while: a vulnerable customer, an open complaint, a booked visit. Half-open like a registration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exclusion {
+    pub reason: String,
     pub effective_from: Day,
     pub effective_to: Option<Day>,
 }

@@ -98,6 +98,7 @@ async fn gather(first: Waiting, queue: &mut mpsc::Receiver<Waiting>, arriving: &
 async fn store(db: &Db, messages: &[NewMessage]) -> Result<u64, GatewayError> {
     let mut tx = db.begin().await?;
     let inserted = insert_many(&mut tx, messages).await?;
+    crate::crash::point("inbox-half-written");
     tx.commit().await?;
     Ok(inserted)
 }

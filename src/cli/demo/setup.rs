@@ -25,7 +25,8 @@ const DCC_ID: UserId = crate::ids::Eui(0x90B3_D51F_3000_0002);
 const ANSWER_WITHIN_MILLIS: usize = 5_000;
 /// Bytes of the made-up manufacturer image: a display's firmware is a few hundred KiB.
 const FIRMWARE_BYTES: usize = 256 * 1024;
-const CREATOR: &str = "demo.operator";
+/// Who does everything in the demo but approve.
+pub const OPERATOR: &str = "demo.operator";
 const APPROVER: &str = "demo.approver";
 
 /// A trial that stands ready.
@@ -84,7 +85,7 @@ impl Trial {
         let trust = Trust::load(&app.settings.policies_dir)?;
         let file = read(&self.folder.join("firmware.ota"))?;
         let envelope = read(&self.folder.join("firmware.dsse.json"))?;
-        Ok(image::add_image(&app.db, &app.vault, &trust, file, &envelope, app.now(), CREATOR).await?)
+        Ok(image::add_image(&app.db, &app.vault, &trust, file, &envelope, app.now(), OPERATOR).await?)
     }
 
     /// Creates, plans, approves and starts the campaign. Gives its name.
@@ -92,14 +93,14 @@ impl Trial {
         let app = &self.app;
         let new =
             NewCampaignRequest { name: "spring".into(), image, filter: SiteFilter::default(), rollout: None, batch_size: None };
-        let id = app.create_campaign(new, CREATOR).await?.to_string();
-        let plan = app.plan_campaign(&id, None, CREATOR, &mut |_| {}).await?;
+        let id = app.create_campaign(new, OPERATOR).await?.to_string();
+        let plan = app.plan_campaign(&id, None, OPERATOR, &mut |_| {}).await?;
         progress.say(&format!(
             "planned    {} sites: {} eligible, {} held, {} ineligible",
             plan.sites, plan.eligible, plan.held, plan.ineligible
         ));
-        app.approve_campaign(&id, APPROVER, CREATOR).await?;
-        app.start_campaign(&id, CREATOR).await?;
+        app.approve_campaign(&id, APPROVER, OPERATOR).await?;
+        app.start_campaign(&id, OPERATOR).await?;
         progress.say(&format!("approved   by {APPROVER}, started"));
         Ok(id)
     }
@@ -110,8 +111,7 @@ impl Trial {
         let path = self.folder.join("keys-rerun.csv");
         write(&path, csv.as_bytes())?;
         let rows = import_file(&self.app, Kind::Keys, &path).await?;
-        // The daemon sees the import by itself; this only makes sure that what follows is counted after it.
-        self.app.reconcile_key_cases().await?;
+        // The daemon sees the import by itself within a second; this only makes sure that what follows is counted after it.
         self.app.recheck_held().await?;
         Ok(rows as usize)
     }

@@ -6,9 +6,9 @@ use super::{trust, vault};
 use crate::{
     app::App,
     cli::{Context, table},
-    clock::{Day, Time},
+    clock::Time,
     failure::{Failure, Outcome},
-    ids::{IdError, ImageId, Sha256Hash},
+    ids::{ImageId, Sha256Hash},
     image::{
         self, CheckError, ImageRefusal, StoredImage, Trust, UpgradePaths, ota,
         store::{self, Revocation},
@@ -208,21 +208,4 @@ pub async fn verify(ctx: &Context, app: &App, image: &StoredImage) -> Outcome {
     }
     Err(Failure::untrusted(format!("image {} fails: {}", image.id, failed.join(", ")))
         .help("campaigns with it are refused; policies/trust.toml says who may sign, `ppmid image add` puts lost bytes back"))
-}
-
-/// A time, or a date: then the end of that London day.
-pub fn as_of(text: &str) -> Result<Time, IdError> {
-    text.parse::<Time>()
-        .or_else(|_| text.parse::<Day>().map(Day::end))
-        .map_err(|_| IdError::new(text, "an RFC 3339 time such as 2020-11-24T09:00:00Z, or a date such as 2020-11-24"))
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn a_date_is_the_end_of_its_london_day() {
-        assert_eq!(super::as_of("2026-06-30").unwrap().to_string(), "2026-06-30T22:59:59.999Z");
-        assert_eq!(super::as_of("2026-06-30T10:00:00Z").unwrap().to_string(), "2026-06-30T10:00:00Z");
-        assert!(super::as_of("June").is_err());
-    }
 }

@@ -22,6 +22,11 @@ const WORK_MILLIS: i64 = 400;
 /// ... of this long: a SQLite writer of another process that found the database locked looks again every 100 ms at longest,
 /// so that it always finds a rest. Together they keep an inbound message waiting well under a second.
 const REST: Duration = Duration::from_millis(110);
+/// Blocks written to the journal in one transaction: each of at most 4 MB, and usually of 2.
+const BLOCKS_KEPT: usize = 4;
+/// Blocks that take effect in one transaction, and the time after which no other is begun.
+const BLOCKS_APPLIED: u32 = 4;
+const SLICE_MILLIS: i64 = 120;
 /// Blocks deleted in one transaction when an import is given up.
 const BLOCKS_DROPPED: i64 = 16;
 
@@ -77,8 +82,14 @@ impl<'a> Sink<'a> {
         if block.rows() == 0 {
             return Ok(());
         }
-        if self.direct {
-            self.kept.push(block);
+        self.rows += u64::from(block.rows());
+        self.kept.push(block);
+        if !self.direct && self.kept.len() >= BLOCKS_KEPT { self.journal().await } else { Ok(()) }
+    }
+
+    /// Writes the blocks that are in memory to the journal.
+    async fn journal(&mut self) -> DbResult<()> {
+        if self.kept.is_empty() {
             return Ok(());
         }
         let mut tx = self.db.begin().await?;
@@ -89,11 +100,12 @@ impl<'a> Sink<'a> {
                 journal::begin(&mut tx, kind.as_str(), "staging", file, replace, self.clock.now()).await?
             }
         };
-        journal::keep_block(&mut tx, id, self.seq, block.bytes()).await?;
+        for block in self.kept.drain(..) {
+            journal::keep_block(&mut tx, id, self.seq, block.bytes()).await?;
+            self.seq += 1;
+        }
         tx.commit().await?;
         self.journalled = Some(id);
-        self.seq += 1;
-        self.rows += u64::from(block.rows());
         self.pace.rest().await;
         Ok(())
     }
@@ -108,7 +120,13 @@ impl<'a> Sink<'a> {
     }
 
     /// Makes the import take effect as a whole; gives its id and its counts.
-    pub async fn commit(self, counts: &Counts, watch: &Watch) -> Result<(i64, Counts), ImportError> {
+    pub async fn commit(mut self, counts: &Counts, watch: &Watch) -> Result<(i64, Counts), ImportError> {
+        if !self.direct
+            && let Err(e) = self.journal().await
+        {
+            self.abandon().await;
+            return Err(e.into());
+        }
         let Header { kind, file, replace } = self.header;
         let Some(id) = self.journalled else {
             let mut tx = self.db.begin().await?;
@@ -130,24 +148,30 @@ impl<'a> Sink<'a> {
     }
 }
 
-/// Gives the blocks from `seq` on their effect, each in a transaction of its own, and marks the import as applied.
+/// Gives the blocks from `seq` on their effect, a few in each transaction, and marks the import as applied.
 async fn roll_forward(db: &Db, clock: &Clock, id: i64, kind: Kind, mut seq: i64, of: u64, watch: &Watch) -> DbResult<Counts> {
     let mut pace = Pace::new(db, clock);
     let mut rows = 0;
     loop {
         let mut tx = db.begin().await?;
-        let Some(block) = journal::claim_block(&mut tx, id, seq).await? else {
-            journal::conclude(&mut tx, id, "applied", &Counts::default(), Some(clock.now())).await?;
-            let record = journal::import_record(&mut tx, id).await?;
-            slices::analyze(&mut tx, kind.spec()).await?;
-            tx.commit().await?;
-            return record.map(|r| r.counts).ok_or_else(|| DbError::bad_row("imports", id, "id", "no row"));
-        };
-        let (counts, block_rows) = slices::apply(&mut tx, kind.spec(), &block).await?;
-        journal::conclude(&mut tx, id, "applying", &counts, None).await?;
+        let begun = clock.now();
+        for _ in 0..BLOCKS_APPLIED {
+            let Some(block) = journal::claim_block(&mut tx, id, seq).await? else {
+                journal::conclude(&mut tx, id, "applied", &Counts::default(), Some(clock.now())).await?;
+                let record = journal::import_record(&mut tx, id).await?;
+                slices::analyze(&mut tx, kind.spec()).await?;
+                tx.commit().await?;
+                return record.map(|r| r.counts).ok_or_else(|| DbError::bad_row("imports", id, "id", "no row"));
+            };
+            let (counts, block_rows) = slices::apply(&mut tx, kind.spec(), &block).await?;
+            journal::conclude(&mut tx, id, "applying", &counts, None).await?;
+            seq += 1;
+            rows += block_rows;
+            if clock.now().0 - begun.0 >= SLICE_MILLIS {
+                break;
+            }
+        }
         tx.commit().await?;
-        seq += 1;
-        rows += block_rows;
         watch(Progress::Applied { rows, of });
         pace.rest().await;
     }

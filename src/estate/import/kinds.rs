@@ -3,12 +3,10 @@
 
 use std::{fmt, str::FromStr};
 
-use super::{cells, records::Record};
+use super::{cells, columns, records::Record};
 use crate::{
     clock::{Day, Time},
     db::bulk::Value,
-    estate::{Cohort, CplStatus, DEVICE_STATUSES, KeyStatus, UpgradeFrom},
-    ids::{Eui, Mpan, Mpid, Sha256Hash},
 };
 
 crate::spelled! {
@@ -57,18 +55,19 @@ pub struct Spec {
     pub sorted_by: usize,
     /// Columns of the file, in the contract's order; the optional ones are false.
     pub file: &'static [(&'static str, bool)],
-    row: fn(&Fields<'_>, &mut Row) -> Result<(), Reason>,
+    /// Makes the cells of a row, in the order of `columns`.
+    pub row: fn(&Fields<'_>, &mut Row) -> Result<(), Reason>,
 }
 
 impl Kind {
     pub fn spec(self) -> &'static Spec {
         match self {
-            Kind::Sites => &SITES,
-            Kind::Registrations => &REGISTRATIONS,
-            Kind::Keys => &KEYS,
-            Kind::Cpl => &CPL,
-            Kind::Epcl => &EPCL,
-            Kind::Exclusions => &EXCLUSIONS,
+            Kind::Sites => &columns::SITES,
+            Kind::Registrations => &columns::REGISTRATIONS,
+            Kind::Keys => &columns::KEYS,
+            Kind::Cpl => &columns::CPL,
+            Kind::Epcl => &columns::EPCL,
+            Kind::Exclusions => &columns::EXCLUSIONS,
         }
     }
 }
@@ -90,7 +89,7 @@ impl Row {
         self.count = 0;
     }
 
-    fn push<'a>(&mut self, value: impl Into<Value<'a>>) {
+    pub fn push<'a>(&mut self, value: impl Into<Value<'a>>) {
         let value = value.into();
         if self.count < self.sorted_by {
             cells::put_key(&mut self.key, value);
@@ -165,23 +164,28 @@ impl Layout {
 }
 
 /// The fields of one record, by the kind's own column numbers.
-struct Fields<'a> {
+pub struct Fields<'a> {
     layout: &'a Layout,
     record: &'a Record,
 }
 
 impl<'a> Fields<'a> {
-    fn bad(&self, column: usize) -> Reason {
+    pub fn bad(&self, column: usize) -> Reason {
         Reason::BadValue(self.layout.spec.file[column].0.to_string())
     }
 
-    fn missing(&self, column: usize) -> Reason {
+    pub fn missing(&self, column: usize) -> Reason {
         Reason::Missing(self.layout.spec.file[column].0.to_string())
+    }
+
+    /// Whether the file has the column at all.
+    pub fn has(&self, column: usize) -> bool {
+        self.layout.places[column].is_some()
     }
 
     /// The text of a column; `None` where it is empty or the file has no such column. A record that ends before the column
     /// is `missing`, even where the column may be empty: the rest of the line is lost, and lost is not empty.
-    fn text(&self, column: usize) -> Result<Option<&'a str>, Reason> {
+    pub fn text(&self, column: usize) -> Result<Option<&'a str>, Reason> {
         let Some(place) = self.layout.places[column] else { return Ok(None) };
         let bytes = self.record.field(place).ok_or_else(|| self.missing(column))?;
         if bytes.is_empty() {
@@ -194,20 +198,20 @@ impl<'a> Fields<'a> {
         std::str::from_utf8(bytes).map(Some).map_err(|_| self.bad(column))
     }
 
-    fn needed(&self, column: usize) -> Result<&'a str, Reason> {
+    pub fn needed(&self, column: usize) -> Result<&'a str, Reason> {
         self.text(column)?.ok_or_else(|| self.missing(column))
     }
 
-    fn parsed<T: FromStr>(&self, column: usize) -> Result<T, Reason> {
+    pub fn parsed<T: FromStr>(&self, column: usize) -> Result<T, Reason> {
         self.needed(column)?.parse().map_err(|_| self.bad(column))
     }
 
-    fn maybe<T: FromStr>(&self, column: usize) -> Result<Option<T>, Reason> {
+    pub fn maybe<T: FromStr>(&self, column: usize) -> Result<Option<T>, Reason> {
         self.text(column)?.map(|text| text.parse().map_err(|_| self.bad(column))).transpose()
     }
 
     /// `effective_from` and `[effective_to]`, two columns side by side; a row of no length says nothing and is refused.
-    fn period(&self, from_column: usize) -> Result<(Day, Option<Day>), Reason> {
+    pub fn period(&self, from_column: usize) -> Result<(Day, Option<Day>), Reason> {
         let from: Day = self.parsed(from_column)?;
         let to: Option<Day> = self.maybe(from_column + 1)?;
         if to.is_some_and(|to| to <= from) {
@@ -216,7 +220,13 @@ impl<'a> Fields<'a> {
         Ok((from, to))
     }
 
-    fn hardware_version(&self, column: usize) -> Result<i64, Reason> {
+    /// A text that is part of a key.
+    pub fn name(&self, column: usize) -> Result<&'a str, Reason> {
+        let text = self.needed(column)?;
+        if text.len() > NAME_BYTES { Err(self.bad(column)) } else { Ok(text) }
+    }
+
+    pub fn hardware_version(&self, column: usize) -> Result<i64, Reason> {
         let text = self.needed(column)?;
         let shape = text.len() == HARDWARE_DIGITS && text.bytes().all(|b| b.is_ascii_hexdigit());
         if !shape {
@@ -225,223 +235,24 @@ impl<'a> Fields<'a> {
         i64::from_str_radix(text, 16).map_err(|_| self.bad(column))
     }
 
-    fn firmware_version(&self, column: usize) -> Result<&'a str, Reason> {
+    pub fn firmware_version(&self, column: usize) -> Result<&'a str, Reason> {
         let text = self.needed(column)?;
         if text.chars().count() > FIRMWARE_CHARS { Err(self.bad(column)) } else { Ok(text) }
     }
 
     /// A moment, or a date: then the beginning of that London day, the earliest the row can speak for.
-    fn moment(&self, column: usize) -> Result<Option<Time>, Reason> {
+    pub fn moment(&self, column: usize) -> Result<Option<Time>, Reason> {
         let Some(text) = self.text(column)? else { return Ok(None) };
-        let day = || text.parse::<Day>().ok().map(Day::start);
+        let day = || text.parse::<Day>().ok().filter(|d| d.0 < LAST_DAY).map(Day::start);
         text.parse::<Time>().ok().or_else(day).map(Some).ok_or_else(|| self.bad(column))
     }
 }
 
+/// Longest text that is part of a key: no honest one comes near it, and PostgreSQL indexes at most 2,700 bytes.
+const NAME_BYTES: usize = 1_000;
+/// A date from this one on (in the year 9909) has no moments that the time library can tell.
+const LAST_DAY: i64 = 2_900_000;
 /// contract.md: "hardware_version (4 hex digits)".
 const HARDWARE_DIGITS: usize = 4;
 /// contract.md and the schema: "firmware_version (1-8 characters)".
-const FIRMWARE_CHARS: usize = 8;
-
-static SITES: Spec = Spec {
-    kind: Kind::Sites,
-    table: "sites",
-    slice: "slice_sites",
-    columns: &[
-        "device_id",
-        "mpan",
-        "cohort",
-        "manufacturer",
-        "model",
-        "hardware_version",
-        "firmware_version",
-        "device_status",
-        "dmc",
-        "chf_device_id",
-        "gsme_device_id",
-        "region",
-        "migrated_on",
-        "as_at",
-    ],
-    key: 1,
-    sorted_by: 1,
-    file: &[
-        ("device_id", true),
-        ("mpan", true),
-        ("cohort", true),
-        ("manufacturer", true),
-        ("model", true),
-        ("hardware_version", true),
-        ("firmware_version", true),
-        ("device_status", true),
-        ("dmc", true),
-        ("chf_device_id", false),
-        ("gsme_device_id", false),
-        ("region", false),
-        ("migrated_on", false),
-        ("as_at", false),
-    ],
-    row: |f, row| {
-        row.push(f.parsed::<Eui>(0)?.to_db());
-        row.push(f.parsed::<Mpan>(1)?.to_db());
-        row.push(f.parsed::<Cohort>(2)?.as_str());
-        row.push(f.needed(3)?);
-        row.push(f.needed(4)?);
-        row.push(f.hardware_version(5)?);
-        row.push(f.firmware_version(6)?);
-        let status = f.needed(7)?;
-        if !DEVICE_STATUSES.contains(&status) {
-            return Err(f.bad(7));
-        }
-        row.push(status);
-        row.push(f.needed(8)?);
-        row.push(f.maybe::<Eui>(9)?.map(Eui::to_db));
-        row.push(f.maybe::<Eui>(10)?.map(Eui::to_db));
-        row.push(f.text(11)?);
-        row.push(f.maybe::<Day>(12)?.map(|d| d.0));
-        row.push(f.moment(13)?.map(|t| t.0));
-        Ok(())
-    },
-};
-
-static REGISTRATIONS: Spec = Spec {
-    kind: Kind::Registrations,
-    table: "registrations",
-    slice: "slice_registrations",
-    columns: &["mpan", "effective_from", "supplier_mpid", "effective_to", "ended_by_switch"],
-    key: 3,
-    sorted_by: 1,
-    file: &[("mpan", true), ("supplier_mpid", true), ("effective_from", true), ("effective_to", false)],
-    row: |f, row| {
-        let mpan: Mpan = f.parsed(0)?;
-        let supplier: Mpid = f.parsed(1)?;
-        let (from, to) = f.period(2)?;
-        row.push(mpan.to_db());
-        row.push(from.0);
-        row.push(supplier.as_str());
-        row.push(to.map(|d| d.0));
-        row.push(false);
-        Ok(())
-    },
-};
-
-static KEYS: Spec = Spec {
-    kind: Kind::Keys,
-    table: "key_results",
-    slice: "slice_key_results",
-    columns: &["device_id", "attempted_at", "status", "detail", "source"],
-    key: 2,
-    sorted_by: 2,
-    file: &[("device_id", true), ("status", true), ("attempted_at", true), ("detail", false)],
-    row: |f, row| {
-        let device: Eui = f.parsed(0)?;
-        let status: KeyStatus = f.parsed(1)?;
-        let at: Time = f.parsed(2)?;
-        row.push(device.to_db());
-        row.push(at.0);
-        row.push(status.as_str());
-        row.push(f.text(3)?);
-        row.push("import");
-        Ok(())
-    },
-};
-
-static CPL: Spec = Spec {
-    kind: Kind::Cpl,
-    table: "cpl_entries",
-    slice: "slice_cpl_entries",
-    columns: &[
-        "cpl_entry_id",
-        "device_type",
-        "manufacturer",
-        "model",
-        "hardware_version",
-        "firmware_version",
-        "manufacturer_image_hash",
-        "status",
-        "upgrade_from",
-    ],
-    key: 1,
-    sorted_by: 1,
-    file: &[
-        ("cpl_entry_id", true),
-        ("device_type", true),
-        ("manufacturer", true),
-        ("model", true),
-        ("hardware_version", true),
-        ("firmware_version", true),
-        ("manufacturer_image_hash", true),
-        ("status", true),
-        ("upgrade_from", true),
-    ],
-    row: |f, row| {
-        row.push(f.needed(0)?);
-        row.push(f.needed(1)?);
-        row.push(f.needed(2)?);
-        row.push(f.needed(3)?);
-        row.push(f.hardware_version(4)?);
-        row.push(f.firmware_version(5)?);
-        row.push(f.parsed::<Sha256Hash>(6)?.to_string().as_str());
-        row.push(f.parsed::<CplStatus>(7)?.as_str());
-        // The one column that must be there and may be empty: "not stated".
-        let upgrade_from = f.text(8)?.unwrap_or_default();
-        if let UpgradeFrom::Versions(versions) = UpgradeFrom::parse(upgrade_from) {
-            let wrong = |v: &String| v.chars().count() > FIRMWARE_CHARS || matches!(v.as_str(), "*" | "N/A");
-            if versions.is_empty() || versions.iter().any(wrong) {
-                return Err(f.bad(8));
-            }
-        }
-        row.push(upgrade_from);
-        Ok(())
-    },
-};
-
-static EPCL: Spec = Spec {
-    kind: Kind::Epcl,
-    table: "epcl_entries",
-    slice: "slice_epcl_entries",
-    columns: &["dmc", "effective_from", "effective_to", "cohort"],
-    key: 2,
-    sorted_by: 2,
-    file: &[("dmc", true), ("cohort", true), ("effective_from", true), ("effective_to", false)],
-    row: |f, row| {
-        let (dmc, cohort) = (f.needed(0)?, f.needed(1)?);
-        let (from, to) = f.period(2)?;
-        row.push(dmc);
-        row.push(from.0);
-        row.push(to.map(|d| d.0));
-        row.push(cohort);
-        Ok(())
-    },
-};
-
-static EXCLUSIONS: Spec = Spec {
-    kind: Kind::Exclusions,
-    table: "exclusions",
-    slice: "slice_exclusions",
-    columns: &["subject_kind", "subject", "reason", "effective_from", "effective_to"],
-    key: 4,
-    sorted_by: 4,
-    // One of the first two must be there; `Layout::of` sees to it.
-    file: &[("device_id", false), ("mpan", false), ("reason", true), ("effective_from", true), ("effective_to", false)],
-    row: |f, row| {
-        match (f.maybe::<Eui>(0)?, f.maybe::<Mpan>(1)?) {
-            (Some(device), None) => {
-                row.push("device");
-                row.push(device.to_db());
-            }
-            (None, Some(mpan)) => {
-                row.push("mpan");
-                row.push(mpan.to_db());
-            }
-            (None, None) => return Err(f.missing(if f.layout.places[0].is_some() { 0 } else { 1 })),
-            (Some(_), Some(_)) => return Err(f.bad(1)),
-        }
-        let reason = f.needed(2)?;
-        let (from, to) = f.period(3)?;
-        row.push(reason);
-        row.push(from.0);
-        row.push(to.map(|d| d.0));
-        Ok(())
-    },
-};
+pub const FIRMWARE_CHARS: usize = 8;

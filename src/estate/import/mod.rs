@@ -4,6 +4,7 @@
 mod apply;
 pub(super) mod block;
 mod cells;
+mod columns;
 mod error;
 mod input;
 pub(super) mod kinds;
@@ -49,7 +50,7 @@ mod tests;
 /// Between two looks whether the other import has ended.
 const LOCK_RETRY: Duration = Duration::from_millis(100);
 /// Batches between the merging thread and the database: enough that neither waits, few enough to stay small.
-const BATCHES_IN_FLIGHT: usize = 2;
+const BATCHES_IN_FLIGHT: usize = 4;
 
 /// What an import tells while it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use super::integers;
 use crate::{
     clock::{Day, Time},
     db::{DbError, DbResult, Tx},
-    estate::{CplEntry, EpclEntry, KeyResult, Registration, Site, UpgradeFrom},
+    estate::{CplEntry, EpclEntry, Exclusion, KeyResult, Registration, Site, UpgradeFrom},
     ids::{DeviceId, Mpan, Mpid},
     sql,
 };
@@ -181,6 +181,20 @@ pub async fn epcl(tx: &mut Tx) -> DbResult<Vec<EpclEntry>> {
     let entry =
         |(dmc, from, to): (String, i64, Option<i64>)| EpclEntry { dmc, effective_from: Day(from), effective_to: to.map(Day) };
     Ok(rows.into_iter().map(entry).collect())
+}
+
+/// Every exclusion of a site, by device or by MPAN, any dates.
+pub async fn exclusions_of(tx: &mut Tx, device: DeviceId, mpan: Mpan) -> DbResult<Vec<Exclusion>> {
+    let text = "select reason, effective_from, effective_to from exclusions where (subject_kind = 'device' and subject = $1) \
+                or (subject_kind = 'mpan' and subject = $2) order by effective_from, reason";
+    let rows: Vec<(String, i64, Option<i64>)> =
+        sql!(tx, c => sqlx::query_as(text).bind(device.to_db()).bind(mpan.to_db()).fetch_all(c).await)?;
+    let exclusion = |(reason, from, to): (String, i64, Option<i64>)| Exclusion {
+        reason,
+        effective_from: Day(from),
+        effective_to: to.map(Day),
+    };
+    Ok(rows.into_iter().map(exclusion).collect())
 }
 
 /// The reason of an exclusion of the device, or else of the MPAN, that covers the day. Of several, the first by alphabet.

@@ -28,13 +28,13 @@ pub enum LockError {
 impl ImportLock {
     /// Lets the lock go at once. (Dropped instead, PostgreSQL lets it go when it notices that the session is gone.)
     pub async fn release(mut self) -> DbResult<()> {
-        if let ImportLock::Postgres(connection) = &mut self {
-            if let Some(mut connection) = connection.take() {
-                let unlock = sqlx::query("select pg_advisory_unlock($1)").bind(ADVISORY_LOCK).execute(&mut *connection).await;
-                if let Err(e) = unlock {
-                    drop(connection.detach());
-                    return Err(e.into());
-                }
+        if let ImportLock::Postgres(connection) = &mut self
+            && let Some(mut connection) = connection.take()
+        {
+            let unlock = sqlx::query("select pg_advisory_unlock($1)").bind(ADVISORY_LOCK).execute(&mut *connection).await;
+            if let Err(e) = unlock {
+                drop(connection.detach());
+                return Err(e.into());
             }
         }
         Ok(())

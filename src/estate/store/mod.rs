@@ -14,6 +14,9 @@ pub use journal::{applying, estate_version};
 pub use kept::Kept;
 pub use scan::*;
 
+#[cfg(test)]
+mod tests;
+
 use crate::db::{DbResult, Tx};
 
 /// Runs text without parameters that the program wrote itself, and gives the rows affected.

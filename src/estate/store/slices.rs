@@ -40,8 +40,8 @@ pub async fn apply(tx: &mut Tx, spec: &'static Spec, block: &[u8]) -> DbResult<(
     }
     if !removed.is_empty() {
         fill(tx, spec, REMOVED, &spec.columns[..spec.key], &mut removed).await?;
-        let same = same_key(spec, spec.table, REMOVED);
-        execute(tx, format!("delete from {} where exists (select 1 from {REMOVED} where {same})", spec.table)).await?;
+        let key = spec.columns[..spec.key].join(", ");
+        execute(tx, format!("delete from {} where ({key}) in (select {key} from {REMOVED})", spec.table)).await?;
     }
     let counts = merge(tx, spec, &mut puts, range).await?;
     Ok((if spec.kind == Kind::Registrations { Counts::default() } else { counts }, rows))

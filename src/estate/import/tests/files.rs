@@ -296,6 +296,18 @@ async fn a_file_on_disk_has_its_rejects_beside_it() {
 }
 
 #[tokio::test]
+async fn dates_at_the_end_of_time_and_endless_names_are_no_reason_to_fall_over() {
+    for desk in desks().await {
+        let sites = format!("{SITES}{}\n{}\n", GOOD.replace("2020-11-01T00:00:00Z", "9999-12-31"), GOOD.replace("A4,", "A8,"));
+        assert_eq!(desk.import(Kind::Sites, sites).await.reasons(), ["2 bad-value:as_at"]);
+        let open = "mpan,supplier_mpid,effective_from,effective_to\n2298132107763,EELC,0000-01-01,9999-12-31\n";
+        assert_eq!(desk.import(Kind::Registrations, open).await.counts(), [1, 1, 0, 0, 0, 0, 0]);
+        let epcl = format!("dmc,cohort,effective_from\n{},IOC,2020-01-01\n", "D".repeat(20_000));
+        assert_eq!(desk.import(Kind::Epcl, epcl).await.reasons(), ["2 bad-value:dmc"]);
+    }
+}
+
+#[tokio::test]
 async fn replace_is_for_registrations_only() {
     for desk in desks().await {
         let replace = Options { replace: true, ..Options::default() };

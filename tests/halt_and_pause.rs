@@ -1,0 +1,117 @@
+//! The brakes: after `halt`, `pause` and `abort` nothing leaves any more, resends included; `resume` sends the same request
+//! again; `abort` cancels what was not sent and nothing else.
+
+use std::collections::BTreeSet;
+
+use ppmid_orchestrator::ids::RequestId;
+
+use crate::lab::{Behaviour, Engine, Lab, PATIENCE, RawDcc, on_both_engines, until};
+
+on_both_engines!(
+    a_halt_stops_resends,
+    a_pause_stops_resends,
+    an_abort_cancels_what_was_not_sent,
+    a_halt_of_all_is_heard_at_the_next_start
+);
+
+const SITES: u64 = 30;
+const BATCH: u64 = 10;
+
+/// A daemon with unanswered requests: at least one has timed out once.
+async fn unanswered(engine: Engine) -> Option<(Lab, RawDcc, crate::lab::Daemon)> {
+    let lab = Lab::new(engine).await?;
+    lab.configure("request_timeout_seconds = 1\n");
+    let image = lab.load_eligible(SITES);
+    lab.start_campaign("spring", &image, BATCH);
+    let dcc = RawDcc::start(lab.dcc_port, Behaviour::Mute, lab.dcc_signer()).await;
+    let serve = lab.serve();
+    until("a POST", PATIENCE, || (!dcc.posts().is_empty()).then_some(()));
+    Some((lab, dcc, serve))
+}
+
+fn ids(dcc: &RawDcc) -> BTreeSet<RequestId> {
+    dcc.posts().iter().map(|p| p.request_id()).collect()
+}
+
+/// Waits until the daemon has come to its open requests `times` times and left them alone, since the campaign is `state`.
+async fn left_alone(lab: &Lab, state: &str, times: usize) {
+    let why = format!("the campaign is {state}");
+    let mut seen = BTreeSet::new();
+    let end = std::time::Instant::now() + PATIENCE;
+    while seen.len() < times {
+        assert!(std::time::Instant::now() < end, "never put off: {:?}", lab.outbox().await);
+        let open: Vec<_> = lab.outbox().await.into_iter().filter(|r| r.answered_at.is_none() && r.posts > 0).collect();
+        if open.iter().all(|r| r.last_error.as_deref() == Some(&why)) {
+            seen.extend(open.iter().map(|r| r.next_attempt_at));
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+async fn stopped_and_resumed(engine: Engine, stop: &[&str], state: &str) {
+    let Some((lab, dcc, serve)) = unanswered(engine).await else { return };
+    lab.done(stop);
+    // A POST that was on its way when the brake was pulled may still arrive; from the first time the daemon leaves its open
+    // requests alone, none does.
+    left_alone(&lab, state, 1).await;
+    let posts = dcc.posts().len();
+    let sent = ids(&dcc);
+    let status = lab.status("spring");
+    assert_eq!((status["state"].as_str(), status["requests_sent"].as_u64()), (Some(state), Some(sent.len() as u64)), "{status}");
+    left_alone(&lab, state, 3).await;
+    assert_eq!(dcc.posts().len(), posts, "nothing leaves any more");
+
+    dcc.behave(Behaviour::Accepts);
+    lab.done(&["campaign", "resume", "spring"]);
+    let all = || lab.status("spring")["by_state"]["accepted"].as_u64() == Some(SITES);
+    until("everything accepted", PATIENCE, || all().then_some(()));
+    assert!(ids(&dcc).is_superset(&sent));
+    assert_eq!(ids(&dcc).len() as u64, SITES / BATCH, "no device is in a second request");
+    let again: BTreeSet<RequestId> = dcc.posts()[posts..].iter().map(|p| p.request_id()).collect();
+    assert!(again.is_superset(&sent), "what was unanswered is sent again as it was");
+    serve.terminate();
+}
+
+async fn a_halt_stops_resends(engine: Engine) {
+    stopped_and_resumed(engine, &["halt", "spring", "--reason", "displays go dark"], "halted").await;
+}
+
+async fn a_pause_stops_resends(engine: Engine) {
+    stopped_and_resumed(engine, &["campaign", "pause", "spring"], "paused").await;
+}
+
+async fn an_abort_cancels_what_was_not_sent(engine: Engine) {
+    let Some((lab, dcc, serve)) = unanswered(engine).await else { return };
+    lab.done(&["campaign", "abort", "spring"]);
+    left_alone(&lab, "aborted", 1).await;
+    let posts = dcc.posts().len();
+    let sent = ids(&dcc).len() as u64 * BATCH;
+    let status = lab.status("spring");
+    let states = &status["by_state"];
+    assert_eq!((states["submitted"].as_u64(), states["cancelled"].as_u64().unwrap_or(0)), (Some(sent), SITES - sent), "{status}");
+    assert_eq!(status["state"], "aborted");
+    assert_eq!(
+        lab.targets("spring").iter().filter(|t| t[1] == "cancelled" && t[3].is_empty() && t[4] == "0").count() as u64,
+        SITES - sent
+    );
+    left_alone(&lab, "aborted", 3).await;
+    serve.terminate();
+    let serve = lab.serve();
+    left_alone(&lab, "aborted", 2).await;
+    assert_eq!(dcc.posts().len(), posts, "not after a restart either");
+    serve.terminate();
+}
+
+/// One person, at once: also while no daemon runs.
+async fn a_halt_of_all_is_heard_at_the_next_start(engine: Engine) {
+    let Some((lab, dcc, serve)) = unanswered(engine).await else { return };
+    serve.kill();
+    lab.done(&["halt", "--all", "--reason", "wrong image"]);
+    let posts = dcc.posts().len();
+    let serve = lab.serve();
+    left_alone(&lab, "halted", 2).await;
+    assert_eq!(dcc.posts().len(), posts);
+    let status = lab.status("spring");
+    assert_eq!((status["stopped_code"].as_str(), status["stopped_reason"].as_str()), (Some("OPERATOR"), Some("wrong image")));
+    serve.terminate();
+}
