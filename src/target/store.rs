@@ -89,19 +89,20 @@ pub struct Planned(bulk::Rows);
 impl Planned {
     /// Rows of this plan, all of them dated `now`.
     pub fn new(plan: i64, now: Time) -> Planned {
-        let columns = &["device_id", "state", "reason", "registration_supplier", "registration_from"];
-        let rows = bulk::Rows::new("targets", columns)
-            .with_words("state")
-            .with_words("reason")
-            .with_words("registration_supplier")
-            .with_fixed(&[("plan_id", plan), ("attempts", 0), ("updated_at", now.0), ("version", 0)]);
+        let columns = &["device_id", "registration_from", "state", "reason", "registration_supplier"];
+        let rows = bulk::Rows::new("targets", columns).with_few(3).with_fixed(&[
+            ("plan_id", plan),
+            ("attempts", 0),
+            ("updated_at", now.0),
+            ("version", 0),
+        ]);
         Planned(rows)
     }
 
     pub fn push(&mut self, d: &Decided) {
         let supplier = d.registration.as_ref().map(|r| r.0.as_str());
         let from = d.registration.map(|r| r.1.0);
-        self.0.push(&[d.device.to_db().into(), d.state.as_str().into(), d.reason.as_str().into(), supplier.into(), from.into()]);
+        self.0.push(&[d.device.to_db().into(), from.into(), d.state.as_str().into(), d.reason.as_str().into(), supplier.into()]);
     }
 
     /// Rows pushed since the last flush.
