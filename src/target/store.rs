@@ -178,29 +178,27 @@ pub async fn count_by_state(tx: &mut Tx, plan: i64) -> DbResult<Vec<(TargetState
     counts.into_iter().map(|(s, n)| Ok((s.parse().map_err(|_| DbError::bad_row("targets", plan, "state", &s))?, n))).collect()
 }
 
-/// Those of `devices` that are queued, submitted, accepted or delivered in one of `plans`.
+/// Those of `devices` that are submitted, accepted or delivered in one of `plans`, or queued in one whose campaign is started
+/// (while it is paused or halted nothing is decided about what it has not sent).
 pub async fn in_progress(tx: &mut Tx, plans: &[i64], devices: &[DeviceId]) -> DbResult<std::collections::HashSet<DeviceId>> {
-    let found = find_unlocked_states(tx, plans, devices).await?;
-    Ok(found.into_iter().filter(|(_, s)| *s == TargetState::Queued || s.is_in_flight()).map(|(d, _)| d).collect())
-}
-
-async fn find_unlocked_states(tx: &mut Tx, plans: &[i64], devices: &[DeviceId]) -> DbResult<Vec<(DeviceId, TargetState)>> {
     if plans.is_empty() || devices.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Default::default());
     }
+    let out: Vec<String> = TargetState::ALL.iter().filter(|s| s.is_in_flight()).map(|s| format!("'{s}'")).collect();
     let p: Rows = plans.iter().map(|p| json!([p])).collect();
     let d: Rows = devices.iter().map(|d| json!([d.to_db()])).collect();
     let sql = format!(
-        "select device_id, state from targets where plan_id in (select plan_id from {}) and device_id in (select device_id from {}) order by device_id",
+        "select device_id from targets where plan_id in (select plan_id from {}) and device_id in (select device_id from {})
+           and (state in ({}) or (state = 'queued' and exists
+                (select 1 from campaigns where campaigns.plan_id = targets.plan_id and campaigns.state = 'started')))
+         order by device_id",
         rows::table(tx, 1, &[("plan_id", "int")]),
         rows::table(tx, 2, &[("device_id", "int")]),
+        out.join(", "),
     );
-    let found: Vec<(i64, String)> =
-        sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(p.to_json()).bind(d.to_json()).fetch_all(c).await)?;
-    found
-        .into_iter()
-        .map(|(d, s)| Ok((DeviceId::from_db(d), s.parse().map_err(|_| DbError::bad_row("targets", d, "state", &s))?)))
-        .collect()
+    let found: Vec<i64> =
+        sql!(tx, c => sqlx::query_scalar(AssertSqlSafe(sql)).bind(p.to_json()).bind(d.to_json()).fetch_all(c).await)?;
+    Ok(found.into_iter().map(DeviceId::from_db).collect())
 }
 
 /// Applies what was decided about members that are still held or queued. Gives how many rows moved or changed reason.
@@ -264,8 +262,10 @@ pub async fn send(tx: &mut Tx, plan: i64, batch: i64, devices: &[DeviceId], answ
 
 /// What `move_all` selects beside the state.
 #[derive(Debug, Clone, Copy)]
-pub enum Which {
+pub enum Which<'a> {
     Plan,
+    /// All but the targets whose last batch is one of these.
+    NotIn(&'a [i64]),
     /// The targets whose last batch this is.
     Batch(i64),
     /// Those whose `answer_by` is before the moment of the change.
@@ -276,7 +276,7 @@ pub enum Which {
 pub async fn move_all(
     tx: &mut Tx,
     plan: i64,
-    which: Which,
+    which: Which<'_>,
     event: Event,
     detail: Option<&str>,
     answer_by: Option<Time>,
@@ -295,6 +295,11 @@ pub async fn move_all(
         }
         let condition = match which {
             Which::Plan => String::new(),
+            Which::NotIn([]) => String::new(),
+            Which::NotIn(batches) => {
+                let ids: Vec<String> = batches.iter().map(ToString::to_string).collect();
+                format!(" and (batch_id is null or batch_id not in ({}))", ids.join(", "))
+            }
             Which::Batch(id) => format!(" and batch_id = {id}"),
             Which::Overdue => format!(" and answer_by < {}", now.0),
         };
