@@ -105,7 +105,7 @@ async fn measure(folder: &Path, url: &str) {
     app.db.close().await;
 }
 
-fn median(all: &mut Vec<Duration>) -> Duration {
+fn median(all: &mut [Duration]) -> Duration {
     all.sort_unstable();
     all[all.len() / 2]
 }
