@@ -9,7 +9,7 @@ use crate::{
     },
     db::Tx,
     duis::{Body, Content, Response, UpdateFirmwareWarning},
-    failure::Outcome,
+    failure::{Failure, Outcome},
     gateway::outbox::{self, OutboxRequest},
     ids::DeviceId,
     policy::Disposition,
@@ -19,14 +19,18 @@ use crate::{
     },
 };
 
-/// Whether the answer carried DCC's signature. An unsigned one is never taken for a yes (signature profile, rule 9).
+/// How the answer came. One without DCC's signature is never taken for a yes (signature profile, rule 9).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trust {
-    Signed,
+    /// Signed, in reply to our POST.
+    Reply,
+    /// In reply to our POST, without a signature.
     Unsigned,
+    /// Signed, in a message of its own.
+    Message,
 }
 
-/// Applies an answer to its batch, within the caller's transaction.
+/// Applies an answer to its batch, within the caller's transaction, which has locked the campaign.
 pub async fn apply(
     app: &App,
     tx: &mut Tx,
@@ -43,11 +47,15 @@ pub async fn apply(
     let note = format!("{code}: {sentence}");
     let disposition = policies.response_codes.disposition(code);
     let early = matches!(batch.state, BatchState::Prepared | BatchState::Unknown);
+    let over = matches!(batch.state, BatchState::Refused | BatchState::Dissolved);
+    // A batch that is held when the reply to its POST is recorded was held by a message that came meanwhile, which is the
+    // later word.
+    let accepts = early || (batch.state == BatchState::Held && trust == Trust::Message);
     match (disposition, trust) {
-        (Disposition::Accepted, Trust::Signed) => {
+        (Disposition::Accepted, Trust::Reply | Trust::Message) => {
             let answer_by = now.plus_millis(policies.eligibility.answer_within.millis());
             answered(tx, request, code, now).await?;
-            if early || batch.state == BatchState::Held {
+            if accepts {
                 campaign::store::set_batch_state(tx, batch.id, BatchState::Accepted, Some(&note), now).await?;
             }
             targets::move_all(tx, batch.plan_id, Which::Batch(batch.id), Event::Accepted, None, Some(answer_by), now).await?;
@@ -55,18 +63,30 @@ pub async fn apply(
                 drop_devices(tx, batch, code, warning, now).await?;
             }
         }
-        (Disposition::SeenAlready, Trust::Signed) if outbox::was_posted(tx, request.id, request.body_digest).await? => {
+        // An earlier attempt than the one it answers, whichever that is.
+        (Disposition::SeenAlready, Trust::Reply | Trust::Message)
+            if request.posts > 1 && outbox::was_posted(tx, request.id, request.body_digest).await? =>
+        {
             let answer_by = now.plus_millis(policies.eligibility.answer_within.millis());
             answered(tx, request, code, now).await?;
-            campaign::store::set_batch_state(tx, batch.id, BatchState::Accepted, Some(&note), now).await?;
+            if accepts {
+                campaign::store::set_batch_state(tx, batch.id, BatchState::Accepted, Some(&note), now).await?;
+            }
             targets::move_all(tx, batch.plan_id, Which::Batch(batch.id), Event::Accepted, None, Some(answer_by), now).await?;
+        }
+        // The same no again, as a message after the reply: what follows from it was done.
+        (Disposition::RetryLater | Disposition::StopCampaign | Disposition::RefuseBatch, _) if over => {
+            answered(tx, request, code, now).await?;
         }
         (Disposition::RetryLater | Disposition::StopCampaign, _) => {
             answered(tx, request, code, now).await?;
-            let (state, event) =
-                if early { (BatchState::Dissolved, Event::Returned) } else { (BatchState::Refused, Event::Failed) };
-            campaign::store::set_batch_state(tx, batch.id, state, Some(&note), now).await?;
-            targets::move_all(tx, batch.plan_id, Which::Batch(batch.id), event, Some(&note), None, now).await?;
+            if early {
+                campaign::store::set_batch_state(tx, batch.id, BatchState::Dissolved, Some(&note), now).await?;
+                send::give_back(tx, batch, Some(&note), now).await?;
+            } else {
+                campaign::store::set_batch_state(tx, batch.id, BatchState::Refused, Some(&note), now).await?;
+                targets::move_all(tx, batch.plan_id, Which::Batch(batch.id), Event::Failed, Some(&note), None, now).await?;
+            }
             if disposition == Disposition::StopCampaign {
                 let campaign = campaign::store::lock(tx, batch.campaign_id).await?;
                 app.halt_with_code(tx, &campaign, code, &sentence).await?;
@@ -94,10 +114,10 @@ pub async fn apply(
                 ),
                 _ => note,
             };
-            if early {
-                send::hold(tx, request, batch, &why, now).await?;
-            } else {
+            if over {
                 tracing::error!(request = %request.id, code, "DCC answered again, with a code that says something else");
+            } else {
+                send::hold(tx, request, batch, &why, now).await?;
             }
             return Ok(Posted::Held);
         }
@@ -147,7 +167,10 @@ async fn drop_devices(
                     })
                 })
                 .collect();
-            targets::apply(tx, &changes, now).await?;
+            if targets::apply(tx, &changes, now).await? != changes.len() as u64 {
+                return Err(Failure::failed("a device was moved by another node while it was dropped from its request")
+                    .help("nothing was written; it is tried again"));
+            }
         }
     }
     Ok(())

@@ -9,6 +9,7 @@ use crate::{
     db::Tx,
     estate::SiteFilter,
     failure::{Failure, Outcome},
+    gateway::outbox,
     ids::ImageId,
     image,
     policy::Refusal,
@@ -75,10 +76,10 @@ impl App {
     /// The second person's yes, bound to image, candidates, batch size, rollout and policies.
     pub async fn approve_campaign(&self, id_or_name: &str, approver: &str, asserted_by: &str) -> Outcome<Campaign> {
         check_name(approver)?;
+        let approver = approver.trim();
         self.change(id_or_name, Command::Approve, asserted_by, async |tx, campaign, now| {
-            let creator = campaign.created_by.split('@').next().unwrap_or_default();
-            let same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
-            if same(approver, &campaign.created_by) || same(approver, creator) {
+            let person = |name: &str| name.split('@').next().unwrap_or_default().trim().to_lowercase();
+            if person(approver) == person(&campaign.created_by) {
                 return Err(Failure::refused("SECOND_PERSON_REQUIRED", format!("{approver} created the campaign"))
                     .help("somebody else must approve it: --by NAME"));
             }
@@ -110,7 +111,11 @@ impl App {
                 return Err(Failure::refused("APPROVAL_VOID", "what was approved is not what is planned now")
                     .help("have the plan approved again: ppmid campaign approve CAMPAIGN --by NAME"));
             }
-            self.decider(tx, campaign, now).await?;
+            let decider = self.decider(tx, campaign, now).await?;
+            if decider.policies.hash() != plan.policy_hash {
+                return Err(Failure::refused("APPROVAL_VOID", "the policies are not those the plan was made and approved with")
+                    .help("`ppmid policy show` says what they are now; plan again and have that approved"));
+            }
             campaign.started_at = Some(now);
             Ok(json!({"plan": plan.id}))
         })
@@ -151,13 +156,15 @@ impl App {
         .await
     }
 
-    /// Queues again what failed or expired.
+    /// Queues again what failed or expired. Not what is in a request that is still sent again because its outcome is not
+    /// known: that would be a second request for the same devices.
     pub async fn retry_campaign(&self, id_or_name: &str, who: &str) -> Outcome<(Campaign, u64)> {
         let mut queued = 0;
         let campaign = self
             .change(id_or_name, Command::Retry, who, async |tx, campaign, now| {
                 let Some(plan) = campaign.plan_id else { return Ok(json!({"queued": 0})) };
-                queued = targets::move_all(tx, plan, Which::Plan, Event::Retried, None, None, now).await?;
+                let open = outbox::open_batches(tx, campaign.id).await?;
+                queued = targets::move_all(tx, plan, Which::NotIn(&open), Event::Retried, None, None, now).await?;
                 campaign.ended_at = None;
                 Ok(json!({"queued": queued}))
             })
@@ -261,11 +268,14 @@ fn check_name(name: &str) -> Outcome {
     if fine {
         Ok(())
     } else {
-        Err(Failure::usage(format!("a name has 1 to {TEXT_CHARS} characters, none of them control characters")))
+        Err(Failure::usage(format!("a name has 1 to {TEXT_CHARS} characters, none of them control characters"))
+            .help("give one that people will recognise"))
     }
 }
 
 fn check_reason(reason: &str) -> Outcome {
-    check_name(reason)
-        .map_err(|_| Failure::usage(format!("--reason wants 1 to {TEXT_CHARS} characters: it is what people will read")))
+    check_name(reason).map_err(|_| {
+        let failure = Failure::usage(format!("--reason wants 1 to {TEXT_CHARS} characters: it is what people will read"));
+        failure.help("say in a few words why nothing more may leave")
+    })
 }

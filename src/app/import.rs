@@ -4,9 +4,21 @@ use serde_json::json;
 
 use super::{App, record};
 use crate::{
+    db::Tx,
+    estate,
     estate::import::{self, ImportReport, Input, Kind, Options, Watch},
     failure::Outcome,
 };
+
+/// Which state of the estate a decision is made on; `None` while a file is half applied. Whoever decides and then writes asks
+/// again before it commits, since on PostgreSQL each statement sees what was committed before it: another answer means that
+/// the decision is of neither estate.
+pub(super) async fn whole_facts(tx: &mut Tx) -> Outcome<Option<i64>> {
+    if estate::store::applying(tx).await? {
+        return Ok(None);
+    }
+    Ok(Some(estate::store::estate_version(tx).await?))
+}
 
 impl App {
     /// Imports a file and brings the key cases into line with it. What waits in campaigns is decided again by the daemon.

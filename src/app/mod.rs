@@ -15,6 +15,9 @@ mod site;
 mod status;
 mod watch;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use crate::{

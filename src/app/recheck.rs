@@ -3,14 +3,13 @@
 
 use std::collections::HashSet;
 
-use super::{App, decide::sites};
+use super::{App, decide::sites, import::whole_facts};
 use crate::{
     campaign::{self, CampaignState},
     db::Tx,
-    estate::{self, KeyStatus},
+    estate::{self, KeyStatus, store::KeySource},
     failure::Outcome,
     ids::DeviceId,
-    policy::Reason,
     target::{TargetState, store as targets},
 };
 
@@ -45,13 +44,19 @@ impl App {
             self.wait_for_import().await?;
             let held = targets::in_state(&mut self.db.read().await?, plan, TargetState::Held, after, PAGE_MEMBERS).await?;
             let Some(last) = held.last().copied() else { return Ok(()) };
-            after = Some(last);
             let mut tx = self.db.begin().await?;
             let campaign = campaign::store::lock(&mut tx, id).await?;
             if campaign.state != CampaignState::Started {
                 return Ok(());
             }
+            let facts = whole_facts(&mut tx).await?;
+            if facts.is_none() {
+                continue;
+            }
             let Some(decider) = self.decider_or_halt(&mut tx, &campaign).await? else {
+                if whole_facts(&mut tx).await? != facts {
+                    continue;
+                }
                 tx.commit().await?;
                 return Ok(());
             };
@@ -60,22 +65,29 @@ impl App {
             let rows = sites(&mut tx, &held, mpids, decider.at).await?;
             let mut decided = decider.decide(&mut tx, &rows).await?;
             decided.retain(|d| d.state != TargetState::Queued || !waits_for_its_key.contains(&d.device));
+            let changed = targets::decide_again(&mut tx, plan, &decided, self.now()).await?;
+            if whole_facts(&mut tx).await? != facts {
+                continue;
+            }
+            tx.commit().await?;
+            after = Some(last);
             total.members += decided.len() as u64;
             total.released += decided.iter().filter(|d| d.state == TargetState::Queued).count() as u64;
-            total.changed += targets::decide_again(&mut tx, plan, &decided, self.now()).await?;
-            tx.commit().await?;
+            total.changed += changed;
         }
     }
 
-    /// Members that DCC itself said lack their key, with no better result since. Where the cohort needs no key from the tool
-    /// (L§12: SECURE) no rule would hold them, and they would be sent and refused again and again.
+    /// Members that were sent and of which DCC itself said that they lack their key, with no better result since. Where the
+    /// cohort needs no key from the tool (L§12: SECURE) no rule would hold them, and they would be sent and refused again and
+    /// again.
     async fn still_without_key(&self, tx: &mut Tx, plan: i64, held: &[DeviceId]) -> Outcome<HashSet<DeviceId>> {
         let mut waiting = HashSet::new();
         for group in held.chunks(targets::GROUP_ROWS) {
             let found = targets::find(tx, &[plan], group).await?;
-            for target in found.iter().filter(|t| t.batch_id.is_some() && t.reason == Reason::KeysMissing) {
-                let latest = estate::store::latest_key(tx, target.device, self.now()).await?;
-                if latest.is_some_and(|k| k.status != KeyStatus::Updated) {
+            for target in found.iter().filter(|t| t.batch_id.is_some()) {
+                let history = estate::store::key_history(tx, target.device).await?;
+                let since = history.iter().rev().take_while(|k| k.result.status != KeyStatus::Updated);
+                if since.into_iter().any(|k| k.source == KeySource::Message) {
                     waiting.insert(target.device);
                 }
             }

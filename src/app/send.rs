@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use serde_json::json;
 
-use super::{App, answer, decide::sites, record};
+use super::{App, answer, decide::sites, import::whole_facts, record};
 use crate::{
     campaign::{
         self, Campaign, CampaignState,
@@ -14,7 +14,6 @@ use crate::{
     clock::Time,
     db::Tx,
     duis::{self, SignedMessage, Signer, UpdateFirmwareRequest},
-    estate,
     failure::{Failure, Outcome},
     gateway::{
         PostOutcome, backoff,
@@ -67,14 +66,17 @@ impl App {
         let mut tx = self.db.begin().await?;
         let campaign = campaign::store::lock(&mut tx, campaign_id).await?;
         let Some(plan) = campaign.plan_id.filter(|_| campaign.state == CampaignState::Started) else { return Ok(None) };
-        if estate::store::applying(&mut tx).await? {
+        let facts = whole_facts(&mut tx).await?;
+        if facts.is_none() {
             return Ok(None);
         }
         if targets::in_state(&mut tx, plan, TargetState::Queued, None, 1).await?.is_empty() {
             return Ok(None);
         }
         let Some(decider) = self.decider_or_halt(&mut tx, &campaign).await? else {
-            tx.commit().await?;
+            if whole_facts(&mut tx).await? == facts {
+                tx.commit().await?;
+            }
             return Ok(None);
         };
         let bytes = match image::fetch_bytes(&self.vault, image_id).await {
@@ -91,6 +93,9 @@ impl App {
             true => None,
             false => Some(self.commit_batch(&mut tx, &campaign, plan, &members, &bytes, &decider).await?),
         };
+        if whole_facts(&mut tx).await? != facts {
+            return Ok(None);
+        }
         tx.commit().await?;
         if prepared.is_some() {
             crate::crash::point("after-outbox-commit");
@@ -192,22 +197,39 @@ impl App {
     /// Commits that an attempt begins and gives the bytes to post; `None` where it may not leave now.
     pub async fn begin_post(&self, id: RequestId, signer: &dyn Signer) -> Outcome<Option<ReadyToPost>> {
         let mut tx = self.db.begin().await?;
-        let Some((request, batch)) = request_and_batch(&mut tx, id).await? else { return Ok(None) };
-        let campaign = campaign::store::lock(&mut tx, batch.campaign_id).await?;
+        let Some((campaign, request, batch)) = locked(&mut tx, id).await? else { return Ok(None) };
+        if !matches!(request.state, OutboxState::Prepared | OutboxState::Posting | OutboxState::Unknown) {
+            return Ok(None);
+        }
         let now = self.now();
         if campaign.state != CampaignState::Started {
             outbox::put_off(&mut tx, id, &format!("the campaign is {}", campaign.state), now.plus_millis(PUT_OFF_MILLIS)).await?;
             tx.commit().await?;
             return Ok(None);
         }
-        if request.posts > 0 && !self.may_resend(&mut tx, &campaign, &request, &batch, now).await? {
-            tx.commit().await?;
-            return Ok(None);
+        if request.posts > 0 {
+            let Some(facts) = whole_facts(&mut tx).await? else {
+                outbox::put_off(&mut tx, id, "a file is being imported", now.plus_millis(PUT_OFF_MILLIS)).await?;
+                tx.commit().await?;
+                return Ok(None);
+            };
+            let may = self.may_resend(&mut tx, &campaign, &request, &batch, now).await?;
+            if whole_facts(&mut tx).await? != Some(facts) {
+                return Ok(None);
+            }
+            if !may {
+                tx.commit().await?;
+                return Ok(None);
+            }
         }
         let message = match self.build(&mut tx, &campaign, &request, &batch, signer).await {
             Ok(message) => message,
             Err(failure) => {
-                hold(&mut tx, &request, &batch, &failure.message, now).await?;
+                match request.posts {
+                    // Nothing left: the next batch asks again whether the image may be sent.
+                    0 => self.dissolve(&mut tx, &request, &failure.message).await?,
+                    _ => hold(&mut tx, &request, &batch, &failure.message, now).await?,
+                }
                 tx.commit().await?;
                 return Err(failure);
             }
@@ -280,16 +302,22 @@ impl App {
     pub async fn record_outcome(&self, id: RequestId, outcome: PostOutcome) -> Outcome<Posted> {
         let now = self.now();
         let mut tx = self.db.begin().await?;
-        let Some((request, batch)) = request_and_batch(&mut tx, id).await? else {
+        let Some((_, request, batch)) = locked(&mut tx, id).await? else {
             return Err(Failure::failed(format!("the request {id} is not in the outbox")));
         };
         let posted = match outcome {
             PostOutcome::Answered(response) => {
-                answer::apply(self, &mut tx, &request, &batch, &response, answer::Trust::Signed).await?
+                answer::apply(self, &mut tx, &request, &batch, &response, answer::Trust::Reply).await?
             }
             PostOutcome::Refused(response) => {
                 answer::apply(self, &mut tx, &request, &batch, &response, answer::Trust::Unsigned).await?
             }
+            // While this attempt was under way a message answered the request, or another node took it up.
+            _ if request.state != OutboxState::Posting => match request.state {
+                OutboxState::Answered | OutboxState::Abandoned => Posted::Settled,
+                OutboxState::Held => Posted::Held,
+                OutboxState::Prepared | OutboxState::Posting | OutboxState::Unknown => Posted::Unknown,
+            },
             PostOutcome::NotSent { why } => {
                 let delay = backoff(request.attempts, id.counter, None);
                 outbox::mark_not_sent(&mut tx, id, &why, now.plus_millis(delay.as_millis() as i64)).await?;
@@ -323,7 +351,7 @@ impl App {
         let Some(batch_id) = request.batch_id else { return Ok(()) };
         if let Some(batch) = campaign::store::get_batch(tx, batch_id).await? {
             campaign::store::set_batch_state(tx, batch_id, BatchState::Dissolved, Some(why), now).await?;
-            targets::move_all(tx, batch.plan_id, Which::Batch(batch_id), Event::Returned, None, None, now).await?;
+            give_back(tx, &batch, None, now).await?;
         }
         Ok(())
     }
@@ -343,6 +371,16 @@ impl App {
     }
 }
 
+/// Gives the members of a batch back to the queue: its request never left, or was refused for a passing reason. Those of an
+/// aborted campaign are cancelled with the rest of it.
+pub(super) async fn give_back(tx: &mut Tx, batch: &Batch, why: Option<&str>, now: Time) -> Outcome {
+    targets::move_all(tx, batch.plan_id, Which::Batch(batch.id), Event::Returned, why, None, now).await?;
+    if campaign::store::get(tx, batch.campaign_id).await?.is_some_and(|c| c.state == CampaignState::Aborted) {
+        targets::move_all(tx, batch.plan_id, Which::Plan, Event::Cancelled, None, None, now).await?;
+    }
+    Ok(())
+}
+
 /// The request waits for a person; its members are followed as if sent. One that was answered already stays answered, and
 /// its batch is held all the same.
 pub(super) async fn hold(tx: &mut Tx, request: &OutboxRequest, batch: &Batch, why: &str, now: Time) -> Outcome {
@@ -357,7 +395,15 @@ pub(super) async fn hold(tx: &mut Tx, request: &OutboxRequest, batch: &Batch, wh
         .await
 }
 
-async fn request_and_batch(tx: &mut Tx, id: RequestId) -> Outcome<Option<(OutboxRequest, Batch)>> {
+/// A request with its batch as they are once its campaign is locked: nobody else decides about them until the transaction
+/// ends.
+async fn locked(tx: &mut Tx, id: RequestId) -> Outcome<Option<(Campaign, OutboxRequest, Batch)>> {
+    let Some((_, batch)) = request_and_batch(tx, id).await? else { return Ok(None) };
+    let campaign = campaign::store::lock(tx, batch.campaign_id).await?;
+    Ok(request_and_batch(tx, id).await?.map(|(request, batch)| (campaign, request, batch)))
+}
+
+pub(super) async fn request_and_batch(tx: &mut Tx, id: RequestId) -> Outcome<Option<(OutboxRequest, Batch)>> {
     let Some(request) = outbox::find_by_request_id(tx, id).await? else { return Ok(None) };
     let Some(batch_id) = request.batch_id else { return Ok(None) };
     Ok(campaign::store::get_batch(tx, batch_id).await?.map(|batch| (request, batch)))

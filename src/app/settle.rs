@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    App, answer,
+    App, Posted, answer,
     news::{DeviceNews, News, about, news_of},
     send,
 };
@@ -18,13 +18,13 @@ use crate::{
     failure::{Failure, Outcome},
     gateway::{
         inbox::{self, InboxMessage, InboxState},
-        outbox::{self, OutboxRequest},
+        outbox::OutboxRequest,
     },
     ids::{DeviceId, RequestId},
     keys,
     policy::{PolicySet, Reason},
     target::{
-        Event,
+        Event, TargetState,
         store::{self as targets, Change, Target},
     },
 };
@@ -32,6 +32,12 @@ use crate::{
 /// Messages settled in one transaction: long enough to be fast (design.md: groups of 100 to 1,000), short enough to keep a
 /// message that comes in from waiting.
 const GROUP_MESSAGES: u32 = 500;
+/// How often a group is begun anew when a device it speaks of was moved by another loop or node in between.
+const STALE_RETRIES: usize = 5;
+
+/// The requests of ours that the messages of a group name; `None` for one that is not ours. A batch has up to 50,000 members,
+/// so each is read once a group.
+type Asked = BTreeMap<RequestId, Option<(OutboxRequest, Batch)>>;
 
 /// A message whose sender is known again and whose meaning is read.
 struct Read {
@@ -73,38 +79,75 @@ impl App {
                 Err(e) => marks.push((message.id, InboxState::Failed, Some(e.to_string()))),
             }
         }
+        for _ in 0..STALE_RETRIES {
+            if self.settle_group(&reads, marks.clone(), &policies).await? {
+                return Ok(count);
+            }
+        }
+        Err(Failure::failed("devices kept being moved by others while messages about them were settled")
+            .help("nothing was written; it is tried again"))
+    }
+
+    /// Settles what was read, in one transaction. `false`, and nothing written: a device was moved in between.
+    async fn settle_group(&self, reads: &[Read], mut marks: Vec<Mark>, policies: &PolicySet) -> Outcome<bool> {
         let mut tx = self.db.begin().await?;
+        self.lock_answered(&mut tx, reads).await?;
         let followed = campaign::store::followed(&mut tx).await?;
         let mut gathered = Gathered::default();
-        self.prefetch(&mut tx, &reads, &followed, &mut gathered).await?;
-        for read in &reads {
-            let asked = match about(&read.response) {
-                None => None,
-                Some(id) => self.ours(&mut tx, id).await?.map_or(Some(Err(())), |found| Some(Ok(found))),
-            };
-            let (state, note) = match (&read.news, asked) {
-                (_, Some(Err(()))) => (InboxState::Ignored, Some("it answers no request of this program".into())),
+        self.prefetch(&mut tx, reads, &followed, &mut gathered).await?;
+        let mut asked = Asked::new();
+        for read in reads {
+            let about = about(&read.response);
+            if let Some(id) = about
+                && !asked.contains_key(&id)
+            {
+                asked.insert(id, ours(&mut tx, id).await?);
+            }
+            let found = about.map(|id| asked.get(&id).and_then(Option::as_ref));
+            let (state, note) = match (&read.news, found) {
+                (_, Some(None)) => (InboxState::Ignored, Some("it is about no request that this program sent".into())),
                 (News::Answer, None) => (InboxState::Unmatched, Some("an answer that names no request".into())),
-                (News::Answer, Some(Ok((request, batch)))) => {
+                (News::Answer, Some(Some((request, batch)))) => {
                     // An answer moves a whole batch in the database: what was gathered so far is written first, and what
                     // the rest of the group speaks of is read again.
-                    self.write(&mut tx, std::mem::take(&mut gathered), &policies).await?;
-                    answer::apply(self, &mut tx, &request, &batch, &read.response, answer::Trust::Signed).await?;
-                    self.prefetch(&mut tx, &reads, &followed, &mut gathered).await?;
-                    (InboxState::Settled, None)
+                    if !self.write(&mut tx, std::mem::take(&mut gathered), policies).await? {
+                        return Ok(false);
+                    }
+                    let done = answer::apply(self, &mut tx, request, batch, &read.response, answer::Trust::Message).await?;
+                    asked.clear();
+                    self.prefetch(&mut tx, reads, &followed, &mut gathered).await?;
+                    match done {
+                        Posted::Held => (InboxState::Unmatched, Some("a person must decide about its batch".into())),
+                        Posted::Settled | Posted::NotSent | Posted::Unknown => (InboxState::Settled, None),
+                    }
                 }
-                (_, asked) => {
-                    let asked = asked.and_then(Result::ok);
-                    self.settle_one(&mut tx, read, asked, &followed, &policies, &mut gathered).await?
-                }
+                (_, found) => self.settle_one(&mut tx, read, found.flatten(), &followed, policies, &mut gathered).await?,
             };
             marks.push((read.message.id, state, note));
         }
-        self.write(&mut tx, gathered, &policies).await?;
+        if !self.write(&mut tx, gathered, policies).await? {
+            return Ok(false);
+        }
         crate::crash::point("settle-half-done");
         inbox::mark(&mut tx, &marks, self.now()).await?;
         tx.commit().await?;
-        Ok(count)
+        Ok(true)
+    }
+
+    /// Locks, in order, the campaigns whose batches the group answers: the reply to a POST may be recorded at the same moment.
+    async fn lock_answered(&self, tx: &mut Tx, reads: &[Read]) -> Outcome {
+        let mut campaigns = BTreeSet::new();
+        for read in reads.iter().filter(|r| matches!(r.news, News::Answer | News::Quarantined { .. })) {
+            if let Some(id) = about(&read.response)
+                && let Some((_, batch)) = ours(tx, id).await?
+            {
+                campaigns.insert(batch.campaign_id);
+            }
+        }
+        for campaign in campaigns {
+            campaign::store::lock(tx, campaign).await?;
+        }
+        Ok(())
     }
 
     /// Fetches every target the group may speak of, in one statement.
@@ -131,7 +174,7 @@ impl App {
         &self,
         tx: &mut Tx,
         read: &Read,
-        asked: Option<(OutboxRequest, Batch)>,
+        asked: Option<&(OutboxRequest, Batch)>,
         followed: &[Followed],
         policies: &PolicySet,
         gathered: &mut Gathered,
@@ -149,7 +192,7 @@ impl App {
                 let note =
                     format!("quarantined by DCC's anomaly detection, event {event}: process or delete it by DCC's own files");
                 if let Some((request, batch)) = asked {
-                    send::hold(tx, &request, &batch, &note, self.now()).await?;
+                    send::hold(tx, request, batch, &note, self.now()).await?;
                 }
                 Ok((InboxState::Unmatched, Some(note)))
             }
@@ -157,32 +200,28 @@ impl App {
         }
     }
 
-    /// The request of ours that a message names, with its batch.
-    async fn ours(&self, tx: &mut Tx, id: RequestId) -> Outcome<Option<(OutboxRequest, Batch)>> {
-        let Some(request) = outbox::find_by_request_id(tx, id).await? else { return Ok(None) };
-        let Some(batch_id) = request.batch_id else { return Ok(None) };
-        Ok(campaign::store::get_batch(tx, batch_id).await?.map(|batch| (request, batch)))
-    }
-
     fn settle_devices(
         &self,
         read: &Read,
         news: &[DeviceNews],
-        asked: Option<(OutboxRequest, Batch)>,
+        asked: Option<&(OutboxRequest, Batch)>,
         followed: &[Followed],
         policies: &PolicySet,
         gathered: &mut Gathered,
     ) -> (InboxState, Option<String>) {
         let at = read.message.received_at;
         let answer_by = self.now().plus_millis(policies.eligibility.answer_within.millis());
-        let mut matched = false;
+        let (mut matched, mut learned) = (false, false);
         for item in news {
-            if matches!(item.event, Event::Activated | Event::Verified)
-                && let Some(version) = &item.version
-            {
+            let success = matches!(item.event, Event::Activated | Event::Verified);
+            if success && let Some(version) = &item.version {
                 gathered.learned.push((item.device, version.clone(), at));
+                learned = true;
             }
-            if item.event == Event::NeedsKeys {
+            // Device truth beats a complaint about the very request that upgraded it, which comes late.
+            let done = asked.and_then(|(_, batch)| gathered.targets.get(&(batch.plan_id, item.device)));
+            let done = done.is_some_and(|(_, t)| matches!(t.state, TargetState::Activated | TargetState::Verified));
+            if item.event == Event::NeedsKeys && !done {
                 let detail = Some(item.detail.clone());
                 gathered.key_results.push(KeyResult {
                     device_id: item.device,
@@ -192,7 +231,7 @@ impl App {
                 });
                 matched = true;
             }
-            let plans: Vec<i64> = match &asked {
+            let plans: Vec<i64> = match asked {
                 Some((_, batch)) => vec![batch.plan_id],
                 // Rule 10: without a RequestID it settles a device only if its version is the image's. A missing key has
                 // no version: it is a fact about the device, whoever asked.
@@ -204,10 +243,12 @@ impl App {
             };
             for plan in plans {
                 let Some((_, target)) = gathered.targets.get_mut(&(plan, item.device)) else { continue };
-                let Some(batch_id) = target.batch_id else { continue };
+                // Its last batch is gone where that never left; an earlier one may still have its success.
+                if target.batch_id.is_none() && target.attempts == 0 {
+                    continue;
+                }
                 // What an earlier request came to says nothing against the one that is out now.
-                let success = matches!(item.event, Event::Activated | Event::Verified);
-                if !success && asked.as_ref().is_some_and(|(_, b)| b.id != batch_id) {
+                if !success && asked.is_some_and(|(_, b)| Some(b.id) != target.batch_id) {
                     matched = true;
                     continue;
                 }
@@ -217,8 +258,10 @@ impl App {
                     target.state = next;
                     target.detail = Some(item.detail.clone());
                     target.answer_by = (!next.is_final() && next.is_in_flight()).then_some(answer_by);
-                    if item.event == Event::NeedsKeys {
-                        target.reason = Reason::KeysMissing;
+                    match item.event {
+                        Event::NeedsKeys => target.reason = Reason::KeysMissing,
+                        Event::Activated | Event::Verified => target.reason = Reason::Eligible,
+                        _ => {}
                     }
                 }
                 if success {
@@ -226,14 +269,24 @@ impl App {
                 }
             }
         }
-        match matched {
-            true => (InboxState::Settled, None),
-            false => (InboxState::Unmatched, Some("it names no device of a campaign with this request or version".into())),
+        // Rule 10: an alert about another version, from whoever asked for that, is no alarm.
+        let other_version = asked.is_none()
+            && news.iter().all(|n| n.version.as_ref().is_some_and(|v| followed.iter().all(|f| f.firmware_version != *v)));
+        match (matched, other_version, learned) {
+            (true, ..) => (InboxState::Settled, None),
+            (false, true, true) => {
+                (InboxState::Settled, Some("no campaign brings this version; what the device runs was noted".into()))
+            }
+            (false, true, false) => (InboxState::Ignored, Some("no campaign brings this version".into())),
+            (false, false, _) => {
+                (InboxState::Unmatched, Some("it names no device of a campaign with this request or version".into()))
+            }
         }
     }
 
-    /// Writes what was gathered: transitions, then what was learned of the devices and their keys.
-    async fn write(&self, tx: &mut Tx, gathered: Gathered, policies: &PolicySet) -> Outcome {
+    /// Writes what was gathered: transitions, then what was learned of the devices and their keys. `false`: a device was moved
+    /// by another loop or node since it was read, so nothing of this transaction may be kept.
+    async fn write(&self, tx: &mut Tx, gathered: Gathered, policies: &PolicySet) -> Outcome<bool> {
         let changes: Vec<Change> = gathered
             .targets
             .into_values()
@@ -250,8 +303,7 @@ impl App {
             .collect();
         let applied = targets::apply(tx, &changes, self.now()).await?;
         if applied != changes.len() as u64 {
-            return Err(Failure::failed("a device was moved by another node while a message about it was settled")
-                .help("nothing was written; it is tried again"));
+            return Ok(false);
         }
         estate::store::learn_firmware(tx, &gathered.learned).await?;
         estate::store::learn_status(tx, &gathered.statuses).await?;
@@ -264,6 +316,16 @@ impl App {
             let devices: Vec<DeviceId> = gathered.activated.into_iter().collect();
             keys::store::resolve_activated(tx, &devices, self.now()).await?;
         }
-        Ok(())
+        Ok(true)
     }
+}
+
+/// The request that a message names, with its batch, if it is one that we sent. (One that never left and that DCC knows all the
+/// same is another system's: a restored backup, a second installation.)
+async fn ours(tx: &mut Tx, id: RequestId) -> Outcome<Option<(OutboxRequest, Batch)>> {
+    let found = send::request_and_batch(tx, id).await?;
+    if found.as_ref().is_some_and(|(request, _)| request.posts == 0) {
+        tracing::error!(request = %id, "DCC speaks of a RequestID of ours that was never posted: does a second system use this user id?");
+    }
+    Ok(found.filter(|(request, _)| request.posts > 0))
 }

@@ -262,10 +262,12 @@ pub async fn followed(tx: &mut Tx) -> DbResult<Vec<Followed>> {
         .collect()
 }
 
-/// The plans of started campaigns other than `except`: who is in progress there waits here.
+/// The plans of campaigns other than `except` that were started and may have something out: who is in progress there waits
+/// here. A pause, a halt or an abort calls nothing back, so what those have sent still counts.
 pub async fn other_started_plans(tx: &mut Tx, except: i64) -> DbResult<Vec<i64>> {
     Ok(sql!(tx, c => sqlx::query_scalar(
-        "select plan_id from campaigns where state = 'started' and plan_id is not null and id <> $1 order by plan_id")
+        "select plan_id from campaigns where state in ('started', 'paused', 'halted', 'aborted') and started_at is not null
+           and plan_id is not null and id <> $1 order by plan_id")
         .bind(except).fetch_all(c).await)?)
 }
 

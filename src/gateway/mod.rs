@@ -13,7 +13,7 @@ pub mod inbox;
 pub mod outbox;
 pub mod receiver;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use std::{pin::Pin, time::Duration};
 

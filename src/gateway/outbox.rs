@@ -271,6 +271,13 @@ pub async fn open_for_batch(tx: &mut Tx, batch_id: i64) -> Result<Option<OutboxR
     Ok(select(tx, tail, &[batch_id]).await?.into_iter().next())
 }
 
+/// The batches of a campaign whose request may still be posted, or posted again: its outcome is not known.
+pub async fn open_batches(tx: &mut Tx, campaign: i64) -> Result<Vec<i64>, GatewayError> {
+    let text = "select batch_id from outbox where state in ('prepared', 'posting', 'unknown')
+        and batch_id in (select id from batches where campaign_id = $1) order by batch_id";
+    Ok(sql!(tx, c => sqlx::query_scalar(text).bind(campaign).fetch_all(c).await.map_err(DbError::from)?))
+}
+
 /// Every request of a batch, oldest first.
 pub async fn of_batch(tx: &mut Tx, batch_id: i64) -> Result<Vec<OutboxRequest>, GatewayError> {
     Ok(select(tx, "where batch_id = $1 order by created_at, counter", &[batch_id]).await?)

@@ -47,7 +47,7 @@ pub fn dcc_signer() -> (FileSigner, Arc<CertificateSet>) {
         serial: "7".into(),
         public_key: key.public_key().as_ref().to_vec(),
         not_before: Time(0),
-        not_after: now().plus_millis(1_000_000),
+        not_after: now().plus_millis(30 * 86_400_000),
         subject_eui: None,
     };
     let encoded = STANDARD.encode(pkcs8.as_ref());

@@ -1,6 +1,6 @@
 //! Key cases in the database: brought into line with the results, listed, counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::json;
@@ -53,7 +53,8 @@ pub struct Reconciled {
 }
 
 /// Brings the cases of `devices` into line with their results. A site known to be of a cohort that needs no key from the
-/// tool gets no case (L§12). Doing it twice changes nothing.
+/// tool gets no case (L§12), unless DCC itself said that its key is missing. A case that has ended is not opened again by what
+/// was known then. Doing it twice changes nothing.
 pub async fn reconcile(tx: &mut Tx, devices: &[DeviceId], tool_cohorts: &[Cohort]) -> DbResult<Reconciled> {
     let mut done = Reconciled::default();
     if devices.is_empty() {
@@ -62,6 +63,8 @@ pub async fn reconcile(tx: &mut Tx, devices: &[DeviceId], tool_cohorts: &[Cohort
     let histories = histories(tx, devices).await?;
     let open = open_cases(tx, devices).await?;
     let cohorts = cohorts(tx, devices).await?;
+    let told = told_by_dcc(tx, devices).await?;
+    let ended = ended_cases(tx, devices).await?;
     let (mut inserts, mut updates) = (Rows::default(), Rows::default());
     for device in devices {
         let Some(episode) = histories.get(device).and_then(|h| Episode::latest(h)) else { continue };
@@ -83,7 +86,8 @@ pub async fn reconcile(tx: &mut Tx, devices: &[DeviceId], tool_cohorts: &[Cohort
                 updates.push(values(case.0));
                 if episode.state == KeyCaseState::Resolved { done.resolved += 1 } else { done.updated += 1 }
             }
-            None if episode.state.is_open() && cohorts.get(device).is_none_or(|c| tool_cohorts.contains(c)) => {
+            None if !episode.state.is_open() || ended.get(device).is_some_and(|at| *at >= episode.last_attempt) => {}
+            None if told.contains(device) || cohorts.get(device).is_none_or(|c| tool_cohorts.contains(c)) => {
                 inserts.push(values(device.to_db()));
                 done.opened += 1;
             }
@@ -168,6 +172,29 @@ async fn open_cases(tx: &mut Tx, devices: &[DeviceId]) -> DbResult<BTreeMap<Devi
             ))
         })
         .collect()
+}
+
+/// Those of whose results one came in a message from DCC.
+async fn told_by_dcc(tx: &mut Tx, devices: &[DeviceId]) -> DbResult<BTreeSet<DeviceId>> {
+    let ids: Rows = devices.iter().map(|d| json!([d.to_db()])).collect();
+    let sql = format!(
+        "select distinct device_id from key_results where source = 'message' and device_id in (select device_id from {}) order by device_id",
+        rows::table(tx, 1, &[("device_id", "int")])
+    );
+    let found: Vec<i64> = sql!(tx, c => sqlx::query_scalar(AssertSqlSafe(sql)).bind(ids.to_json()).fetch_all(c).await)?;
+    Ok(found.into_iter().map(DeviceId::from_db).collect())
+}
+
+/// When the last case of each that ended did so.
+async fn ended_cases(tx: &mut Tx, devices: &[DeviceId]) -> DbResult<BTreeMap<DeviceId, Time>> {
+    let ids: Rows = devices.iter().map(|d| json!([d.to_db()])).collect();
+    let sql = format!(
+        "select device_id, max(ended_at) from key_cases where ended_at is not null and device_id in (select device_id from {})
+         group by device_id order by device_id",
+        rows::table(tx, 1, &[("device_id", "int")])
+    );
+    let found: Vec<(i64, i64)> = sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(ids.to_json()).fetch_all(c).await)?;
+    Ok(found.into_iter().map(|(d, at)| (DeviceId::from_db(d), Time(at))).collect())
 }
 
 async fn cohorts(tx: &mut Tx, devices: &[DeviceId]) -> DbResult<BTreeMap<DeviceId, Cohort>> {

@@ -138,12 +138,17 @@ pub async fn find(tx: &mut Tx, plans: &[i64], devices: &[DeviceId]) -> DbResult<
     found.into_iter().map(target).collect()
 }
 
+/// The least key a page after `after` may begin with; none after the last there can be.
+fn first_after(after: Option<DeviceId>) -> Option<i64> {
+    after.map_or(Some(i64::MIN), |d| d.to_db().checked_add(1))
+}
+
 /// A page of a plan's targets, by Device ID.
 pub async fn page(tx: &mut Tx, plan: i64, after: Option<DeviceId>, limit: usize) -> DbResult<Vec<Target>> {
-    let sql = format!("select {COLUMNS} from targets where plan_id = $1 and device_id > $2 order by device_id limit $3");
-    let after = after.map_or(i64::MIN, DeviceId::to_db);
+    let sql = format!("select {COLUMNS} from targets where plan_id = $1 and device_id >= $2 order by device_id limit $3");
+    let Some(from) = first_after(after) else { return Ok(Vec::new()) };
     let found: Vec<TargetRow> =
-        sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(plan).bind(after).bind(limit as i64).fetch_all(c).await)?;
+        sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(plan).bind(from).bind(limit as i64).fetch_all(c).await)?;
     found.into_iter().map(target).collect()
 }
 
@@ -157,11 +162,11 @@ pub async fn in_state(
 ) -> DbResult<Vec<DeviceId>> {
     // The state is spelled out so that SQLite can use the partial index of the held.
     let sql = format!(
-        "select device_id from targets where plan_id = $1 and state = '{state}' and device_id > $2 order by device_id limit $3"
+        "select device_id from targets where plan_id = $1 and state = '{state}' and device_id >= $2 order by device_id limit $3"
     );
-    let after = after.map_or(i64::MIN, DeviceId::to_db);
+    let Some(from) = first_after(after) else { return Ok(Vec::new()) };
     let ids: Vec<i64> =
-        sql!(tx, c => sqlx::query_scalar(AssertSqlSafe(sql)).bind(plan).bind(after).bind(limit as i64).fetch_all(c).await)?;
+        sql!(tx, c => sqlx::query_scalar(AssertSqlSafe(sql)).bind(plan).bind(from).bind(limit as i64).fetch_all(c).await)?;
     Ok(ids.into_iter().map(DeviceId::from_db).collect())
 }
 
@@ -173,29 +178,27 @@ pub async fn count_by_state(tx: &mut Tx, plan: i64) -> DbResult<Vec<(TargetState
     counts.into_iter().map(|(s, n)| Ok((s.parse().map_err(|_| DbError::bad_row("targets", plan, "state", &s))?, n))).collect()
 }
 
-/// Those of `devices` that are queued, submitted, accepted or delivered in one of `plans`.
+/// Those of `devices` that are submitted, accepted or delivered in one of `plans`, or queued in one whose campaign is started
+/// (while it is paused or halted nothing is decided about what it has not sent).
 pub async fn in_progress(tx: &mut Tx, plans: &[i64], devices: &[DeviceId]) -> DbResult<std::collections::HashSet<DeviceId>> {
-    let found = find_unlocked_states(tx, plans, devices).await?;
-    Ok(found.into_iter().filter(|(_, s)| *s == TargetState::Queued || s.is_in_flight()).map(|(d, _)| d).collect())
-}
-
-async fn find_unlocked_states(tx: &mut Tx, plans: &[i64], devices: &[DeviceId]) -> DbResult<Vec<(DeviceId, TargetState)>> {
     if plans.is_empty() || devices.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Default::default());
     }
+    let out: Vec<String> = TargetState::ALL.iter().filter(|s| s.is_in_flight()).map(|s| format!("'{s}'")).collect();
     let p: Rows = plans.iter().map(|p| json!([p])).collect();
     let d: Rows = devices.iter().map(|d| json!([d.to_db()])).collect();
     let sql = format!(
-        "select device_id, state from targets where plan_id in (select plan_id from {}) and device_id in (select device_id from {}) order by device_id",
+        "select device_id from targets where plan_id in (select plan_id from {}) and device_id in (select device_id from {})
+           and (state in ({}) or (state = 'queued' and exists
+                (select 1 from campaigns where campaigns.plan_id = targets.plan_id and campaigns.state = 'started')))
+         order by device_id",
         rows::table(tx, 1, &[("plan_id", "int")]),
         rows::table(tx, 2, &[("device_id", "int")]),
+        out.join(", "),
     );
-    let found: Vec<(i64, String)> =
-        sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(p.to_json()).bind(d.to_json()).fetch_all(c).await)?;
-    found
-        .into_iter()
-        .map(|(d, s)| Ok((DeviceId::from_db(d), s.parse().map_err(|_| DbError::bad_row("targets", d, "state", &s))?)))
-        .collect()
+    let found: Vec<i64> =
+        sql!(tx, c => sqlx::query_scalar(AssertSqlSafe(sql)).bind(p.to_json()).bind(d.to_json()).fetch_all(c).await)?;
+    Ok(found.into_iter().map(DeviceId::from_db).collect())
 }
 
 /// Applies what was decided about members that are still held or queued. Gives how many rows moved or changed reason.
@@ -206,6 +209,7 @@ pub async fn decide_again(tx: &mut Tx, plan: i64, decided: &[Decided], now: Time
             .iter()
             .map(|d| {
                 json!([
+                    plan,
                     d.device.to_db(),
                     d.state.as_str(),
                     d.reason.as_str(),
@@ -214,19 +218,28 @@ pub async fn decide_again(tx: &mut Tx, plan: i64, decided: &[Decided], now: Time
                 ])
             })
             .collect();
+        // The plan comes with the rows: given by itself, SQLite would walk the whole plan for each of them.
         let v = rows::table(
             tx,
-            3,
-            &[("device_id", "int"), ("state", "text"), ("reason", "text"), ("supplier", "text"), ("reg_from", "int")],
+            2,
+            &[
+                ("plan_id", "int"),
+                ("device_id", "int"),
+                ("state", "text"),
+                ("reason", "text"),
+                ("supplier", "text"),
+                ("reg_from", "int"),
+            ],
         );
         let sql = format!(
             "update targets set state = v.state, reason = v.reason, registration_supplier = v.supplier, registration_from = v.reg_from,
-                    updated_at = $2, version = targets.version + 1
+                    updated_at = $1, version = targets.version + 1
              from {v}
-             where targets.plan_id = $1 and targets.device_id = v.device_id and targets.state in ('held', 'queued')
+             where targets.plan_id = v.plan_id and targets.device_id = v.device_id and targets.state in ('held', 'queued')
                and (targets.state <> v.state or targets.reason <> v.reason)"
         );
-        changed += sql!(tx, c => sqlx::query(AssertSqlSafe(sql)).bind(plan).bind(now.0).bind(values.to_json()).execute(c).await?.rows_affected());
+        changed +=
+            sql!(tx, c => sqlx::query(AssertSqlSafe(sql)).bind(now.0).bind(values.to_json()).execute(c).await?.rows_affected());
     }
     Ok(changed)
 }
@@ -238,8 +251,8 @@ pub async fn send(tx: &mut Tx, plan: i64, batch: i64, devices: &[DeviceId], answ
     for group in devices.chunks(GROUP_ROWS) {
         let ids: Rows = group.iter().map(|d| json!([d.to_db()])).collect();
         let sql = format!(
-            "update targets set state = '{to}', batch_id = $2, attempts = attempts + 1, answer_by = $5, updated_at = $3, version = targets.version + 1
-             from {} where targets.plan_id = $1 and targets.device_id = v.device_id and targets.state = 'queued'",
+            "update targets set state = '{to}', batch_id = $2, attempts = attempts + 1, answer_by = $5, updated_at = $3, version = version + 1
+             where plan_id = $1 and device_id in (select v.device_id from {}) and state = 'queued'",
             rows::table(tx, 4, &[("device_id", "int")])
         );
         sent += sql!(tx, c => sqlx::query(AssertSqlSafe(sql)).bind(plan).bind(batch).bind(now.0).bind(ids.to_json()).bind(answer_by.map(|t| t.0)).execute(c).await?.rows_affected());
@@ -249,8 +262,10 @@ pub async fn send(tx: &mut Tx, plan: i64, batch: i64, devices: &[DeviceId], answ
 
 /// What `move_all` selects beside the state.
 #[derive(Debug, Clone, Copy)]
-pub enum Which {
+pub enum Which<'a> {
     Plan,
+    /// All but the targets whose last batch is one of these.
+    NotIn(&'a [i64]),
     /// The targets whose last batch this is.
     Batch(i64),
     /// Those whose `answer_by` is before the moment of the change.
@@ -261,7 +276,7 @@ pub enum Which {
 pub async fn move_all(
     tx: &mut Tx,
     plan: i64,
-    which: Which,
+    which: Which<'_>,
     event: Event,
     detail: Option<&str>,
     answer_by: Option<Time>,
@@ -280,6 +295,11 @@ pub async fn move_all(
         }
         let condition = match which {
             Which::Plan => String::new(),
+            Which::NotIn([]) => String::new(),
+            Which::NotIn(batches) => {
+                let ids: Vec<String> = batches.iter().map(ToString::to_string).collect();
+                format!(" and (batch_id is null or batch_id not in ({}))", ids.join(", "))
+            }
             Which::Batch(id) => format!(" and batch_id = {id}"),
             Which::Overdue => format!(" and answer_by < {}", now.0),
         };

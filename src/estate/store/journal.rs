@@ -129,3 +129,14 @@ pub async fn forget(tx: &mut Tx, import: i64) -> DbResult<()> {
     sql!(tx, c => sqlx::query(text).bind(import).execute(c).await.map(|_| ()))?;
     Ok(())
 }
+
+/// Makes it look as if a file were half applied: for the tests of other rooms.
+#[cfg(test)]
+pub async fn tests_begin_applying(tx: &mut Tx, at: Time) -> DbResult<i64> {
+    begin(tx, "registrations", "applying", "half.csv", false, at).await
+}
+
+#[cfg(test)]
+pub async fn tests_end_applying(tx: &mut Tx, import: i64, at: Time) -> DbResult<()> {
+    conclude(tx, import, "applied", &Counts::default(), Some(at)).await
+}

@@ -11,6 +11,8 @@ pub(super) mod slices;
 
 pub use facts::*;
 pub use journal::{applying, estate_version};
+#[cfg(test)]
+pub use journal::{tests_begin_applying, tests_end_applying};
 pub use kept::Kept;
 pub use scan::*;
 

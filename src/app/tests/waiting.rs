@@ -1,0 +1,114 @@
+//! Members that wait, and what lets them go.
+
+use super::*;
+use crate::{keys, keys::KeyCaseState, policy::Reason};
+
+async fn cases(lab: &Lab) -> Vec<(KeyCaseState, i64)> {
+    let counts = keys::store::count_by_state(&mut lab.app.db.read().await.unwrap(), None).await.unwrap();
+    counts.into_iter().filter(|(_, n)| *n > 0).collect()
+}
+
+#[tokio::test]
+async fn a_held_member_joins_when_its_key_comes() {
+    for lab in labs(2).await {
+        lab.keys("2020-11-12T08:00:00Z", &[(2, "failed")]).await;
+        let campaign = lab.started("spring", 10).await;
+        assert_eq!(lab.target(campaign, 2).await.reason, Reason::KeysMissing);
+        lab.send(campaign).await;
+        assert_eq!(lab.app.recheck_held().await.unwrap().released, 0);
+        lab.keys("2020-11-13T08:00:00Z", &[(2, "updated")]).await;
+        assert_eq!(lab.app.recheck_held().await.unwrap().released, 1);
+        lab.send(campaign).await;
+        assert_eq!(lab.state(campaign, 2).await, TargetState::Accepted);
+        assert_eq!(cases(&lab).await, vec![(KeyCaseState::Resolved, 1)]);
+    }
+}
+
+#[tokio::test]
+async fn a_member_that_was_lost_before_its_batch_leaves() {
+    for lab in labs(2).await {
+        let campaign = lab.started("spring", 10).await;
+        lab.registered(&[1], "2020-12-01").await;
+        lab.registered(&[2], "2026-11-26").await;
+        assert_eq!(lab.app.prepare_batch(campaign).await.unwrap(), None);
+        assert_eq!(lab.target(campaign, 1).await.reason, Reason::NotResponsibleSupplier);
+        assert_eq!(lab.target(campaign, 2).await.reason, Reason::SupplyChangePending);
+    }
+}
+
+#[tokio::test]
+async fn a_secure_device_without_its_key_waits_and_is_not_sent_again_and_again() {
+    for lab in labs(0).await {
+        lab.sites(&[(1, "SECURE")]).await;
+        lab.registered(&[1], "").await;
+        let campaign = lab.started("spring", 10).await;
+        let id = lab.send(campaign).await;
+        assert_eq!(lab.hears(&no_key(Some(id), 1, 1)).await, InboxState::Settled);
+        assert_eq!(
+            (lab.state(campaign, 1).await, lab.target(campaign, 1).await.reason),
+            (TargetState::Held, Reason::KeysMissing)
+        );
+        assert_eq!(cases(&lab).await, vec![(KeyCaseState::Retrying, 1)], "DCC said so: somebody must see to it");
+        // Whatever else holds it in between.
+        let subject = format!("device_id,mpan,reason,effective_from,effective_to\n{},,visit,2026-11-20,2026-11-26\n", device(1));
+        lab.import(Kind::Exclusions, subject).await;
+        for _ in 0..4 {
+            lab.app.recheck_held().await.unwrap();
+            assert_eq!(lab.app.prepare_batch(campaign).await.unwrap(), None);
+            lab.app.clock.advance(86_400_000);
+        }
+        lab.keys("2026-11-27T08:00:00Z", &[(1, "updated")]).await;
+        lab.app.recheck_held().await.unwrap();
+        let id = lab.send(campaign).await;
+        lab.hears(&activated(Some(id), 2, 1)).await;
+        assert_eq!(lab.state(campaign, 1).await, TargetState::Activated);
+        assert_eq!(cases(&lab).await, vec![(KeyCaseState::Resolved, 1)]);
+    }
+}
+
+#[tokio::test]
+async fn a_display_that_was_activated_needs_no_key_any_more() {
+    for lab in labs(2).await {
+        let campaign = lab.started("spring", 10).await;
+        let id = lab.send(campaign).await;
+        lab.hears(&no_key(Some(id), 1, 1)).await;
+        assert_eq!(cases(&lab).await, vec![(KeyCaseState::Retrying, 1)]);
+        lab.app.clock.advance(1_000);
+        lab.hears(&activated(Some(id), 2, 1)).await;
+        let target = lab.target(campaign, 1).await;
+        assert_eq!((target.state, target.reason), (TargetState::Activated, Reason::Eligible));
+        assert_eq!(cases(&lab).await, vec![(KeyCaseState::Resolved, 1)]);
+        lab.app.reconcile_key_cases().await.unwrap();
+        assert_eq!(cases(&lab).await, vec![(KeyCaseState::Resolved, 1)], "the same failure opens no second case");
+        // Out of order: the complaint comes after the success.
+        lab.hears(&activated(Some(id), 3, 2)).await;
+        lab.app.clock.advance(1_000);
+        lab.hears(&no_key(Some(id), 4, 2)).await;
+        assert_eq!(lab.state(campaign, 2).await, TargetState::Activated);
+        assert_eq!(cases(&lab).await, vec![(KeyCaseState::Resolved, 1)]);
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_decided_while_a_file_is_half_applied() {
+    for lab in labs(2).await {
+        let campaign = lab.started("spring", 1).await;
+        let id = lab.post(campaign).await;
+        lab.no_reply(id).await;
+        lab.app.clock.advance(60_000);
+        // A file whose first half took the registrations away, and whose second half brings them back.
+        lab.registered(&[1, 2], "2020-12-01").await;
+        let mut tx = lab.app.db.begin().await.unwrap();
+        let import = crate::estate::store::tests_begin_applying(&mut tx, lab.app.now()).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(lab.app.prepare_batch(campaign).await.unwrap(), None);
+        assert!(lab.app.begin_post(id, &lab.dcc).await.unwrap().is_none());
+        assert_eq!(lab.outbox_state(id).await, "unknown", "put off, not given to a person");
+        assert_eq!(lab.state(campaign, 2).await, TargetState::Queued);
+        let mut tx = lab.app.db.begin().await.unwrap();
+        crate::estate::store::tests_end_applying(&mut tx, import, lab.app.now()).await.unwrap();
+        tx.commit().await.unwrap();
+        assert!(lab.app.begin_post(id, &lab.dcc).await.unwrap().is_none());
+        assert_eq!(lab.outbox_state(id).await, "held", "now it is known: not ours any more");
+    }
+}
