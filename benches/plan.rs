@@ -2,7 +2,7 @@
 //! that copies the same rows in the same database. Prints the seconds of each, their ratio and the peak memory of planning.
 //!
 //! `PPMID_BENCH_SITES` sets the number of sites, `PPMID_TEST_POSTGRES` names a server to measure as well. The portfolio is made
-//! and imported by a child process, so that this one's memory is that of planning alone.
+//! and imported by one child process and planned by another, so that the memory is that of planning alone.
 
 use std::{
     path::{Path, PathBuf},
@@ -35,10 +35,12 @@ const YEAR_MILLIS: i64 = 365 * 86_400_000;
 fn main() {
     let runtime = tokio::runtime::Runtime::new().expect("threads");
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [verb, folder, url] = arguments.as_slice()
-        && verb == "prepare"
-    {
-        return runtime.block_on(prepare(Path::new(folder), url));
+    if let [verb, folder, url] = arguments.as_slice() {
+        match verb.as_str() {
+            "prepare" => return runtime.block_on(prepare(Path::new(folder), url)),
+            "measure" => return runtime.block_on(measure(Path::new(folder), url)),
+            _ => {}
+        }
     }
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary folder");
     let mut urls = vec![format!("sqlite://{}", folder.path().join("bench.db").display())];
@@ -51,14 +53,27 @@ fn main() {
         let started = Instant::now();
         let place = folder.path().join(engine);
         std::fs::create_dir(&place).expect("a folder");
-        let this = std::env::current_exe().expect("this program");
-        let made = Command::new(this).arg("prepare").arg(&place).arg(&url).status().expect("a child process");
-        assert!(made.success(), "the portfolio was not made");
+        child("prepare", &place, &url);
         println!("{engine}: {} sites made and imported in {:.1} s", sites(), started.elapsed().as_secs_f64());
-        reset_peak();
-        runtime.block_on(measure(&place, &url));
-        println!("  peak memory (VmHWM)   {:>8} MB", peak_kilobytes() >> 10);
+        child("measure", &place, &url);
+        if let Ok(server) = std::env::var(testing::POSTGRES_ENV)
+            && let Some((_, name)) = url.rsplit_once('/').filter(|_| engine == "PostgreSQL")
+        {
+            runtime.block_on(drop_database(&server, name));
+        }
     }
+}
+
+fn child(verb: &str, folder: &Path, url: &str) {
+    let this = std::env::current_exe().expect("this program");
+    let done = Command::new(this).arg(verb).arg(folder).arg(url).status().expect("a child process");
+    assert!(done.success(), "{verb} failed");
+}
+
+async fn drop_database(server: &str, name: &str) {
+    let Ok(Db::Postgres(pool)) = Db::connect(server).await else { return };
+    let text = sqlx::AssertSqlSafe(format!("drop database if exists {name}"));
+    sqlx::raw_sql(text).execute(&pool).await.expect("the database goes");
 }
 
 fn sites() -> usize {
@@ -103,6 +118,7 @@ async fn measure(folder: &Path, url: &str) {
     print!("  median ");
     ratio(median, &mut plans, &mut floors);
     app.db.close().await;
+    println!("  peak memory (VmHWM)   {:>8} MB", peak_kilobytes() >> 10);
 }
 
 fn median(all: &mut [Duration]) -> Duration {
@@ -214,11 +230,6 @@ fn cpu_seconds() -> f64 {
     let after_name = stat.rsplit(')').next().unwrap_or_default();
     let ticks: f64 = after_name.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<f64>().ok()).sum();
     ticks / TICKS_A_SECOND
-}
-
-/// Lets the peak count from here on (Linux; elsewhere nothing happens).
-fn reset_peak() {
-    let _ = std::fs::write("/proc/self/clear_refs", "5");
 }
 
 fn peak_kilobytes() -> u64 {

@@ -21,8 +21,8 @@ use crate::{
 
 /// Sites read in one step: some 20 ms.
 const PAGE_SITES: u32 = 6_000;
-/// Pages read ahead of those who decide, while registrations are still being read: at most 35 MB.
-const PAGES_AHEAD: usize = 60;
+/// Pages read ahead of those who decide, while registrations are still being read: some 25 MB.
+const PAGES_AHEAD: usize = 40;
 /// Pages decided ahead of the writer: 2 MB.
 const DECIDED_AHEAD: usize = 8;
 /// Sites written in one transaction: well below half a second, so that a message that comes in does not wait, and few enough
