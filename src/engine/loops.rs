@@ -247,10 +247,20 @@ async fn settle(mut shared: Shared) {
     }
 }
 
-/// Decides again about the held when an import took effect, when a day began, and every so often.
+/// What the decisions about the held rest on, as cheaply as it can be asked for.
+#[derive(PartialEq, Eq)]
+struct Facts {
+    estate_version: i64,
+    day: crate::clock::Day,
+    /// A campaign that ends frees the devices that others wait for.
+    campaigns: Vec<(i64, CampaignState)>,
+}
+
+/// Decides again about the held when an import took effect, when a day began, when a campaign started or ended, and every so
+/// often.
 async fn recheck(mut shared: Shared) {
     let nudge = shared.nudge.recheck.clone();
-    let mut seen: Option<(i64, crate::clock::Day)> = None;
+    let mut seen: Option<Facts> = None;
     let mut next = shared.app.now();
     while !shared.stopping() {
         if shared.may_act() {
@@ -264,18 +274,19 @@ async fn recheck(mut shared: Shared) {
     }
 }
 
-async fn recheck_once(
-    shared: &Shared,
-    seen: &mut Option<(i64, crate::clock::Day)>,
-    next: &mut crate::clock::Time,
-) -> Outcome<u64> {
+async fn recheck_once(shared: &Shared, seen: &mut Option<Facts>, next: &mut crate::clock::Time) -> Outcome<u64> {
     let now = shared.app.now();
-    let facts = (estate::store::estate_version(&mut shared.app.db.read().await?).await?, now.london_day());
-    if *seen == Some(facts) && now < *next {
+    let mut tx = shared.app.db.read().await?;
+    let facts = Facts {
+        estate_version: estate::store::estate_version(&mut tx).await?,
+        day: now.london_day(),
+        campaigns: campaign::store::once_started(&mut tx).await?,
+    };
+    drop(tx);
+    if seen.as_ref() == Some(&facts) && now < *next {
         return Ok(0);
     }
-    let changed = *seen != Some(facts);
-    if changed {
+    if seen.as_ref().is_none_or(|s| (s.estate_version, s.day) != (facts.estate_version, facts.day)) {
         shared.app.reconcile_key_cases().await?;
     }
     let done = shared.app.recheck_held().await?;
