@@ -69,8 +69,13 @@ async fn measure(folder: &Path, url: &str) {
     let app = open(folder, url).await;
     let (mut plans, mut floors) = (Vec::new(), Vec::new());
     for run in 1..=RUNS {
+        let name = format!("bench {run}");
+        let image = image::store::list(&mut app.db.read().await.expect("a reader")).await.expect("images")[0].id;
+        let new =
+            NewCampaignRequest { name: name.clone(), image, filter: SiteFilter::default(), rollout: None, batch_size: None };
+        app.create_campaign(new, WHO).await.expect("a campaign");
         let started = Instant::now();
-        let plan = app.plan_campaign("bench", None, WHO, &mut |_| {}).await.expect("a plan");
+        let plan = app.plan_campaign(&name, None, WHO, &mut |_| {}).await.expect("a plan");
         let planned = started.elapsed();
         assert_eq!(plan.sites, sites() as i64);
         let copied = floor(&app.db, plan.id).await;
@@ -171,10 +176,7 @@ async fn prepare(folder: &Path, url: &str) {
         std::fs::remove_file(path).expect("the file goes");
     }
     let trust = Trust::load(&app.settings.policies_dir).expect("the trust file is right");
-    let image = image::add_image(&app.db, &app.vault, &trust, file, &envelope, now, WHO).await.expect("the image is good");
-    let filter = SiteFilter::default();
-    let new = NewCampaignRequest { name: "bench".into(), image, filter, rollout: None, batch_size: None };
-    app.create_campaign(new, WHO).await.expect("a campaign");
+    image::add_image(&app.db, &app.vault, &trust, file, &envelope, now, WHO).await.expect("the image is good");
     app.db.close().await;
 }
 

@@ -75,7 +75,8 @@ impl Day {
 
     /// The last millisecond of this day in Europe/London (what a bare date means to `--as-of`).
     pub fn end(self) -> Time {
-        Time(Day(self.0.saturating_add(1)).start().0 - 1)
+        let next = Day(self.0.saturating_add(1)).start();
+        Time((next.0 - 1).max(self.start().0))
     }
 
     fn from_date(date: civil::Date) -> Day {

@@ -38,9 +38,10 @@ pub fn start(quietness: Quietness, verbose: u8) {
 
 fn directives(quietness: Quietness, verbose: u8) -> &'static str {
     match (verbose, quietness) {
-        (0, Quietness::Command) => "warn",
-        (0, Quietness::Daemon) => "warn,ppmid_orchestrator=info",
-        (1, _) => "warn,ppmid_orchestrator=debug",
+        // A slow statement is told with its SQL, which is nobody's business at a terminal.
+        (0, Quietness::Command) => "warn,sqlx=error",
+        (0, Quietness::Daemon) => "warn,sqlx=error,ppmid_orchestrator=info",
+        (1, _) => "warn,sqlx=error,ppmid_orchestrator=debug",
         (2.., _) => "debug,ppmid_orchestrator=trace",
     }
 }

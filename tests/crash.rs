@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use ppmid_orchestrator::sim::{Simulator, Stats};
 
-use crate::lab::{Engine, Lab, PATIENCE, on_both_engines, until};
+use crate::lab::{Daemon, Engine, Lab, PATIENCE, free_port, on_both_engines, until};
 
 on_both_engines!(
     never_killed,
@@ -16,6 +16,7 @@ on_both_engines!(
     with_a_settling_half_done,
     at_random_moments,
     sigterm_at_random_moments,
+    another_node_takes_over,
 );
 
 const SITES: u64 = 400;
@@ -86,7 +87,10 @@ async fn crashed_at(point: &str, engine: Engine) {
 
 /// Serves until nothing is under way, and holds the result against what must come of this scenario.
 fn to_the_end(lab: &Lab, dcc: &Simulator) {
-    let serve = lab.serve();
+    to_the_end_with(lab.serve(), lab, dcc);
+}
+
+fn to_the_end_with(serve: Daemon, lab: &Lab, dcc: &Simulator) {
     until("the end of the campaign", PATIENCE, || {
         let idle = dcc.idle();
         let states = states(lab);
@@ -148,6 +152,22 @@ async fn sigterm_at_random_moments(engine: Engine) {
         serve.terminate();
     }
     to_the_end(&lab, &dcc);
+}
+
+/// Two nodes on one database: only one posts; when it is killed the other goes on, and no device is in two requests.
+async fn another_node_takes_over(engine: Engine) {
+    let Some((lab, dcc)) = ready(engine).await else { return };
+    let first = lab.serve();
+    first.until_it_says("this node does the work");
+    let address = format!("127.0.0.1:{}", free_port());
+    let second = lab.start_serving(&[("PPMID_RECEIVER__LISTEN", &address)]);
+    second.until_it_says("serving");
+    until("some requests", PATIENCE, || (dcc.stats().requests.posted >= 6).then_some(()));
+    assert!(!second.log().contains("this node does the work"), "one node at a time:\n{}", second.log());
+    first.kill();
+    dcc.set_deliver_to(&format!("http://{address}/duis/receive")).unwrap();
+    second.until_it_says("this node does the work");
+    to_the_end_with(second, &lab, &dcc);
 }
 
 /// Seeded, so that a failure can be repeated (xorshift).

@@ -3,15 +3,17 @@
 
 use std::collections::BTreeSet;
 
-use ppmid_orchestrator::ids::RequestId;
+use ppmid_orchestrator::{clock::Clock, gateway::outbox::OutboxState, ids::RequestId};
 
-use crate::lab::{Behaviour, Engine, Lab, PATIENCE, RawDcc, on_both_engines, until};
+use crate::lab::{Behaviour, Engine, Lab, PATIENCE, RawDcc, Site, day, on_both_engines, until};
 
 on_both_engines!(
     a_halt_stops_resends,
     a_pause_stops_resends,
     an_abort_cancels_what_was_not_sent,
-    a_halt_of_all_is_heard_at_the_next_start
+    a_halt_of_all_is_heard_at_the_next_start,
+    a_request_with_a_lost_site_is_not_sent_again,
+    a_site_that_needs_a_key_is_not_sent_again_and_again,
 );
 
 const SITES: u64 = 30;
@@ -113,5 +115,61 @@ async fn a_halt_of_all_is_heard_at_the_next_start(engine: Engine) {
     assert_eq!(dcc.posts().len(), posts);
     let status = lab.status("spring");
     assert_eq!((status["stopped_code"].as_str(), status["stopped_reason"].as_str()), (Some("OPERATOR"), Some("wrong image")));
+    serve.terminate();
+}
+
+/// A request whose fate is unknown names a site that has left us: it waits for a person, and its devices are followed.
+async fn a_request_with_a_lost_site_is_not_sent_again(engine: Engine) {
+    let Some((lab, dcc, serve)) = unanswered(engine).await else { return };
+    lab.write_registrations(&[(1, "OTHR", Some(day(0)), None)]);
+    lab.done(&["import", "registrations", "registrations.csv"]);
+    let held = || Some(lab.status("spring")).filter(|s| s["held_batches"].as_array().is_some_and(|b| !b.is_empty()));
+    let status = until("the batch held for a person", PATIENCE, held);
+    assert_eq!(status["held_batches"].as_array().unwrap().len(), 1, "{status}");
+    assert!(status["held_batches"][0].as_str().unwrap().contains("no longer ours"), "{status}");
+    let request = lab.outbox().await.into_iter().find(|r| r.state == OutboxState::Held).expect("a held request");
+    assert_eq!(lab.targets("spring")[0][1], "submitted", "followed as if sent");
+    dcc.behave(Behaviour::Accepts);
+    let rest = || lab.status("spring")["by_state"]["accepted"].as_u64() == Some(SITES - BATCH);
+    until("the other batches accepted", PATIENCE, || rest().then_some(()));
+    let posts_of = |posts: &[crate::lab::Post]| posts.iter().filter(|p| p.request_id() == request.id).count() as u32;
+    assert_eq!(posts_of(&dcc.posts()), request.posts, "never sent again");
+    serve.terminate();
+}
+
+/// A SECURE site needs no key from the tool; if DCC says all the same that the key is missing, it is not asked again forever.
+async fn a_site_that_needs_a_key_is_not_sent_again_and_again(engine: Engine) {
+    let Some(lab) = Lab::new(engine).await else { return };
+    let image = lab.load_eligible(4);
+    lab.write_sites(&[Site { cohort: "SECURE", ..Site::new(1) }]);
+    lab.done(&["import", "sites", "sites.csv"]);
+    lab.write_keys("failed.csv", "2020-11-12T08:00:00Z", &[(3, "failed"), (4, "failed")]);
+    lab.done(&["import", "keys", "failed.csv"]);
+    lab.done(&["policy", "init"]);
+    let path = lab.folder.path().join("policies/eligibility.toml");
+    let shipped = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, shipped.replace("recheck_every = \"60s\"", "recheck_every = \"1s\"")).unwrap();
+    lab.start_campaign("spring", &image, 50);
+    let scenario = format!(
+        "[population]\nkey_missing = {{ devices = [\"{}\"], good_on_rerun = \"100%\" }}\n[delays]\nkey_missing_ms = [1, 9]\n",
+        Site::device(1)
+    );
+    let dcc = lab.simulator(&scenario).await;
+    let serve = lab.serve();
+    until("the answer about the key", PATIENCE, || (lab.targets("spring")[0][2] == "KEYS_MISSING").then_some(()));
+    // The held have been decided again, more than once, when two imports have been taken up, each of which releases a site.
+    for n in [3, 4] {
+        until("the site is released", PATIENCE, || {
+            lab.write_keys("released.csv", &format!("2020-11-1{n}T08:00:00Z"), &[(n, "updated")]);
+            lab.done(&["import", "keys", "released.csv"]);
+            (lab.targets("spring")[n as usize - 1][1] == "activated").then_some(())
+        });
+    }
+    assert_eq!((lab.targets("spring")[0][1].as_str(), lab.targets("spring")[0][4].as_str()), ("held", "1"));
+    assert_eq!(dcc.stats().requests.accepted, 3, "one for sites 1 and 2, one for each that was released");
+
+    lab.folder.write("rerun.csv", dcc.rerun_transitional_tool(Clock::System.now()));
+    lab.done(&["import", "keys", "rerun.csv"]);
+    until("the upgrade with its key", PATIENCE, || (lab.targets("spring")[0][1] == "activated").then_some(()));
     serve.terminate();
 }

@@ -1,5 +1,6 @@
 //! All integration tests, in one binary so that they link once. Each module tells one part of the story.
 
+mod acceptance;
 mod bad_input;
 mod commands;
 mod crash;

@@ -268,11 +268,14 @@ fn check_name(name: &str) -> Outcome {
     if fine {
         Ok(())
     } else {
-        Err(Failure::usage(format!("a name has 1 to {TEXT_CHARS} characters, none of them control characters")))
+        Err(Failure::usage(format!("a name has 1 to {TEXT_CHARS} characters, none of them control characters"))
+            .help("give one that people will recognise"))
     }
 }
 
 fn check_reason(reason: &str) -> Outcome {
-    check_name(reason)
-        .map_err(|_| Failure::usage(format!("--reason wants 1 to {TEXT_CHARS} characters: it is what people will read")))
+    check_name(reason).map_err(|_| {
+        let failure = Failure::usage(format!("--reason wants 1 to {TEXT_CHARS} characters: it is what people will read"));
+        failure.help("say in a few words why nothing more may leave")
+    })
 }

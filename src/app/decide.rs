@@ -6,7 +6,10 @@ use crate::{
     campaign::{self, Campaign},
     clock::Time,
     db::Tx,
-    estate::{self, SiteRow, store::PackedPage},
+    estate::{
+        self, SiteRow,
+        store::{Kept, PackedPage},
+    },
     failure::{Failure, Outcome},
     ids::{DeviceId, ImageId, Mpid},
     image,
@@ -121,15 +124,20 @@ impl Decider {
         Ok(rows.iter().map(|row| self.decide_one(row, elsewhere.contains(&row.site.device_id))).collect())
     }
 
-    /// Decides about the sites of a packed page.
-    pub async fn decide_packed(&self, tx: &mut Tx, page: &PackedPage) -> Outcome<Vec<Decided>> {
+    /// Decides about the sites of a packed page, to which `kept` adds what it knows.
+    pub async fn decide_packed(&self, tx: &mut Tx, page: &PackedPage, kept: Option<&Kept>) -> Outcome<Vec<Decided>> {
         let mut devices = Vec::new();
         if !self.others.is_empty() {
             page.for_each(|row| devices.push(row.site.device_id))?;
         }
         let elsewhere = target::store::in_progress(tx, &self.others, &devices).await?;
         let mut decided = Vec::new();
-        page.for_each(|row| decided.push(self.decide_one(row, elsewhere.contains(&row.site.device_id))))?;
+        page.for_each(|row| {
+            if let Some(kept) = kept {
+                kept.fill(row);
+            }
+            decided.push(self.decide_one(row, elsewhere.contains(&row.site.device_id)));
+        })?;
         Ok(decided)
     }
 

@@ -9,11 +9,14 @@ use crate::{audit, failure::Outcome, ids::Sha256Hash};
 /// Events read at a time: a listing of any length in little memory, and no read held open while a pager waits.
 const PAGE_EVENTS: i64 = 1_000;
 
+/// Who did what and when, and whether anybody changed the record
 #[derive(clap::Subcommand)]
 pub enum Command {
     /// Print every event, oldest first
+    #[command(after_help = "Example:\n  ppmid audit list --output csv > trail.csv")]
     List,
     /// Check the chain of hashes from its first event; exit 4 where it is broken
+    #[command(after_help = "Example:\n  ppmid audit verify --output json")]
     Verify {
         /// A head printed by an earlier `verify`, which must still be in the chain
         #[arg(long, value_name = "HASH")]

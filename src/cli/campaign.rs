@@ -23,6 +23,7 @@ pub enum Command {
     )]
     Create(CreateArgs),
     /// List campaigns
+    #[command(after_help = "Example:\n  ppmid campaign list --output json")]
     List,
     /// Decide about every site the campaign considers, and store why
     #[command(
@@ -33,16 +34,22 @@ pub enum Command {
     #[command(after_help = "Example:\n  ppmid campaign approve spring --by jane.doe")]
     Approve(ApproveArgs),
     /// Let `ppmid serve` send what was approved
+    #[command(after_help = "Example:\n  ppmid campaign start spring && ppmid serve")]
     Start(CampaignArg),
     /// How it stands
+    #[command(after_help = "Examples:\n  ppmid campaign status spring\n  ppmid campaign status spring --output json")]
     Status(CampaignArg),
     /// Send nothing more for now; what is out is followed
+    #[command(after_help = "Example:\n  ppmid campaign pause spring")]
     Pause(CampaignArg),
     /// Go on after a pause or a halt
+    #[command(after_help = "Example:\n  ppmid campaign resume spring")]
     Resume(CampaignArg),
     /// Cancel for good what has not been sent; what was sent is beyond recall and is followed
+    #[command(after_help = "Example:\n  ppmid campaign abort spring")]
     Abort(CampaignArg),
     /// Queue again what failed or expired
+    #[command(after_help = "Example:\n  ppmid campaign retry spring")]
     Retry(CampaignArg),
     /// One row for every site considered
     #[command(after_help = "Example:\n  ppmid campaign targets spring --output csv > targets.csv")]
@@ -57,6 +64,7 @@ pub struct CampaignArg {
 
 #[derive(clap::Args)]
 pub struct CreateArgs {
+    /// What people call it; no other campaign's name
     #[arg(long)]
     name: String,
     /// Image id, as `ppmid image add` printed it
@@ -121,7 +129,8 @@ pub struct HaltArgs {
     /// Every campaign that could send
     #[arg(long)]
     all: bool,
-    #[arg(long)]
+    /// Why, in a few words; people will read it
+    #[arg(long, value_name = "TEXT")]
     reason: String,
 }
 
@@ -176,7 +185,7 @@ pub async fn halt(ctx: &Context, args: HaltArgs) -> Outcome {
 }
 
 async fn create(ctx: &Context, args: CreateArgs) -> Outcome {
-    let usage = |e: crate::ids::IdError| Failure::usage(e.to_string());
+    let usage = |e: crate::ids::IdError| Failure::usage(e.to_string()).help("`ppmid campaign create --help` says what it takes");
     let filter = SiteFilter {
         cohorts: args.cohort.iter().map(|c| c.parse::<Cohort>()).collect::<Result<_, _>>().map_err(usage)?,
         models: args.model,
@@ -186,7 +195,9 @@ async fn create(ctx: &Context, args: CreateArgs) -> Outcome {
             None => Vec::new(),
         },
     };
-    let image: ImageId = args.image.trim().parse().map_err(usage)?;
+    let image: ImageId = args.image.trim().parse().map_err(|e: crate::ids::IdError| {
+        Failure::usage(format!("--image: {e}")).help("`ppmid image list` shows the image ids")
+    })?;
     let app = ctx.app().await?;
     let new = NewCampaignRequest { name: args.name, image, filter, rollout: args.rollout, batch_size: args.batch_size };
     let id = app.create_campaign(new, &os_user_at_host()).await?;
@@ -195,7 +206,9 @@ async fn create(ctx: &Context, args: CreateArgs) -> Outcome {
 
 /// One Device ID a line; blank lines and a header `device_id` are skipped.
 fn read_devices(file: &PathBuf) -> Outcome<Vec<DeviceId>> {
-    let unreadable = |e: std::io::Error| Failure::failed(format!("{} cannot be read: {e}", file.display()));
+    let unreadable = |e: std::io::Error| {
+        Failure::failed(format!("{} cannot be read: {e}", file.display())).help("check the name and that you may read it")
+    };
     let text = match file.as_os_str() == "-" {
         true => std::io::read_to_string(std::io::stdin()).map_err(unreadable)?,
         false => std::fs::read_to_string(file).map_err(unreadable)?,
@@ -206,8 +219,8 @@ fn read_devices(file: &PathBuf) -> Outcome<Vec<DeviceId>> {
         if line.is_empty() || (i == 0 && line.eq_ignore_ascii_case("device_id")) {
             continue;
         }
-        let id = line.parse::<DeviceId>().map_err(|e| Failure::failed(format!("{}, line {}: {e}", file.display(), i + 1)))?;
-        devices.push(id);
+        let wrong = |e| Failure::failed(format!("{}, line {}: {e}", file.display(), i + 1)).help("one Device ID a line");
+        devices.push(line.parse::<DeviceId>().map_err(wrong)?);
     }
     devices.sort_unstable();
     devices.dedup();

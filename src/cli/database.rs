@@ -8,11 +8,14 @@ use crate::{
     failure::{Failure, Outcome},
 };
 
+/// The database's schema: looked at, brought up to date
 #[derive(clap::Subcommand)]
 pub enum Command {
     /// Bring the database's schema to this program's version, creating a SQLite file that is absent
+    #[command(after_help = "Example:\n  ppmid db migrate --database-url postgres://ppmid@localhost/ppmid")]
     Migrate,
     /// Show which steps of the schema the database has; changes nothing
+    #[command(after_help = "Example:\n  ppmid db status --output json")]
     Status,
 }
 
@@ -65,7 +68,9 @@ fn tell(steps: &[MigrationStatus]) {
     }
 }
 
+/// Print a completion script for a shell
 #[derive(clap::Args)]
+#[command(after_help = "Example:\n  ppmid completions bash > /etc/bash_completion.d/ppmid")]
 pub struct CompletionsArgs {
     /// The shell to make completions for
     #[arg(value_enum)]

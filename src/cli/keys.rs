@@ -15,6 +15,8 @@ use crate::{
 /// Cases fetched in one step.
 const PAGE_CASES: usize = 2_000;
 
+const STATES: &str = "one of: retrying, investigating, resolved, closed";
+
 /// Sites whose PPMID keys are missing from DCC's systems
 #[derive(clap::Subcommand)]
 pub enum Command {
@@ -41,8 +43,12 @@ pub async fn run(ctx: &Context, command: Command) -> Outcome {
 }
 
 async fn list(ctx: &Context, args: ListArgs) -> Outcome {
-    let state: Option<KeyCaseState> =
-        args.state.as_deref().map(str::parse).transpose().map_err(|e: crate::ids::IdError| Failure::usage(e.to_string()))?;
+    let state: Option<KeyCaseState> = args
+        .state
+        .as_deref()
+        .map(str::parse)
+        .transpose()
+        .map_err(|e: crate::ids::IdError| Failure::usage(e.to_string()).help(STATES))?;
     let app = ctx.app().await?;
     let headers = [
         "device_id",

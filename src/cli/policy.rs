@@ -12,21 +12,25 @@ use crate::{
     policy::{self, Content, Origin, PolicyFile, PolicyName, PolicySet},
 };
 
+/// The rules and numbers that decide: written out, checked, shown
 #[derive(clap::Subcommand)]
 pub enum Command {
     /// Write the policy files as they ship, where absent; never over one that is there
+    #[command(after_help = "Example:\n  ppmid policy init --dir policies")]
     Init {
         /// Where to; the policies folder of the configuration if left out
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
     /// Read every policy file whole and say what is wrong, with file, line and key; exit 1 if anything is
+    #[command(after_help = "Examples:\n  ppmid policy check\n  ppmid policy check --as-of 2027-01-15")]
     Check {
         /// As of this time (RFC 3339) or the end of this day: says which files are not in force yet
         #[arg(long, value_name = "TIME", value_parser = as_of)]
         as_of: Option<Time>,
     },
     /// What the policies say, compiled-in defaults included, and the hash of the set
+    #[command(after_help = "Examples:\n  ppmid policy show eligibility\n  ppmid policy show --output json")]
     Show {
         /// One file, such as eligibility or eligibility.toml
         #[arg(value_name = "FILE", value_parser = policy_name)]

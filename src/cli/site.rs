@@ -12,10 +12,13 @@ use crate::{
     policy::Finding,
 };
 
+/// One site: what is known of it, and whether it may be upgraded
 #[derive(clap::Subcommand)]
 pub enum Command {
     /// What is known of a site: its registrations, key results and exclusions
+    #[command(after_help = "Example:\n  ppmid site show 00-DB-12-34-56-78-90-A4 --output json")]
     Show {
+        /// An EUI-64, in upper or lower case
         #[arg(value_name = "DEVICE_ID")]
         device_id: DeviceId,
         /// As of this time (RFC 3339) or the end of this day
@@ -23,11 +26,15 @@ pub enum Command {
         as_of: Option<Time>,
     },
     /// Whether a site may be upgraded: every rule in order, with the facts it went by and where the rule comes from
+    #[command(
+        after_help = "Examples:\n  ppmid site explain 00-DB-12-34-56-78-90-A4 --campaign spring\n  ppmid site explain 00-DB-12-34-56-78-90-A4 --as-of 2027-01-15"
+    )]
     Explain(ExplainArgs),
 }
 
 #[derive(clap::Args)]
 pub struct ExplainArgs {
+    /// An EUI-64, in upper or lower case
     #[arg(value_name = "DEVICE_ID")]
     pub device_id: DeviceId,
     /// By the image of this campaign, as if it were planned now

@@ -57,7 +57,7 @@ enum Cell {
         start: usize,
         end: usize,
     },
-    /// The place in its column's dictionary.
+    /// The place in `Rows::known`.
     Word(usize),
 }
 
@@ -73,8 +73,10 @@ pub struct Rows {
     columns: &'static [&'static str],
     /// Columns that hold the same number in every row, with it: neither kept nor bound.
     fixed: Vec<(&'static str, i64)>,
-    /// For each column the few texts it holds, where it was declared to hold few.
-    words: Vec<Option<Vec<String>>>,
+    /// The last so many columns hold few different texts together.
+    few: usize,
+    /// What they held so far, each once.
+    known: Vec<Vec<Option<String>>>,
     cells: Vec<Cell>,
     texts: String,
 }
@@ -83,8 +85,7 @@ impl Rows {
     /// Table and column names go into the SQL as they are: they are the program's own.
     pub fn new(table: &'static str, columns: &'static [&'static str]) -> Rows {
         assert!(!columns.is_empty() && columns.len() <= SQLITE_CELLS, "a table has columns, and not thousands");
-        let words = vec![None; columns.len()];
-        Rows { table, columns, fixed: Vec::new(), words, cells: Vec::new(), texts: String::new() }
+        Rows { table, columns, fixed: Vec::new(), few: 0, known: Vec::new(), cells: Vec::new(), texts: String::new() }
     }
 
     /// Every row also gets these numbers in these columns. On SQLite they are part of the statement, which costs a row nothing.
@@ -93,23 +94,23 @@ impl Rows {
         self
     }
 
-    /// Says of a column that its texts are few (tens) and come again and again: on SQLite a row then binds a small number, which
-    /// the statement spells out. A column that holds many would be slow, and right.
-    pub fn with_words(mut self, column: &str) -> Rows {
-        let place = self.columns.iter().position(|c| *c == column).expect("the column is one of the rows'");
-        self.words[place] = Some(Vec::new());
+    /// Says of the last so many columns that they hold texts, and that few combinations of them (tens) come again and again: on
+    /// SQLite a row then binds one small number for them, which the statement spells out. Many would be slow, and right.
+    pub fn with_few(mut self, columns: usize) -> Rows {
+        assert!(columns < self.columns.len(), "{} has a column that says which row it is", self.table);
+        self.few = columns;
         self
     }
 
     /// Keeps one row: as many values as there are columns, in their order.
     pub fn push(&mut self, row: &[Value<'_>]) {
         assert_eq!(row.len(), self.columns.len(), "a row of {} has one value a column", self.table);
-        for (value, words) in row.iter().zip(&mut self.words) {
+        let (each, few) = row.split_at(row.len() - self.few);
+        for value in each {
             let cell = match *value {
                 Value::Null => Cell::Null,
                 Value::Int(n) => Cell::Int(n),
                 Value::Bool(b) => Cell::Bool(b),
-                Value::Text(text) if words.is_some() => Cell::Word(place(words.get_or_insert_default(), text)),
                 Value::Text(text) => {
                     let start = self.texts.len();
                     self.texts.push_str(text);
@@ -118,6 +119,24 @@ impl Rows {
             };
             self.cells.push(cell);
         }
+        if self.few > 0 {
+            let place = self.place(few);
+            self.cells.push(Cell::Word(place));
+        }
+    }
+
+    /// Where a combination is among those known, which learn it if it is new.
+    fn place(&mut self, few: &[Value<'_>]) -> usize {
+        let same = |known: &Vec<Option<String>>| known.iter().zip(few).all(|(known, value)| known.as_deref() == word(value));
+        self.known.iter().position(same).unwrap_or_else(|| {
+            self.known.push(few.iter().map(|value| word(value).map(str::to_string)).collect());
+            self.known.len() - 1
+        })
+    }
+
+    /// Cells kept for a row.
+    fn width(&self) -> usize {
+        self.columns.len() - self.few + usize::from(self.few > 0)
     }
 
     /// Sends what was pushed, and what will be, to another table that has the same columns.
@@ -127,7 +146,7 @@ impl Rows {
 
     /// Rows pushed since the last flush.
     pub fn len(&self) -> usize {
-        self.cells.len() / self.columns.len()
+        self.cells.len() / self.width()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -148,7 +167,7 @@ impl Rows {
     }
 
     async fn insert(&self, t: &mut Transaction<'static, Sqlite>) -> DbResult<()> {
-        let width = self.columns.len();
+        let width = self.width();
         let per_statement = SQLITE_CELLS / width;
         let full = self.insert_text(per_statement);
         let mut chunks = self.cells.chunks(per_statement * width);
@@ -169,15 +188,17 @@ impl Rows {
     }
 
     fn insert_text(&self, rows: usize) -> String {
-        let mut row = "?,".repeat(self.columns.len());
+        let mut row = "?,".repeat(self.width());
         row.pop();
         let mut values = format!("({row}),").repeat(rows);
         values.pop();
-        if self.fixed.is_empty() && self.words.iter().all(Option::is_none) {
+        if self.fixed.is_empty() && self.few == 0 {
             return format!("insert into {} ({}) values {values}", self.table, self.columns.join(", "));
         }
         let mut names = self.columns.to_vec();
-        let mut given: Vec<String> = self.words.iter().enumerate().map(|(i, words)| spelled(i + 1, words.as_deref())).collect();
+        let each = self.columns.len() - self.few;
+        let mut given: Vec<String> = (1..=each).map(|n| format!("column{n}")).collect();
+        given.extend((0..self.few).map(|i| self.spelled(each + 1, i)));
         for (name, number) in &self.fixed {
             names.push(name);
             given.push(number.to_string());
@@ -189,6 +210,13 @@ impl Rows {
             names.join(", "),
             given.join(", ")
         )
+    }
+
+    /// The SQL of the i-th column of those with few texts: what the number in `column{n}` stands for.
+    fn spelled(&self, n: usize, i: usize) -> String {
+        let quoted = |w: &Option<String>| w.as_ref().map_or("null".to_string(), |w| format!("'{}'", w.replace('\'', "''")));
+        let cases = self.known.iter().enumerate().map(|(place, words)| format!(" when {place} then {}", quoted(&words[i])));
+        format!("case column{n}{} end", cases.collect::<String>())
     }
 
     fn arguments(&self, cells: &[Cell], words: &mut Words) -> SqliteArguments {
@@ -213,7 +241,7 @@ impl Rows {
         let statement = format!("copy {} ({}) from stdin", self.table, names.join(", "));
         let mut copy = t.copy_in_raw(&statement).await?;
         let mut text = Vec::with_capacity(COPY_BYTES + COPY_BYTES / 4);
-        for row in self.cells.chunks(self.columns.len()) {
+        for row in self.cells.chunks(self.width()) {
             self.copy_row(row, &mut text);
             text.extend_from_slice(fixed.as_bytes());
             text.push(b'\n');
@@ -239,9 +267,28 @@ impl Rows {
                 Cell::Int(n) => write!(out, "{n}").expect("writing to memory"),
                 Cell::Bool(b) => out.push(if b { b't' } else { b'f' }),
                 Cell::Text { start, end } => escape(&self.texts[start..end], out),
-                Cell::Word(n) => escape(self.words[i].as_ref().map_or("", |words| &words[n]), out),
+                Cell::Word(n) => {
+                    for (i, text) in self.known[n].iter().enumerate() {
+                        if i > 0 {
+                            out.push(b'\t');
+                        }
+                        match text {
+                            Some(text) => escape(text, out),
+                            None => out.extend_from_slice(b"\\N"),
+                        }
+                    }
+                }
             }
         }
+    }
+}
+
+/// A value of a column that holds few texts.
+fn word<'a>(value: &Value<'a>) -> Option<&'a str> {
+    match value {
+        Value::Text(text) => Some(text),
+        Value::Null => None,
+        Value::Int(_) | Value::Bool(_) => panic!("columns that hold few texts hold texts"),
     }
 }
 
@@ -254,27 +301,6 @@ fn escape(text: &str, out: &mut Vec<u8>) {
             b'\n' => out.extend_from_slice(b"\\n"),
             b'\r' => out.extend_from_slice(b"\\r"),
             other => out.push(other),
-        }
-    }
-}
-
-/// Where a text is among the words of a column, which learns it if it is new.
-fn place(words: &mut Vec<String>, text: &str) -> usize {
-    words.iter().position(|w| w == text).unwrap_or_else(|| {
-        words.push(text.to_string());
-        words.len() - 1
-    })
-}
-
-/// The SQL of the n-th value of a row: as it is, or the word it stands for.
-fn spelled(n: usize, words: Option<&[String]>) -> String {
-    match words {
-        None => format!("column{n}"),
-        Some([]) => "null".to_string(),
-        Some(words) => {
-            let quoted = |w: &String| w.replace('\'', "''");
-            let cases: String = words.iter().enumerate().map(|(i, w)| format!(" when {i} then '{}'", quoted(w))).collect();
-            format!("case column{n}{cases} end")
         }
     }
 }
@@ -349,16 +375,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn words_and_fixed_columns_come_back_as_they_were_on_both_engines() {
+    async fn few_words_and_fixed_columns_come_back_as_they_were_on_both_engines() {
         let words = ["it's", "", "\\N", "a\tb", "é"];
         for t in databases().await {
             let mut tx = t.db.begin().await.unwrap();
             let create = "create table bulk_words (n bigint, word text, never text, batch bigint, zero bigint)";
             crate::sql!(&mut tx, c => sqlx::query(create).execute(c).await.map(|_| ())).unwrap();
-            let mut rows = Rows::new("bulk_words", &["n", "word", "never"])
-                .with_words("word")
-                .with_words("never")
-                .with_fixed(&[("batch", -7), ("zero", 0)]);
+            let mut rows = Rows::new("bulk_words", &["n", "word", "never"]).with_few(2).with_fixed(&[("batch", -7), ("zero", 0)]);
             // The second flush knows words that the first did not.
             for (known, range) in [(2, 0..3_001i64), (words.len(), 3_001..6_005)] {
                 for n in range {

@@ -89,19 +89,20 @@ pub struct Planned(bulk::Rows);
 impl Planned {
     /// Rows of this plan, all of them dated `now`.
     pub fn new(plan: i64, now: Time) -> Planned {
-        let columns = &["device_id", "state", "reason", "registration_supplier", "registration_from"];
-        let rows = bulk::Rows::new("targets", columns)
-            .with_words("state")
-            .with_words("reason")
-            .with_words("registration_supplier")
-            .with_fixed(&[("plan_id", plan), ("attempts", 0), ("updated_at", now.0), ("version", 0)]);
+        let columns = &["device_id", "registration_from", "state", "reason", "registration_supplier"];
+        let rows = bulk::Rows::new("targets", columns).with_few(3).with_fixed(&[
+            ("plan_id", plan),
+            ("attempts", 0),
+            ("updated_at", now.0),
+            ("version", 0),
+        ]);
         Planned(rows)
     }
 
     pub fn push(&mut self, d: &Decided) {
         let supplier = d.registration.as_ref().map(|r| r.0.as_str());
         let from = d.registration.map(|r| r.1.0);
-        self.0.push(&[d.device.to_db().into(), d.state.as_str().into(), d.reason.as_str().into(), supplier.into(), from.into()]);
+        self.0.push(&[d.device.to_db().into(), from.into(), d.state.as_str().into(), d.reason.as_str().into(), supplier.into()]);
     }
 
     /// Rows pushed since the last flush.
@@ -137,12 +138,17 @@ pub async fn find(tx: &mut Tx, plans: &[i64], devices: &[DeviceId]) -> DbResult<
     found.into_iter().map(target).collect()
 }
 
+/// The least key a page after `after` may begin with; none after the last there can be.
+fn first_after(after: Option<DeviceId>) -> Option<i64> {
+    after.map_or(Some(i64::MIN), |d| d.to_db().checked_add(1))
+}
+
 /// A page of a plan's targets, by Device ID.
 pub async fn page(tx: &mut Tx, plan: i64, after: Option<DeviceId>, limit: usize) -> DbResult<Vec<Target>> {
-    let sql = format!("select {COLUMNS} from targets where plan_id = $1 and device_id > $2 order by device_id limit $3");
-    let after = after.map_or(i64::MIN, DeviceId::to_db);
+    let sql = format!("select {COLUMNS} from targets where plan_id = $1 and device_id >= $2 order by device_id limit $3");
+    let Some(from) = first_after(after) else { return Ok(Vec::new()) };
     let found: Vec<TargetRow> =
-        sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(plan).bind(after).bind(limit as i64).fetch_all(c).await)?;
+        sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(plan).bind(from).bind(limit as i64).fetch_all(c).await)?;
     found.into_iter().map(target).collect()
 }
 
@@ -156,11 +162,11 @@ pub async fn in_state(
 ) -> DbResult<Vec<DeviceId>> {
     // The state is spelled out so that SQLite can use the partial index of the held.
     let sql = format!(
-        "select device_id from targets where plan_id = $1 and state = '{state}' and device_id > $2 order by device_id limit $3"
+        "select device_id from targets where plan_id = $1 and state = '{state}' and device_id >= $2 order by device_id limit $3"
     );
-    let after = after.map_or(i64::MIN, DeviceId::to_db);
+    let Some(from) = first_after(after) else { return Ok(Vec::new()) };
     let ids: Vec<i64> =
-        sql!(tx, c => sqlx::query_scalar(AssertSqlSafe(sql)).bind(plan).bind(after).bind(limit as i64).fetch_all(c).await)?;
+        sql!(tx, c => sqlx::query_scalar(AssertSqlSafe(sql)).bind(plan).bind(from).bind(limit as i64).fetch_all(c).await)?;
     Ok(ids.into_iter().map(DeviceId::from_db).collect())
 }
 
@@ -203,6 +209,7 @@ pub async fn decide_again(tx: &mut Tx, plan: i64, decided: &[Decided], now: Time
             .iter()
             .map(|d| {
                 json!([
+                    plan,
                     d.device.to_db(),
                     d.state.as_str(),
                     d.reason.as_str(),
@@ -211,19 +218,28 @@ pub async fn decide_again(tx: &mut Tx, plan: i64, decided: &[Decided], now: Time
                 ])
             })
             .collect();
+        // The plan comes with the rows: given by itself, SQLite would walk the whole plan for each of them.
         let v = rows::table(
             tx,
-            3,
-            &[("device_id", "int"), ("state", "text"), ("reason", "text"), ("supplier", "text"), ("reg_from", "int")],
+            2,
+            &[
+                ("plan_id", "int"),
+                ("device_id", "int"),
+                ("state", "text"),
+                ("reason", "text"),
+                ("supplier", "text"),
+                ("reg_from", "int"),
+            ],
         );
         let sql = format!(
             "update targets set state = v.state, reason = v.reason, registration_supplier = v.supplier, registration_from = v.reg_from,
-                    updated_at = $2, version = targets.version + 1
+                    updated_at = $1, version = targets.version + 1
              from {v}
-             where targets.plan_id = $1 and targets.device_id = v.device_id and targets.state in ('held', 'queued')
+             where targets.plan_id = v.plan_id and targets.device_id = v.device_id and targets.state in ('held', 'queued')
                and (targets.state <> v.state or targets.reason <> v.reason)"
         );
-        changed += sql!(tx, c => sqlx::query(AssertSqlSafe(sql)).bind(plan).bind(now.0).bind(values.to_json()).execute(c).await?.rows_affected());
+        changed +=
+            sql!(tx, c => sqlx::query(AssertSqlSafe(sql)).bind(now.0).bind(values.to_json()).execute(c).await?.rows_affected());
     }
     Ok(changed)
 }
@@ -235,8 +251,8 @@ pub async fn send(tx: &mut Tx, plan: i64, batch: i64, devices: &[DeviceId], answ
     for group in devices.chunks(GROUP_ROWS) {
         let ids: Rows = group.iter().map(|d| json!([d.to_db()])).collect();
         let sql = format!(
-            "update targets set state = '{to}', batch_id = $2, attempts = attempts + 1, answer_by = $5, updated_at = $3, version = targets.version + 1
-             from {} where targets.plan_id = $1 and targets.device_id = v.device_id and targets.state = 'queued'",
+            "update targets set state = '{to}', batch_id = $2, attempts = attempts + 1, answer_by = $5, updated_at = $3, version = version + 1
+             where plan_id = $1 and device_id in (select v.device_id from {}) and state = 'queued'",
             rows::table(tx, 4, &[("device_id", "int")])
         );
         sent += sql!(tx, c => sqlx::query(AssertSqlSafe(sql)).bind(plan).bind(batch).bind(now.0).bind(ids.to_json()).bind(answer_by.map(|t| t.0)).execute(c).await?.rows_affected());

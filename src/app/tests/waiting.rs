@@ -44,7 +44,10 @@ async fn a_secure_device_without_its_key_waits_and_is_not_sent_again_and_again()
         let campaign = lab.started("spring", 10).await;
         let id = lab.send(campaign).await;
         assert_eq!(lab.hears(&no_key(Some(id), 1, 1)).await, InboxState::Settled);
-        assert_eq!((lab.state(campaign, 1).await, lab.target(campaign, 1).await.reason), (TargetState::Held, Reason::KeysMissing));
+        assert_eq!(
+            (lab.state(campaign, 1).await, lab.target(campaign, 1).await.reason),
+            (TargetState::Held, Reason::KeysMissing)
+        );
         assert_eq!(cases(&lab).await, vec![(KeyCaseState::Retrying, 1)], "DCC said so: somebody must see to it");
         // Whatever else holds it in between.
         let subject = format!("device_id,mpan,reason,effective_from,effective_to\n{},,visit,2026-11-20,2026-11-26\n", device(1));
@@ -107,5 +110,25 @@ async fn nothing_is_decided_while_a_file_is_half_applied() {
         tx.commit().await.unwrap();
         assert!(lab.app.begin_post(id, &lab.dcc).await.unwrap().is_none());
         assert_eq!(lab.outbox_state(id).await, "held", "now it is known: not ours any more");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_comes_after_the_campaign_ended_opens_it_again() {
+    for lab in labs(1).await {
+        let campaign = lab.started("spring", 10).await;
+        let id = lab.send(campaign).await;
+        lab.app.clock.advance(80 * 3_600_000);
+        lab.app.expire_silent().await.unwrap();
+        assert_eq!(lab.app.finish_campaigns().await.unwrap(), 1);
+        lab.hears(&no_key(Some(id), 1, 1)).await;
+        assert_eq!(lab.state(campaign, 1).await, TargetState::Held, "not failed: it waits");
+        lab.app.recheck_held().await.unwrap();
+        assert_eq!(lab.app.campaign("spring").await.unwrap().state, crate::campaign::CampaignState::Finished);
+        lab.app.clock.advance(1_000);
+        let at = lab.app.now().to_string();
+        lab.keys(&at, &[(1, "updated")]).await;
+        assert_eq!(lab.app.recheck_held().await.unwrap().released, 1);
+        lab.send(campaign).await;
     }
 }

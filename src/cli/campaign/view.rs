@@ -105,6 +105,9 @@ pub fn status(output: Output, status: &Status) -> Outcome {
     status.held_batches.iter().try_for_each(|b| table::line(format!("  waits for a person: {b}")))
 }
 
+const STATES: &str =
+    "one of: held, ineligible, queued, submitted, accepted, delivered, activated, verified, failed, expired, cancelled";
+
 #[derive(Serialize)]
 struct TargetLine {
     device_id: DeviceId,
@@ -119,7 +122,7 @@ struct TargetLine {
 /// One row for every site considered, in the order of Device IDs, however many.
 pub async fn targets(ctx: &Context, campaign: &str, state: Option<&str>) -> Outcome {
     let wanted: Option<TargetState> =
-        state.map(str::parse).transpose().map_err(|e: crate::ids::IdError| Failure::usage(e.to_string()))?;
+        state.map(str::parse).transpose().map_err(|e: crate::ids::IdError| Failure::usage(e.to_string()).help(STATES))?;
     let app = ctx.app().await?;
     let campaign = app.campaign(campaign).await?;
     let plan = app.shown_plan(&campaign).await?.ok_or_else(|| {

@@ -119,7 +119,8 @@ fn stated(args: &SignArgs, now: Time) -> Outcome<Release> {
     let upgrade_from = match args.upgrade_from.as_slice() {
         [any] if any == "*" => UpgradePaths::Any,
         versions if versions.iter().any(|v| v == "*") => {
-            return Err(Failure::usage("--upgrade-from '*' is any version, and cannot be given with others"));
+            return Err(Failure::usage("--upgrade-from '*' is any version, and cannot be given with others")
+                .help("give '*' alone, or the versions"));
         }
         versions => UpgradePaths::Versions(versions.to_vec()),
     };

@@ -1,8 +1,10 @@
-//! The estate's tables. Reads of single facts and what DCC says about them are in [`facts`], the planner's scan in [`scan`],
+//! The estate's tables. Reads of single facts and what DCC says about them are in [`facts`], the planner's scan in [`scan`]
+//! and [`kept`],
 //! what makes a file take effect in [`journal`] and [`slices`]. Every function works in the caller's transaction.
 
 mod facts;
 pub(super) mod journal;
+mod kept;
 pub(super) mod lock;
 mod scan;
 pub(super) mod slices;
@@ -11,6 +13,7 @@ pub use facts::*;
 pub use journal::{applying, estate_version};
 #[cfg(test)]
 pub use journal::{tests_begin_applying, tests_end_applying};
+pub use kept::Kept;
 pub use scan::*;
 
 #[cfg(test)]

@@ -96,6 +96,15 @@ pub struct SitePage {
     pub next: Option<DeviceId>,
 }
 
+/// What a packed page holds of a site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reads {
+    Everything,
+    /// What [`super::Kept`] does not know, and of the site itself what rules go by: without registrations and exclusion, and without
+    /// `chf_device_id`, `gsme_device_id`, `region` and `as_at`.
+    SitesAndKeys,
+}
+
 /// A page as the database packed it: read quickly, looked at elsewhere.
 #[derive(Debug, Default)]
 pub struct PackedPage {
@@ -106,7 +115,7 @@ pub struct PackedPage {
 
 impl PackedPage {
     /// Shows every site by rising [`DeviceId::to_db`]. It is one row used again and again: a million sites allocate nothing.
-    pub fn for_each(&self, mut look: impl FnMut(&SiteRow)) -> DbResult<()> {
+    pub fn for_each(&self, mut look: impl FnMut(&mut SiteRow)) -> DbResult<()> {
         let mut sites: Vec<(i64, &str)> = Vec::new();
         for packed in self.text.split(SITE).filter(|packed| !packed.is_empty()) {
             let id = packed.split(FIELD).next().unwrap_or_default();
@@ -119,7 +128,7 @@ impl PackedPage {
         let mut row = blank();
         for (_, packed) in sites {
             unpack(packed, &mut row)?;
-            look(&row);
+            look(&mut row);
         }
         Ok(())
     }
@@ -133,12 +142,12 @@ impl PackedPage {
 
 /// Reads up to `limit` sites after `after`. Good pages are of 2,000 to 10,000.
 pub async fn scan_sites(tx: &mut Tx, after: Option<DeviceId>, limit: u32, scan: Scan<'_>) -> DbResult<SitePage> {
-    let page = scan_packed(tx, after, limit, scan).await?;
+    let page = scan_packed(tx, after, limit, scan, Reads::Everything).await?;
     Ok(SitePage { sites: page.rows()?, next: page.next })
 }
 
 /// As [`scan_sites`], without unpacking the page.
-pub async fn scan_packed(tx: &mut Tx, after: Option<DeviceId>, limit: u32, scan: Scan<'_>) -> DbResult<PackedPage> {
+pub async fn scan_packed(tx: &mut Tx, after: Option<DeviceId>, limit: u32, scan: Scan<'_>, reads: Reads) -> DbResult<PackedPage> {
     let done = PackedPage::default();
     let from = match after.map(|d| d.to_db().checked_add(1)) {
         None => i64::MIN,
@@ -147,7 +156,7 @@ pub async fn scan_packed(tx: &mut Tx, after: Option<DeviceId>, limit: u32, scan:
     };
     let limit = limit.max(1);
     if scan.filter.devices.is_empty() {
-        let (text, count, last) = read(tx, from, limit, None, scan).await?;
+        let (text, count, last) = read(tx, from, limit, None, scan, reads).await?;
         let next = last.filter(|_| count >= i64::from(limit)).map(DeviceId::from_db);
         return Ok(PackedPage { text, next });
     }
@@ -160,7 +169,7 @@ pub async fn scan_packed(tx: &mut Tx, after: Option<DeviceId>, limit: u32, scan:
     }
     ahead.sort_unstable();
     let Some(last) = ahead.last().copied() else { return Ok(done) };
-    let (text, ..) = read(tx, from, limit, Some(&ahead), scan).await?;
+    let (text, ..) = read(tx, from, limit, Some(&ahead), scan, reads).await?;
     Ok(PackedPage { text, next: more.then(|| DeviceId::from_db(last)) })
 }
 
@@ -173,7 +182,7 @@ pub async fn scan_devices(tx: &mut Tx, devices: &[DeviceId], own_mpids: &[Mpid],
     let scan = Scan { filter: &filter, own_mpids, day, at };
     let mut all = Vec::with_capacity(wanted.len());
     for some in wanted.chunks(DEVICES_A_QUERY) {
-        let (text, ..) = read(tx, i64::MIN, u32::MAX, Some(some), scan).await?;
+        let (text, ..) = read(tx, i64::MIN, u32::MAX, Some(some), scan, Reads::Everything).await?;
         all.append(&mut PackedPage { text, next: None }.rows()?);
     }
     Ok(all)
@@ -185,7 +194,7 @@ const DEVICES_A_QUERY: usize = 5_000;
 /// The packed sites, how many they are, and the last.
 type Packed = (String, i64, Option<i64>);
 
-async fn read(tx: &mut Tx, from: i64, limit: u32, devices: Option<&[i64]>, scan: Scan<'_>) -> DbResult<Packed> {
+async fn read(tx: &mut Tx, from: i64, limit: u32, devices: Option<&[i64]>, scan: Scan<'_>, reads: Reads) -> DbResult<Packed> {
     let mut texts: Vec<String> = Vec::new();
     let mut list = |values: &mut dyn Iterator<Item = String>| {
         let mut names = Vec::new();
@@ -207,6 +216,7 @@ async fn read(tx: &mut Tx, from: i64, limit: u32, devices: Option<&[i64]>, scan:
         wanted += &format!(" and s.region in ({})", list(&mut filter.regions.iter().cloned()));
     }
     let own = match scan.own_mpids {
+        _ if reads == Reads::SitesAndKeys => String::new(),
         [] => "''".to_string(),
         some => list(&mut some.iter().map(ToString::to_string)),
     };
@@ -216,7 +226,7 @@ async fn read(tx: &mut Tx, from: i64, limit: u32, devices: Option<&[i64]>, scan:
         texts.push(json);
         wanted += &format!(" and s.device_id in ({unfold})");
     }
-    let text = sqlx::AssertSqlSafe(page_text(&wanted, &own));
+    let text = sqlx::AssertSqlSafe(page_text(&wanted, &own, reads));
     Ok(sql!(tx, c => {
         let mut query = sqlx::query_as(text).bind(from).bind(i64::from(limit)).bind(one_format()).bind(SITE.to_string())
             .bind(scan.at.0).bind(scan.day.0);
@@ -232,15 +242,17 @@ const FIXED_PARAMETERS: usize = 6;
 
 /// Columns of a packed site.
 const FIELDS: usize = 17;
+/// Those that [`Reads::SitesAndKeys`] does without: hub, gas meter, region, `as_at`, registrations, exclusion.
+const LEFT_OUT: [usize; 6] = [9, 10, 11, 13, 14, 16];
 
 /// `format`'s own: one call a site, where a chain of `||` would copy what it has so far for each field. A null is written as nothing.
 fn one_format() -> String {
     ["%s"; FIELDS].join(&FIELD.to_string())
 }
 
-fn page_text(wanted: &str, own: &str) -> String {
+fn page_text(wanted: &str, own: &str, reads: Reads) -> String {
     let covering = "e.effective_from <= $6 and (e.effective_to is null or e.effective_to > $6)";
-    let fields: [String; FIELDS] = [
+    let mut fields: [String; FIELDS] = [
         "s.device_id".into(),
         "s.mpan".into(),
         "s.cohort".into(),
@@ -267,9 +279,16 @@ fn page_text(wanted: &str, own: &str) -> String {
              (select min(e.reason) from exclusions e where e.subject_kind = 'mpan' and e.subject = s.mpan and {covering}))"
         ),
     ];
+    if reads == Reads::SitesAndKeys {
+        for n in LEFT_OUT {
+            fields[n] = "''".into();
+        }
+    }
+    // The day is named in any case: PostgreSQL wants to know the type of every parameter.
     format!(
         "select coalesce(string_agg(p.packed, $4), ''), count(*), max(p.device_id) from (select s.device_id, \
-         format(cast($3 as text), {}) as packed from sites s where s.device_id >= $1{wanted} order by s.device_id limit $2) p",
+         format(cast($3 as text), {}) as packed from sites s where s.device_id >= $1 and cast($6 as bigint) is not null{wanted} \
+         order by s.device_id limit $2) p",
         fields.join(", ")
     )
 }

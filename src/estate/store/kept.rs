@@ -1,0 +1,255 @@
+//! Own registrations and exclusions of a whole estate, kept in memory while it is planned: they lie in the order of MPANs, sites in
+//! that of devices, and a million look-ups in a table cost more than everything else a plan reads. Not a cache: it is as old as
+//! its reading. Promise: its memory is bounded; where it would not fit, the planner asks the table site by site.
+
+use std::{collections::HashMap, str::FromStr};
+
+use super::{Scan, SiteRow, facts::parse};
+use crate::{
+    clock::Day,
+    db::{Db, DbError, DbResult, Tx},
+    estate::Registration,
+    ids::{Mpan, Mpid},
+    sql,
+};
+
+/// Most registrations of anybody for which it is kept: 24 bytes a row of our own, so at most 100 MB.
+const MOST_REGISTRATIONS: i64 = 4_000_000;
+/// Most exclusions: some 100 bytes each, so at most 20 MB.
+const MOST_EXCLUSIONS: i64 = 200_000;
+/// Rows read in one step: some 10 ms.
+const PAGE_ROWS: i64 = 20_000;
+/// Registrations between two fences: the fences stay in the processor's cache.
+const FENCE_ROWS: usize = 64;
+/// A registration that has no end.
+const OPEN: i32 = i32::MAX;
+
+/// A registration in 24 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Row {
+    mpan: i64,
+    from: i32,
+    to: i32,
+    supplier: Mpid,
+}
+
+/// What is known by MPAN.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// By MPAN, then date.
+    registrations: Vec<Row>,
+    /// The MPAN of every 64th of them.
+    fences: Vec<i64>,
+    by_device: HashMap<i64, String>,
+    by_mpan: HashMap<i64, String>,
+}
+
+impl Kept {
+    /// Whether the estate is small enough for it.
+    pub async fn fits(tx: &mut Tx) -> DbResult<bool> {
+        let (registrations, exclusions): (i64, i64) = sql!(tx, c => sqlx::query_as(
+            "select (select count(*) from registrations), (select count(*) from exclusions)").fetch_one(c).await)?;
+        Ok(registrations <= MOST_REGISTRATIONS && exclusions <= MOST_EXCLUSIONS)
+    }
+
+    /// Reads it, in short reads.
+    pub async fn load(db: &Db, scan: Scan<'_>) -> DbResult<Kept> {
+        let mut kept = Kept::default();
+        if !scan.own_mpids.is_empty() {
+            kept.load_registrations(db, scan.own_mpids).await?;
+        }
+        kept.by_device = exclusions(&mut db.read().await?, "device", scan.day).await?;
+        kept.by_mpan = exclusions(&mut db.read().await?, "mpan", scan.day).await?;
+        Ok(kept)
+    }
+
+    async fn load_registrations(&mut self, db: &Db, own: &[Mpid]) -> DbResult<()> {
+        let (mut after, mut limit) = (i64::MIN, PAGE_ROWS);
+        loop {
+            let start = self.registrations.len();
+            let packed = registrations(&mut db.read().await?, own, after, limit).await?;
+            for row in packed.split(';').filter(|row| !row.is_empty()) {
+                self.registrations.push(unpack(row)?);
+            }
+            self.registrations[start..].sort_unstable();
+            let page = &self.registrations[start..];
+            if (page.len() as i64) < limit {
+                break;
+            }
+            // The rows of the last MPAN may go on beyond the page: they are read again as a whole.
+            let last = page.last().map_or(after, |row| row.mpan);
+            let whole = start + page.partition_point(|row| row.mpan < last);
+            if whole == start {
+                limit *= 2;
+            }
+            self.registrations.truncate(whole);
+            after = self.registrations.last().map_or(i64::MIN, |row| row.mpan);
+        }
+        self.fences = self.registrations.iter().step_by(FENCE_ROWS).map(|row| row.mpan).collect();
+        Ok(())
+    }
+
+    /// Adds to a site what is kept of it.
+    pub fn fill(&self, row: &mut SiteRow) {
+        let (device, mpan) = (row.site.device_id.to_db(), row.site.mpan.to_db());
+        row.own_registrations.clear();
+        row.own_registrations.extend(self.of(mpan).iter().map(|r| Registration {
+            mpan: row.site.mpan,
+            supplier_mpid: r.supplier,
+            effective_from: Day(i64::from(r.from)),
+            effective_to: (r.to != OPEN).then_some(Day(i64::from(r.to))),
+        }));
+        row.own_registrations.sort_unstable_by_key(|r| (r.effective_from, r.supplier_mpid));
+        row.exclusion = self.by_device.get(&device).or_else(|| self.by_mpan.get(&mpan)).cloned();
+    }
+
+    /// The rows of an MPAN.
+    fn of(&self, mpan: i64) -> &[Row] {
+        let fence = self.fences.partition_point(|first| *first < mpan).saturating_sub(1);
+        let near = &self.registrations[(fence * FENCE_ROWS).min(self.registrations.len())..];
+        // Nearly always within the fence; the rows of an MPAN may reach beyond it.
+        let begin = match near.get(..FENCE_ROWS) {
+            Some(some) => some.partition_point(|row| row.mpan < mpan),
+            None => near.partition_point(|row| row.mpan < mpan),
+        };
+        let rows = &near[begin..];
+        &rows[..rows.iter().take_while(|row| row.mpan == mpan).count()]
+    }
+}
+
+/// Some own registrations, packed, by MPAN beyond `after`.
+async fn registrations(tx: &mut Tx, own: &[Mpid], after: i64, limit: i64) -> DbResult<String> {
+    let names: Vec<String> = (0..own.len()).map(|i| format!("${}", i + 3)).collect();
+    let text = format!(
+        "select coalesce(string_agg(format('%s %s %s %s', p.mpan, p.supplier_mpid, p.effective_from, p.effective_to), ';'), '') from
+         (select mpan, supplier_mpid, effective_from, effective_to from registrations
+          where mpan > $1 and supplier_mpid in ({}) order by mpan, effective_from, supplier_mpid limit $2) p",
+        names.join(", ")
+    );
+    let text = sqlx::AssertSqlSafe(text);
+    Ok(sql!(tx, c => {
+        let mut query = sqlx::query_scalar(text).bind(after).bind(limit);
+        for mpid in own {
+            query = query.bind(mpid.to_string());
+        }
+        query.fetch_one(c).await
+    })?)
+}
+
+/// The first reason of each subject that an exclusion covers on the day.
+async fn exclusions(tx: &mut Tx, kind: &'static str, day: Day) -> DbResult<HashMap<i64, String>> {
+    let all: Vec<(i64, String)> = sql!(tx, c => sqlx::query_as(
+        "select subject, min(reason) from exclusions where subject_kind = $1 and effective_from <= $2
+         and (effective_to is null or effective_to > $2) group by subject order by subject")
+        .bind(kind).bind(day.0).fetch_all(c).await)?;
+    Ok(all.into_iter().collect())
+}
+
+/// `MPAN SUPPLIER from [to]`.
+fn unpack(packed: &str) -> DbResult<Row> {
+    let mut parts = packed.split(' ');
+    let mut next = || parts.next().unwrap_or_default();
+    let mpan: i64 = number(packed, "mpan", next())?;
+    let supplier: Mpid = parse("registrations", Mpan::from_db(mpan), "supplier_mpid", next())?;
+    let from = number(packed, "effective_from", next())?;
+    let to = match next() {
+        "" => OPEN,
+        to => number(packed, "effective_to", to)?,
+    };
+    Ok(Row { mpan, from, to, supplier })
+}
+
+fn number<T: FromStr>(row: &str, column: &'static str, text: &str) -> DbResult<T> {
+    text.parse().map_err(|_| DbError::bad_row("registrations", row, column, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::Time,
+        db::{bulk::Rows, testing::databases},
+        estate::store::{PackedPage, Reads, SiteFilter, scan_packed, scan_sites},
+    };
+
+    /// More than a page of registrations, MPANs with none, one and several, and one with more than a page; some exclusions.
+    async fn fill(tx: &mut Tx) {
+        let mut sites = Rows::new(
+            "sites",
+            &[
+                "device_id",
+                "mpan",
+                "cohort",
+                "manufacturer",
+                "model",
+                "hardware_version",
+                "firmware_version",
+                "device_status",
+                "dmc",
+            ],
+        );
+        let mut registrations =
+            Rows::new("registrations", &["mpan", "effective_from", "supplier_mpid", "effective_to", "ended_by_switch"]);
+        let mut exclusions = Rows::new("exclusions", &["subject_kind", "subject", "reason", "effective_from", "effective_to"]);
+        for n in 0..900i64 {
+            let mpan = n * 7_919 % 900;
+            let (cohort, made) = ("IOC", "106C");
+            sites.push(&[
+                n.into(),
+                mpan.into(),
+                cohort.into(),
+                made.into(),
+                "m".into(),
+                n.into(),
+                "1".into(),
+                "x".into(),
+                "d".into(),
+            ]);
+            let rows = if mpan == 450 { PAGE_ROWS * 2 + 5 } else { mpan % 70 };
+            for r in 0..rows {
+                let supplier = ["EELC", "OTHE", "EELD"][(r % 3) as usize];
+                let to = (r % 2 == 0).then_some(r + 1);
+                registrations.push(&[mpan.into(), r.into(), supplier.into(), to.into(), false.into()]);
+            }
+            for (kind, subject) in [("device", n), ("mpan", mpan)] {
+                if subject % 11 == 0 || (kind == "mpan" && subject % 13 == 0) {
+                    let to = (subject % 2 == 0).then_some(50i64);
+                    exclusions.push(&[kind.into(), subject.into(), kind.into(), 0i64.into(), to.into()]);
+                    exclusions.push(&[kind.into(), subject.into(), "a".into(), 200i64.into(), None::<i64>.into()]);
+                }
+            }
+        }
+        for rows in [&mut sites, &mut registrations, &mut exclusions] {
+            rows.flush(tx).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_is_what_the_scan_reads_site_by_site() {
+        for t in databases().await {
+            let mut tx = t.db.begin().await.unwrap();
+            fill(&mut tx).await;
+            tx.commit().await.unwrap();
+            let filter = SiteFilter::default();
+            let own = ["EELC".parse().unwrap(), "EELD".parse().unwrap()];
+            for day in [10, 100, 300] {
+                let scan = Scan { filter: &filter, own_mpids: &own, day: Day(day), at: Time(0) };
+                let mut tx = t.db.read().await.unwrap();
+                assert!(Kept::fits(&mut tx).await.unwrap());
+                let wanted = scan_sites(&mut tx, None, 1_000, scan).await.unwrap().sites;
+                let page: PackedPage = scan_packed(&mut tx, None, 1_000, scan, Reads::SitesAndKeys).await.unwrap();
+                drop(tx);
+                let kept = Kept::load(&t.db, scan).await.unwrap();
+                let mut found = Vec::new();
+                page.for_each(|row| {
+                    kept.fill(row);
+                    found.push(row.clone());
+                })
+                .unwrap();
+                assert_eq!(found.len(), 900);
+                assert!(found.iter().any(|row| row.exclusion.is_some()) && found.iter().any(|row| row.exclusion.is_none()));
+                assert_eq!(found, wanted, "{} day {day}", t.engine);
+            }
+        }
+    }
+}
