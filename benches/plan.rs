@@ -74,13 +74,16 @@ async fn measure(folder: &Path, url: &str) {
         let new =
             NewCampaignRequest { name: name.clone(), image, filter: SiteFilter::default(), rollout: None, batch_size: None };
         app.create_campaign(new, WHO).await.expect("a campaign");
-        let started = Instant::now();
+        let (started, busy) = (Instant::now(), cpu_seconds());
         let plan = app.plan_campaign(&name, None, WHO, &mut |_| {}).await.expect("a plan");
-        let planned = started.elapsed();
+        let (planned, busy) = (started.elapsed(), cpu_seconds() - busy);
         assert_eq!(plan.sites, sites() as i64);
+        let idle = cpu_seconds();
         let copied = floor(&app.db, plan.id).await;
+        let copying = cpu_seconds() - idle;
         println!(
-            "  run {run}: planned {:>6.2} s, copied {:>6.2} s, ratio {:.2} ({} eligible, {} held, {} ineligible)",
+            "  run {run}: planned {:>6.2} s (processor {busy:.2} s), copied {:>6.2} s (processor {copying:.2} s), ratio {:.2} \
+             ({} eligible, {} held, {} ineligible)",
             planned.as_secs_f64(),
             copied.as_secs_f64(),
             planned.as_secs_f64() / copied.as_secs_f64(),
@@ -91,7 +94,7 @@ async fn measure(folder: &Path, url: &str) {
         plans.push(planned);
         floors.push(copied);
     }
-    let ratio = |pick: fn(&mut Vec<Duration>) -> Duration, a: &mut Vec<Duration>, b: &mut Vec<Duration>| {
+    let ratio = |pick: fn(&mut [Duration]) -> Duration, a: &mut [Duration], b: &mut [Duration]| {
         let (a, b) = (pick(a), pick(b));
         println!("    {:.2} s / {:.2} s = {:.2}", a.as_secs_f64(), b.as_secs_f64(), a.as_secs_f64() / b.as_secs_f64());
     };
@@ -102,7 +105,7 @@ async fn measure(folder: &Path, url: &str) {
     app.db.close().await;
 }
 
-fn median(all: &mut Vec<Duration>) -> Duration {
+fn median(all: &mut [Duration]) -> Duration {
     all.sort_unstable();
     all[all.len() / 2]
 }
@@ -202,6 +205,15 @@ fn sign(folder: &Path, file: &[u8], now: Time) -> Vec<u8> {
     let head = "version = 1\neffective_from = \"2020-11-24\"\nthreshold = 1\nrequired_roles = [\"manufacturer\"]\n\n";
     std::fs::write(policies.join("trust.toml"), format!("{head}{clause}")).expect("a file is written");
     release::sign(&manifest, &[manufacturer]).to_json().into_bytes()
+}
+
+/// Processor seconds of this process so far, in user and system mode (Linux; elsewhere 0).
+fn cpu_seconds() -> f64 {
+    const TICKS_A_SECOND: f64 = 100.0;
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let ticks: f64 = after_name.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<f64>().ok()).sum();
+    ticks / TICKS_A_SECOND
 }
 
 /// Lets the peak count from here on (Linux; elsewhere nothing happens).

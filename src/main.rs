@@ -9,23 +9,34 @@ use std::{
 
 use clap::{Parser, error::ErrorKind};
 use ppmid_orchestrator::{
-    cli::{self, Cli},
+    cli::{self, Cli, serve::StopSignal},
     failure::{Exit, Failure},
     telemetry,
 };
+use tokio::runtime::{Builder, Runtime};
 
 /// What still runs when the result is known (a read of stdin, say) is not waited for longer than this. Whatever it was doing is
 /// safe to cut: that is what a crash does.
 const STRAGGLERS_SECONDS: u64 = 2;
 
 fn main() -> ExitCode {
+    // A daemon that is told to stop before it has even read its command line stops cleanly too.
+    let early = runtime().and_then(|r| {
+        let first_word = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).skip(1).find(|a| !a.starts_with('-'));
+        let stop = first_word.is_some_and(|a| a == "serve").then(|| r.block_on(async { StopSignal::listen() }));
+        Ok((r, stop.transpose()?))
+    });
+    let (runtime, stop) = match early {
+        Ok(early) => early,
+        Err(failure) => return tell(&failure),
+    };
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) if e.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand || !e.use_stderr() => e.exit(),
         Err(e) => return tell(&wrong_usage(&e.to_string())),
     };
     telemetry::start(cli.quietness(), cli.global.verbose);
-    match run(cli) {
+    match run(cli, runtime, stop) {
         Ok(()) => ExitCode::SUCCESS,
         Err(None) => ExitCode::from(Exit::Failed.code()),
         Err(Some(failure)) => tell(&failure),
@@ -53,13 +64,16 @@ fn wrong_usage(message: &str) -> Failure {
     paragraphs.filter(|p| !p.is_empty()).fold(failure, |f, p| f.help(p.strip_prefix("tip: ").unwrap_or(&p)))
 }
 
-/// Runs the command; `None` is a panic, of which the panic hook has told.
-fn run(cli: Cli) -> Result<(), Option<Failure>> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| {
+fn runtime() -> Result<Runtime, Failure> {
+    Builder::new_multi_thread().enable_all().build().map_err(|e| {
         let failure = Failure::failed(format!("the program's threads cannot be started: {e}"));
         failure.help("raise the limit on processes (ulimit -u)")
-    })?;
-    let result = std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(cli::run(cli))));
+    })
+}
+
+/// Runs the command; `None` is a panic, of which the panic hook has told.
+fn run(cli: Cli, runtime: Runtime, stop: Option<StopSignal>) -> Result<(), Option<Failure>> {
+    let result = std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(cli::run(cli, stop))));
     runtime.shutdown_timeout(Duration::from_secs(STRAGGLERS_SECONDS));
     result.map_err(|_| None)?.map_err(Some)
 }

@@ -21,8 +21,10 @@ use crate::{
 
 /// Sites read in one step: some 20 ms.
 const PAGE_SITES: u32 = 6_000;
-/// Pages read ahead of those who decide, and pages decided ahead of the writer: 12 MB.
-const PAGES_AHEAD: usize = 16;
+/// Pages read ahead of those who decide, while registrations are still being read: at most 30 MB.
+const PAGES_AHEAD: usize = 40;
+/// Pages decided ahead of the writer: 2 MB.
+const DECIDED_AHEAD: usize = 8;
 /// Sites written in one transaction: well below half a second, so that a message that comes in does not wait, and few enough
 /// commits that the disk is not what planning waits for.
 const WRITE_SITES: usize = 36_000;
@@ -94,7 +96,7 @@ impl App {
         progress: &mut dyn FnMut(PlanProgress),
     ) -> Outcome<Tally> {
         let (pages, read) = mpsc::channel(PAGES_AHEAD);
-        let (decisions, mut decided) = mpsc::channel(PAGES_AHEAD);
+        let (decisions, mut decided) = mpsc::channel(DECIDED_AHEAD);
         // A campaign that names its devices asks for few: what is kept would be most of the work.
         let keep = campaign.filter.devices.is_empty() && Kept::fits(&mut self.db.read().await?).await?;
         let reads = if keep { Reads::SitesAndKeys } else { Reads::Everything };

@@ -40,6 +40,8 @@ pub struct Args {
 
 /// How often the progress is looked at.
 const LOOK: Duration = Duration::from_millis(100);
+/// Looking takes longer the larger the demo is; it may take at most one part in this many of the time.
+const LOOK_SHARE: u32 = 10;
 /// A demo that has not come to its end by then never will: this long, and as much again for every 2,000 sites.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -145,6 +147,7 @@ async fn follow(
 ) -> Outcome<Status> {
     let end = Instant::now() + patience;
     loop {
+        let looked = Instant::now();
         let idle_before = trial.sim.idle();
         let status = trial.app.campaign_status(campaign).await?;
         progress.show(&status);
@@ -159,7 +162,7 @@ async fn follow(
             return Err(Failure::failed("the demo did not come to its end in the time it should take")
                 .help(format!("look at it: cd {} && ppmid campaign status spring", trial.folder.display())));
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(LOOK.max(looked.elapsed() * LOOK_SHARE)).await;
     }
 }
 

@@ -1,6 +1,6 @@
 //! The command line: one file a noun. Parses, calls one verb, prints. Exit codes and error lines are the contract's.
 
-use std::path::PathBuf;
+use std::{cell::Cell, path::PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -107,6 +107,8 @@ impl From<Output> for Shape {
 pub struct Context {
     pub global: Global,
     pub clock: Clock,
+    /// What `serve` listens to for its end, if that began before the command line was read.
+    pub early_stop: Cell<Option<serve::StopSignal>>,
 }
 
 impl Context {
@@ -125,8 +127,8 @@ impl Context {
 }
 
 /// Runs one command.
-pub async fn run(cli: Cli) -> Outcome {
-    let ctx = Context { global: cli.global, clock: Clock::System };
+pub async fn run(cli: Cli, early_stop: Option<serve::StopSignal>) -> Outcome {
+    let ctx = Context { global: cli.global, clock: Clock::System, early_stop: Cell::new(early_stop) };
     match cli.command {
         Command::Demo(args) => demo::run(&ctx, args).await,
         Command::Serve(args) => serve::run(&ctx, args).await,

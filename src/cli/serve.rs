@@ -24,7 +24,10 @@ pub async fn run(ctx: &Context, args: Args) -> Outcome {
         settings.check_exposure()?;
         return table::line(settings.render(ctx.output().into()).trim_end());
     }
-    let mut stop = StopSignal::listen()?;
+    let mut stop = match ctx.early_stop.take() {
+        Some(stop) => stop,
+        None => StopSignal::listen()?,
+    };
     let node = tokio::select! {
         biased;
         _ = stop.asked() => return Ok(()),

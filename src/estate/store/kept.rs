@@ -19,8 +19,9 @@ const MOST_REGISTRATIONS: i64 = 4_000_000;
 const MOST_EXCLUSIONS: i64 = 200_000;
 /// Rows read in one step: some 10 ms.
 const PAGE_ROWS: i64 = 20_000;
-/// Registrations between two fences: the fences stay in the processor's cache.
-const FENCE_ROWS: usize = 64;
+/// Registrations for each bucket of MPANs, if they lay evenly: where a bucket begins is found by a division, so that a look-up
+/// waits for memory twice, not twenty times as a binary search of a million does (measured).
+const BUCKET_ROWS: usize = 4;
 /// A registration that has no end.
 const OPEN: i32 = i32::MAX;
 
@@ -38,8 +39,10 @@ struct Row {
 pub struct Kept {
     /// By MPAN, then date.
     registrations: Vec<Row>,
-    /// The MPAN of every 64th of them.
-    fences: Vec<i64>,
+    /// For each equal span of MPANs from the first to the last, the place of its first row; then the number of rows.
+    buckets: Vec<u32>,
+    /// MPANs in a bucket.
+    span: u64,
     by_device: HashMap<i64, String>,
     by_mpan: HashMap<i64, String>,
 }
@@ -85,8 +88,26 @@ impl Kept {
             self.registrations.truncate(whole);
             after = self.registrations.last().map_or(i64::MIN, |row| row.mpan);
         }
-        self.fences = self.registrations.iter().step_by(FENCE_ROWS).map(|row| row.mpan).collect();
+        self.registrations.shrink_to_fit();
+        self.fill_buckets();
         Ok(())
+    }
+
+    fn fill_buckets(&mut self) {
+        let (Some(first), Some(last)) = (self.registrations.first(), self.registrations.last()) else { return };
+        let wanted = (self.registrations.len() / BUCKET_ROWS + 1) as u64;
+        let whole = last.mpan.abs_diff(first.mpan);
+        self.span = whole / wanted + 1;
+        let buckets = (whole / self.span + 1) as usize;
+        self.buckets = Vec::with_capacity(buckets + 1);
+        for (place, row) in self.registrations.iter().enumerate() {
+            let bucket = (row.mpan.abs_diff(first.mpan) / self.span) as usize;
+            // Also of the empty buckets before it.
+            while self.buckets.len() <= bucket {
+                self.buckets.push(place as u32);
+            }
+        }
+        self.buckets.push(self.registrations.len() as u32);
     }
 
     /// Adds to a site what is kept of it.
@@ -105,15 +126,14 @@ impl Kept {
 
     /// The rows of an MPAN.
     fn of(&self, mpan: i64) -> &[Row] {
-        let fence = self.fences.partition_point(|first| *first < mpan).saturating_sub(1);
-        let near = &self.registrations[(fence * FENCE_ROWS).min(self.registrations.len())..];
-        // Nearly always within the fence; the rows of an MPAN may reach beyond it.
-        let begin = match near.get(..FENCE_ROWS) {
-            Some(some) => some.partition_point(|row| row.mpan < mpan),
-            None => near.partition_point(|row| row.mpan < mpan),
+        let Some(first) = self.registrations.first().filter(|first| first.mpan <= mpan) else { return &[] };
+        let bucket = mpan.abs_diff(first.mpan) / self.span;
+        let Some([begin, end]) = usize::try_from(bucket).ok().and_then(|n| self.buckets.get(n..)?.first_chunk()) else {
+            return &[];
         };
-        let rows = &near[begin..];
-        &rows[..rows.iter().take_while(|row| row.mpan == mpan).count()]
+        let rows = &self.registrations[*begin as usize..*end as usize];
+        let rows = &rows[rows.partition_point(|row| row.mpan < mpan)..];
+        &rows[..rows.partition_point(|row| row.mpan == mpan)]
     }
 }
 
