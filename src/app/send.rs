@@ -59,10 +59,17 @@ impl App {
     /// Decides the next members of a started campaign again and commits those that pass as one batch with its request.
     /// `None`: nothing to send now.
     pub async fn prepare_batch(&self, campaign_id: i64) -> Outcome<Option<RequestId>> {
-        let image_id = match campaign::store::get(&mut self.db.read().await?, campaign_id).await? {
-            Some(c) if c.state == CampaignState::Started => c.image_id,
+        let mut look = self.db.read().await?;
+        let (image_id, planned) = match campaign::store::get(&mut look, campaign_id).await? {
+            Some(c) if c.state == CampaignState::Started => (c.image_id, c.plan_id),
             _ => return Ok(None),
         };
+        // Looked at without the write lock first: where nothing is queued, this means reading the whole plan.
+        let Some(plan) = planned else { return Ok(None) };
+        if targets::in_state(&mut look, plan, TargetState::Queued, None, 1).await?.is_empty() {
+            return Ok(None);
+        }
+        drop(look);
         let mut tx = self.db.begin().await?;
         let campaign = campaign::store::lock(&mut tx, campaign_id).await?;
         let Some(plan) = campaign.plan_id.filter(|_| campaign.state == CampaignState::Started) else { return Ok(None) };
