@@ -116,19 +116,27 @@ pub struct PackedPage {
 impl PackedPage {
     /// Shows every site by rising [`DeviceId::to_db`]. It is one row used again and again: a million sites allocate nothing.
     pub fn for_each(&self, mut look: impl FnMut(&mut SiteRow)) -> DbResult<()> {
-        let mut sites: Vec<(i64, &str)> = Vec::new();
+        self.for_each_with(|_| (), |row, ()| look(row))
+    }
+
+    /// As [`PackedPage::for_each`], each site with what `find` gave for its MPAN. All are asked for before the first site is
+    /// shown, so that the processor waits for several look-ups at once.
+    pub fn for_each_with<T>(&self, find: impl Fn(Mpan) -> T, mut look: impl FnMut(&mut SiteRow, T)) -> DbResult<()> {
+        let mut sites: Vec<(i64, Mpan, &str)> = Vec::new();
         for packed in self.text.split(SITE).filter(|packed| !packed.is_empty()) {
-            let id = packed.split(FIELD).next().unwrap_or_default();
-            sites.push((parse("sites", id, "device_id", id)?, packed));
+            let mut fields = Fields(packed);
+            let (id, mpan) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
+            sites.push((parse("sites", id, "device_id", id)?, Mpan::from_db(parse("sites", id, "mpan", mpan)?), packed));
         }
         // The order in which an aggregate meets its rows is the engine's own business.
         if !sites.is_sorted_by_key(|s| s.0) {
             sites.sort_unstable_by_key(|s| s.0);
         }
+        let found: Vec<T> = sites.iter().map(|(_, mpan, _)| find(*mpan)).collect();
         let mut row = blank();
-        for (_, packed) in sites {
+        for ((_, _, packed), found) in sites.into_iter().zip(found) {
             unpack(packed, &mut row)?;
-            look(&mut row);
+            look(&mut row, found);
         }
         Ok(())
     }
@@ -293,6 +301,22 @@ fn page_text(wanted: &str, own: &str, reads: Reads) -> String {
     )
 }
 
+/// The fields of a packed site. They are so short that a plain loop finds their ends faster than a general search.
+struct Fields<'a>(&'a str);
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let (field, rest) = match self.0.bytes().position(|b| b == FIELD as u8) {
+            Some(end) => (&self.0[..end], &self.0[end + 1..]),
+            None => (self.0, ""),
+        };
+        self.0 = rest;
+        Some(field)
+    }
+}
+
 /// A row to be filled.
 fn blank() -> SiteRow {
     let site = Site {
@@ -316,7 +340,7 @@ fn blank() -> SiteRow {
 
 /// Fills every field of the row.
 fn unpack(packed: &str, row: &mut SiteRow) -> DbResult<()> {
-    let mut fields = packed.split(FIELD);
+    let mut fields = Fields(packed);
     let mut next = || fields.next().ok_or_else(|| DbError::bad_row("sites", "?", "packed", packed));
     let id = next()?;
     let number = |column: &'static str, text: &str| -> DbResult<i64> { parse("sites", id, column, text) };
