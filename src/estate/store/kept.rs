@@ -223,6 +223,7 @@ mod tests {
         let mut registrations =
             Rows::new("registrations", &["mpan", "effective_from", "supplier_mpid", "effective_to", "ended_by_switch"]);
         let mut exclusions = Rows::new("exclusions", &["subject_kind", "subject", "reason", "effective_from", "effective_to"]);
+        let mut keys = Rows::new("key_results", &["device_id", "attempted_at", "status", "source"]);
         for n in 0..900i64 {
             let mpan = n * 7_919 % 900;
             let (cohort, made) = ("IOC", "106C");
@@ -243,6 +244,10 @@ mod tests {
                 let to = (r % 2 == 0).then_some(r + 1);
                 registrations.push(&[mpan.into(), r.into(), supplier.into(), to.into(), false.into()]);
             }
+            for attempt in 0..n % 4 {
+                let status = ["updated", "failed", "investigating"][((n + attempt) % 3) as usize];
+                keys.push(&[n.into(), (attempt * 10 - 15).into(), status.into(), "import".into()]);
+            }
             for (kind, subject) in [("device", n), ("mpan", mpan)] {
                 if subject % 11 == 0 || (kind == "mpan" && subject % 13 == 0) {
                     let to = (subject % 2 == 0).then_some(50i64);
@@ -251,7 +256,7 @@ mod tests {
                 }
             }
         }
-        for rows in [&mut sites, &mut registrations, &mut exclusions] {
+        for rows in [&mut sites, &mut registrations, &mut exclusions, &mut keys] {
             rows.flush(tx).await.unwrap();
         }
     }
