@@ -94,7 +94,7 @@ async fn measure(folder: &Path, url: &str) {
         plans.push(planned);
         floors.push(copied);
     }
-    let ratio = |pick: fn(&mut Vec<Duration>) -> Duration, a: &mut Vec<Duration>, b: &mut Vec<Duration>| {
+    let ratio = |pick: fn(&mut [Duration]) -> Duration, a: &mut [Duration], b: &mut [Duration]| {
         let (a, b) = (pick(a), pick(b));
         println!("    {:.2} s / {:.2} s = {:.2}", a.as_secs_f64(), b.as_secs_f64(), a.as_secs_f64() / b.as_secs_f64());
     };
@@ -105,7 +105,7 @@ async fn measure(folder: &Path, url: &str) {
     app.db.close().await;
 }
 
-fn median(all: &mut Vec<Duration>) -> Duration {
+fn median(all: &mut [Duration]) -> Duration {
     all.sort_unstable();
     all[all.len() / 2]
 }

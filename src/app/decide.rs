@@ -132,12 +132,11 @@ impl Decider {
         }
         let elsewhere = target::store::in_progress(tx, &self.others, &devices).await?;
         let mut decided = Vec::new();
-        page.for_each(|row| {
-            if let Some(kept) = kept {
-                kept.fill(row);
-            }
-            decided.push(self.decide_one(row, elsewhere.contains(&row.site.device_id)));
-        })?;
+        let mut decide = |row: &SiteRow| decided.push(self.decide_one(row, elsewhere.contains(&row.site.device_id)));
+        match kept {
+            Some(kept) => kept.for_each(page, decide)?,
+            None => page.for_each(|row| decide(row))?,
+        }
         Ok(decided)
     }
 

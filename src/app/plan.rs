@@ -21,13 +21,13 @@ use crate::{
 
 /// Sites read in one step: some 20 ms.
 const PAGE_SITES: u32 = 6_000;
-/// Pages read ahead of those who decide, while registrations are still being read: at most 30 MB.
-const PAGES_AHEAD: usize = 40;
+/// Pages read ahead of those who decide, while registrations are still being read: at most 35 MB.
+const PAGES_AHEAD: usize = 60;
 /// Pages decided ahead of the writer: 2 MB.
 const DECIDED_AHEAD: usize = 8;
 /// Sites written in one transaction: well below half a second, so that a message that comes in does not wait, and few enough
 /// commits that the disk is not what planning waits for.
-const WRITE_SITES: usize = 36_000;
+const WRITE_SITES: usize = 60_000;
 /// Rows of a superseded plan removed in one transaction.
 const REMOVE_ROWS: usize = 20_000;
 /// How long to wait before looking again whether an import is still being applied.

@@ -4,7 +4,7 @@
 
 use std::{collections::HashMap, str::FromStr};
 
-use super::{Scan, SiteRow, facts::parse};
+use super::{PackedPage, Scan, SiteRow, facts::parse};
 use crate::{
     clock::Day,
     db::{Db, DbError, DbResult, Tx},
@@ -110,18 +110,30 @@ impl Kept {
         self.buckets.push(self.registrations.len() as u32);
     }
 
-    /// Adds to a site what is kept of it.
-    pub fn fill(&self, row: &mut SiteRow) {
-        let (device, mpan) = (row.site.device_id.to_db(), row.site.mpan.to_db());
+    /// Shows every site of a page with what is kept of it.
+    pub fn for_each(&self, page: &PackedPage, mut look: impl FnMut(&SiteRow)) -> DbResult<()> {
+        page.for_each_with(
+            |mpan| self.of(mpan.to_db()),
+            |row, registrations| {
+                self.fill(row, registrations);
+                look(row);
+            },
+        )
+    }
+
+    fn fill(&self, row: &mut SiteRow, registrations: &[Row]) {
+        let (device, mpan) = (row.site.device_id.to_db(), row.site.mpan);
         row.own_registrations.clear();
-        row.own_registrations.extend(self.of(mpan).iter().map(|r| Registration {
-            mpan: row.site.mpan,
+        row.own_registrations.extend(registrations.iter().map(|r| Registration {
+            mpan,
             supplier_mpid: r.supplier,
             effective_from: Day(i64::from(r.from)),
             effective_to: (r.to != OPEN).then_some(Day(i64::from(r.to))),
         }));
-        row.own_registrations.sort_unstable_by_key(|r| (r.effective_from, r.supplier_mpid));
-        row.exclusion = self.by_device.get(&device).or_else(|| self.by_mpan.get(&mpan)).cloned();
+        if registrations.len() > 1 {
+            row.own_registrations.sort_unstable_by_key(|r| (r.effective_from, r.supplier_mpid));
+        }
+        row.exclusion = self.by_device.get(&device).or_else(|| self.by_mpan.get(&mpan.to_db())).cloned();
     }
 
     /// The rows of an MPAN.
@@ -189,7 +201,7 @@ mod tests {
     use crate::{
         clock::Time,
         db::{bulk::Rows, testing::databases},
-        estate::store::{PackedPage, Reads, SiteFilter, scan_packed, scan_sites},
+        estate::store::{Reads, SiteFilter, scan_packed, scan_sites},
     };
 
     /// More than a page of registrations, MPANs with none, one and several, and one with more than a page; some exclusions.
@@ -211,6 +223,7 @@ mod tests {
         let mut registrations =
             Rows::new("registrations", &["mpan", "effective_from", "supplier_mpid", "effective_to", "ended_by_switch"]);
         let mut exclusions = Rows::new("exclusions", &["subject_kind", "subject", "reason", "effective_from", "effective_to"]);
+        let mut keys = Rows::new("key_results", &["device_id", "attempted_at", "status", "source"]);
         for n in 0..900i64 {
             let mpan = n * 7_919 % 900;
             let (cohort, made) = ("IOC", "106C");
@@ -231,6 +244,10 @@ mod tests {
                 let to = (r % 2 == 0).then_some(r + 1);
                 registrations.push(&[mpan.into(), r.into(), supplier.into(), to.into(), false.into()]);
             }
+            for attempt in 0..n % 4 {
+                let status = ["updated", "failed", "investigating"][((n + attempt) % 3) as usize];
+                keys.push(&[n.into(), (attempt * 10 - 15).into(), status.into(), "import".into()]);
+            }
             for (kind, subject) in [("device", n), ("mpan", mpan)] {
                 if subject % 11 == 0 || (kind == "mpan" && subject % 13 == 0) {
                     let to = (subject % 2 == 0).then_some(50i64);
@@ -239,7 +256,7 @@ mod tests {
                 }
             }
         }
-        for rows in [&mut sites, &mut registrations, &mut exclusions] {
+        for rows in [&mut sites, &mut registrations, &mut exclusions, &mut keys] {
             rows.flush(tx).await.unwrap();
         }
     }
@@ -261,11 +278,7 @@ mod tests {
                 drop(tx);
                 let kept = Kept::load(&t.db, scan).await.unwrap();
                 let mut found = Vec::new();
-                page.for_each(|row| {
-                    kept.fill(row);
-                    found.push(row.clone());
-                })
-                .unwrap();
+                kept.for_each(&page, |row| found.push(row.clone())).unwrap();
                 assert_eq!(found.len(), 900);
                 assert!(found.iter().any(|row| row.exclusion.is_some()) && found.iter().any(|row| row.exclusion.is_none()));
                 assert_eq!(found, wanted, "{} day {day}", t.engine);

@@ -101,7 +101,7 @@ pub struct SitePage {
 pub enum Reads {
     Everything,
     /// What [`super::Kept`] does not know, and of the site itself what rules go by: without registrations and exclusion, and without
-    /// `chf_device_id`, `gsme_device_id`, `region` and `as_at`.
+    /// `chf_device_id`, `gsme_device_id`, `region` and `as_at`. Keys come in the order of devices too, and are merged.
     SitesAndKeys,
 }
 
@@ -109,6 +109,8 @@ pub enum Reads {
 #[derive(Debug, Default)]
 pub struct PackedPage {
     text: String,
+    /// The latest result of each device of the page, packed, where the sites do not bring their own.
+    keys: Option<String>,
     /// What to give as `after` for the next page; `None` after the last.
     pub next: Option<DeviceId>,
 }
@@ -116,19 +118,31 @@ pub struct PackedPage {
 impl PackedPage {
     /// Shows every site by rising [`DeviceId::to_db`]. It is one row used again and again: a million sites allocate nothing.
     pub fn for_each(&self, mut look: impl FnMut(&mut SiteRow)) -> DbResult<()> {
-        let mut sites: Vec<(i64, &str)> = Vec::new();
+        self.for_each_with(|_| (), |row, ()| look(row))
+    }
+
+    /// As [`PackedPage::for_each`], each site with what `find` gave for its MPAN. All are asked for before the first site is
+    /// shown, so that the processor waits for several look-ups at once.
+    pub fn for_each_with<T>(&self, find: impl Fn(Mpan) -> T, mut look: impl FnMut(&mut SiteRow, T)) -> DbResult<()> {
+        let mut sites: Vec<(i64, Mpan, &str)> = Vec::new();
         for packed in self.text.split(SITE).filter(|packed| !packed.is_empty()) {
-            let id = packed.split(FIELD).next().unwrap_or_default();
-            sites.push((parse("sites", id, "device_id", id)?, packed));
+            let mut fields = Fields(Some(packed));
+            let (id, mpan) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
+            sites.push((parse("sites", id, "device_id", id)?, Mpan::from_db(parse("sites", id, "mpan", mpan)?), packed));
         }
         // The order in which an aggregate meets its rows is the engine's own business.
         if !sites.is_sorted_by_key(|s| s.0) {
             sites.sort_unstable_by_key(|s| s.0);
         }
+        let found: Vec<T> = sites.iter().map(|(_, mpan, _)| find(*mpan)).collect();
+        let mut keys = self.keys.as_deref().map(Keys::of).transpose()?;
         let mut row = blank();
-        for (_, packed) in sites {
+        for ((id, _, packed), found) in sites.into_iter().zip(found) {
             unpack(packed, &mut row)?;
-            look(&mut row);
+            if let Some(keys) = &mut keys {
+                row.key = keys.take(id)?;
+            }
+            look(&mut row, found);
         }
         Ok(())
     }
@@ -146,7 +160,7 @@ pub async fn scan_sites(tx: &mut Tx, after: Option<DeviceId>, limit: u32, scan: 
     Ok(SitePage { sites: page.rows()?, next: page.next })
 }
 
-/// As [`scan_sites`], without unpacking the page.
+/// As [`scan_sites`], without unpacking the page. Where the filter names devices, everything is read.
 pub async fn scan_packed(tx: &mut Tx, after: Option<DeviceId>, limit: u32, scan: Scan<'_>, reads: Reads) -> DbResult<PackedPage> {
     let done = PackedPage::default();
     let from = match after.map(|d| d.to_db().checked_add(1)) {
@@ -157,8 +171,12 @@ pub async fn scan_packed(tx: &mut Tx, after: Option<DeviceId>, limit: u32, scan:
     let limit = limit.max(1);
     if scan.filter.devices.is_empty() {
         let (text, count, last) = read(tx, from, limit, None, scan, reads).await?;
+        let keys = match (reads, last) {
+            (Reads::SitesAndKeys, Some(last)) => Some(keys(tx, from, last, scan.at).await?),
+            _ => None,
+        };
         let next = last.filter(|_| count >= i64::from(limit)).map(DeviceId::from_db);
-        return Ok(PackedPage { text, next });
+        return Ok(PackedPage { text, keys, next });
     }
     // The next devices of the list that are not yet passed; the whole list is not sorted for each page.
     let mut ahead: Vec<i64> = scan.filter.devices.iter().map(|d| d.to_db()).filter(|d| *d >= from).collect();
@@ -169,8 +187,8 @@ pub async fn scan_packed(tx: &mut Tx, after: Option<DeviceId>, limit: u32, scan:
     }
     ahead.sort_unstable();
     let Some(last) = ahead.last().copied() else { return Ok(done) };
-    let (text, ..) = read(tx, from, limit, Some(&ahead), scan, reads).await?;
-    Ok(PackedPage { text, next: more.then(|| DeviceId::from_db(last)) })
+    let (text, ..) = read(tx, from, limit, Some(&ahead), scan, Reads::Everything).await?;
+    Ok(PackedPage { text, keys: None, next: more.then(|| DeviceId::from_db(last)) })
 }
 
 /// One site as the scan sees it, whatever the filter; what `explain` and the check before sending use.
@@ -183,13 +201,55 @@ pub async fn scan_devices(tx: &mut Tx, devices: &[DeviceId], own_mpids: &[Mpid],
     let mut all = Vec::with_capacity(wanted.len());
     for some in wanted.chunks(DEVICES_A_QUERY) {
         let (text, ..) = read(tx, i64::MIN, u32::MAX, Some(some), scan, Reads::Everything).await?;
-        all.append(&mut PackedPage { text, next: None }.rows()?);
+        all.append(&mut PackedPage { text, keys: None, next: None }.rows()?);
     }
     Ok(all)
 }
 
 /// Devices asked for by name in one query.
 const DEVICES_A_QUERY: usize = 5_000;
+
+/// The key results of devices in a range, oldest first for each: device and status, packed.
+async fn keys(tx: &mut Tx, from: i64, last: i64, at: Time) -> DbResult<String> {
+    let text =
+        "select coalesce(string_agg(p.device_id || ' ' || p.status, ';'), '') from (select device_id, status from key_results
+                where device_id >= $1 and device_id <= $2 and attempted_at <= $3 order by device_id, attempted_at) p";
+    Ok(sql!(tx, c => sqlx::query_scalar(text).bind(from).bind(last).bind(at.0).fetch_one(c).await)?)
+}
+
+/// A packed list of key results, gone through in the order of devices.
+struct Keys<'a> {
+    rest: std::str::Split<'a, char>,
+    ahead: Option<(i64, &'a str)>,
+}
+
+impl<'a> Keys<'a> {
+    fn of(packed: &'a str) -> DbResult<Keys<'a>> {
+        let mut keys = Keys { rest: packed.split(';'), ahead: None };
+        keys.step()?;
+        Ok(keys)
+    }
+
+    fn step(&mut self) -> DbResult<()> {
+        self.ahead = match self.rest.next().and_then(|key| key.split_once(' ')) {
+            Some((id, status)) => Some((parse("key_results", id, "device_id", id)?, status)),
+            None => None,
+        };
+        Ok(())
+    }
+
+    /// The latest of a device; devices are asked for in rising order.
+    fn take(&mut self, device: i64) -> DbResult<Option<KeyStatus>> {
+        let mut latest = None;
+        while let Some((id, status)) = self.ahead.filter(|(id, _)| *id <= device) {
+            if id == device {
+                latest = Some(status);
+            }
+            self.step()?;
+        }
+        latest.map(|status| parse("key_results", device, "status", status)).transpose()
+    }
+}
 
 /// The packed sites, how many they are, and the last.
 type Packed = (String, i64, Option<i64>);
@@ -228,7 +288,7 @@ async fn read(tx: &mut Tx, from: i64, limit: u32, devices: Option<&[i64]>, scan:
     }
     let text = sqlx::AssertSqlSafe(page_text(&wanted, &own, reads));
     Ok(sql!(tx, c => {
-        let mut query = sqlx::query_as(text).bind(from).bind(i64::from(limit)).bind(one_format()).bind(SITE.to_string())
+        let mut query = sqlx::query_as(text).bind(from).bind(i64::from(limit)).bind(one_format(reads)).bind(SITE.to_string())
             .bind(scan.at.0).bind(scan.day.0);
         for value in &texts {
             query = query.bind(value);
@@ -242,17 +302,24 @@ const FIXED_PARAMETERS: usize = 6;
 
 /// Columns of a packed site.
 const FIELDS: usize = 17;
-/// Those that [`Reads::SitesAndKeys`] does without: hub, gas meter, region, `as_at`, registrations, exclusion.
-const LEFT_OUT: [usize; 6] = [9, 10, 11, 13, 14, 16];
+/// As many as [`Reads::SitesAndKeys`] reads: the rest are hub, gas meter, region, `as_at`, registrations, key and exclusion.
+const FEW_FIELDS: usize = 10;
 
 /// `format`'s own: one call a site, where a chain of `||` would copy what it has so far for each field. A null is written as nothing.
-fn one_format() -> String {
-    ["%s"; FIELDS].join(&FIELD.to_string())
+fn one_format(reads: Reads) -> String {
+    vec!["%s"; fields(reads)].join(&FIELD.to_string())
+}
+
+fn fields(reads: Reads) -> usize {
+    match reads {
+        Reads::Everything => FIELDS,
+        Reads::SitesAndKeys => FEW_FIELDS,
+    }
 }
 
 fn page_text(wanted: &str, own: &str, reads: Reads) -> String {
     let covering = "e.effective_from <= $6 and (e.effective_to is null or e.effective_to > $6)";
-    let mut fields: [String; FIELDS] = [
+    let all: [String; FIELDS] = [
         "s.device_id".into(),
         "s.mpan".into(),
         "s.cohort".into(),
@@ -262,10 +329,10 @@ fn page_text(wanted: &str, own: &str, reads: Reads) -> String {
         "s.firmware_version".into(),
         "s.device_status".into(),
         "s.dmc".into(),
+        "s.migrated_on".into(),
         "s.chf_device_id".into(),
         "s.gsme_device_id".into(),
         "s.region".into(),
-        "s.migrated_on".into(),
         "s.as_at".into(),
         format!(
             "(select string_agg(format('%s %s %s', r.supplier_mpid, r.effective_from, r.effective_to), ';') from registrations r \
@@ -279,18 +346,27 @@ fn page_text(wanted: &str, own: &str, reads: Reads) -> String {
              (select min(e.reason) from exclusions e where e.subject_kind = 'mpan' and e.subject = s.mpan and {covering}))"
         ),
     ];
-    if reads == Reads::SitesAndKeys {
-        for n in LEFT_OUT {
-            fields[n] = "''".into();
-        }
-    }
-    // The day is named in any case: PostgreSQL wants to know the type of every parameter.
+    // Moment and day are named in any case: PostgreSQL wants to know the type of every parameter.
     format!(
         "select coalesce(string_agg(p.packed, $4), ''), count(*), max(p.device_id) from (select s.device_id, \
-         format(cast($3 as text), {}) as packed from sites s where s.device_id >= $1 and cast($6 as bigint) is not null{wanted} \
+         format(cast($3 as text), {}) as packed from sites s where s.device_id >= $1 and cast($5 as bigint) + cast($6 as bigint) is not null{wanted} \
          order by s.device_id limit $2) p",
-        fields.join(", ")
+        all[..fields(reads)].join(", ")
     )
+}
+
+/// The fields of a packed site. They are so short that a plain loop finds their ends faster than a general search.
+struct Fields<'a>(Option<&'a str>);
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let text = self.0?;
+        let end = text.bytes().position(|b| b == FIELD as u8);
+        self.0 = end.map(|end| &text[end + 1..]);
+        Some(&text[..end.unwrap_or(text.len())])
+    }
 }
 
 /// A row to be filled.
@@ -314,9 +390,9 @@ fn blank() -> SiteRow {
     SiteRow { site, own_registrations: Vec::new(), key: None, exclusion: None }
 }
 
-/// Fills every field of the row.
+/// Fills every field of the row that the page holds; the rest stay as they are in a blank one.
 fn unpack(packed: &str, row: &mut SiteRow) -> DbResult<()> {
-    let mut fields = packed.split(FIELD);
+    let mut fields = Fields(Some(packed));
     let mut next = || fields.next().ok_or_else(|| DbError::bad_row("sites", "?", "packed", packed));
     let id = next()?;
     let number = |column: &'static str, text: &str| -> DbResult<i64> { parse("sites", id, column, text) };
@@ -332,10 +408,15 @@ fn unpack(packed: &str, row: &mut SiteRow) -> DbResult<()> {
     write(&mut site.firmware_version, next()?);
     write(&mut site.device_status, next()?);
     write(&mut site.dmc, next()?);
+    site.migrated_on = maybe("migrated_on", next()?)?.map(Day);
+    if fields.0.is_none() {
+        // A page of few fields: nothing else was asked for.
+        return Ok(());
+    }
+    let mut next = || fields.next().ok_or_else(|| DbError::bad_row("sites", "?", "packed", packed));
     site.chf_device_id = maybe("chf_device_id", next()?)?.map(DeviceId::from_db);
     site.gsme_device_id = maybe("gsme_device_id", next()?)?.map(DeviceId::from_db);
     write_maybe(&mut site.region, next()?);
-    site.migrated_on = maybe("migrated_on", next()?)?.map(Day);
     site.as_at = maybe("as_at", next()?)?.map(Time);
     registrations(mpan, next()?, &mut row.own_registrations)?;
     let key = next()?;
