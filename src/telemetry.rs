@@ -74,7 +74,7 @@ mod tests {
                 assert!(EnvFilter::try_new(directives(quietness, verbose)).is_ok());
             }
         }
-        assert_eq!(directives(Quietness::Command, 0), "warn");
+        assert_eq!(directives(Quietness::Command, 0), "warn,sqlx=error");
         assert_eq!(directives(Quietness::Daemon, 9), "debug,ppmid_orchestrator=trace");
     }
 }

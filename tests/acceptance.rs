@@ -1,6 +1,9 @@
 //! The contract, as somebody reads it who knows nothing else of the program: what every command owes whoever calls it.
 
-use crate::harness::{Folder, Ran, assert_polite};
+use crate::{
+    harness::{Folder, Ran, assert_polite},
+    lab::{Engine, Lab, PATIENCE, on_both_engines, until},
+};
 
 /// Every command that there is, by walking the help texts from the top.
 fn leaves(folder: &Folder, path: &mut Vec<String>, found: &mut Vec<(String, String)>) {
@@ -60,4 +63,29 @@ fn wrong_usage_is_one_error_line_and_what_to_do() {
     ] {
         wrong_usage(&folder.run(args));
     }
+}
+
+on_both_engines!(who_waits_for_another_campaign_joins_when_that_one_ends);
+
+/// Nothing else makes the daemon look again: no import, and the period is a day.
+async fn who_waits_for_another_campaign_joins_when_that_one_ends(engine: Engine) {
+    const SITES: u64 = 4;
+    let Some(lab) = Lab::new(engine).await else { return };
+    lab.done(&["policy", "init"]);
+    let policy = lab.folder.path().join("policies/eligibility.toml");
+    let text = std::fs::read_to_string(&policy).unwrap();
+    assert!(text.contains("recheck_every = \"60s\""));
+    std::fs::write(&policy, text.replace("recheck_every = \"60s\"", "recheck_every = \"1d\"")).unwrap();
+    let image = lab.load_eligible(SITES);
+    lab.start_campaign("first", &image, SITES);
+    lab.start_campaign("second", &image, SITES);
+    let held = lab.targets("second").into_iter().map(|[_, state, reason, ..]| format!("{state} {reason}"));
+    assert_eq!(held.collect::<Vec<_>>(), ["held OTHER_CAMPAIGN_IN_PROGRESS"; SITES as usize]);
+    let _dcc = lab.simulator("[population]\nactivation_fails = { share = \"100%\" }\n[delays]\nactivated_ms = [1, 50]\n").await;
+    let serve = lab.serve();
+    for campaign in ["first", "second"] {
+        let failed = || lab.status(campaign)["by_state"]["failed"].as_u64() == Some(SITES);
+        until("DCC's word that each failed", PATIENCE, || failed().then_some(()));
+    }
+    serve.terminate();
 }

@@ -46,7 +46,7 @@ impl App {
         let most = policies.eligibility.batch_size;
         let batch_size = new.batch_size.unwrap_or(most);
         if !(1..=most).contains(&batch_size) {
-            return Err(Failure::failed(format!("a batch has 1 to {most} devices, not {batch_size}"))
+            return Err(Failure::usage(format!("a batch has 1 to {most} devices, not {batch_size}"))
                 .help("the most is batch_size in eligibility.toml, at most 50000 (one 11.1 request)"));
         }
         let mut tx = self.db.begin().await?;

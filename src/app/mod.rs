@@ -8,6 +8,7 @@ mod import;
 mod keys;
 mod news;
 mod plan;
+mod prepare;
 mod recheck;
 mod send;
 mod settle;

@@ -3,9 +3,11 @@
 
 use std::collections::HashSet;
 
-use super::{App, decide::sites, import::whole_facts};
+use serde_json::json;
+
+use super::{App, decide::sites, import::whole_facts, record};
 use crate::{
-    campaign::{self, CampaignState},
+    campaign::{self, Campaign, CampaignState, Command},
     db::Tx,
     estate::{self, KeyStatus, store::KeySource},
     failure::Outcome,
@@ -15,6 +17,10 @@ use crate::{
 
 /// Members decided again in one transaction.
 const PAGE_MEMBERS: usize = 2_000;
+
+fn is_rechecked(state: CampaignState) -> bool {
+    matches!(state, CampaignState::Started | CampaignState::Finished)
+}
 
 /// What a recheck did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,11 +32,12 @@ pub struct Rechecked {
 }
 
 impl App {
-    /// Decides again about every held member of every started campaign.
+    /// Decides again about every held member of every started campaign, and of one that had come to its end when DCC said of a
+    /// silent device that it lacks its key: that one is opened again where a member passes.
     pub async fn recheck_held(&self) -> Outcome<Rechecked> {
         let mut total = Rechecked::default();
         let campaigns = campaign::store::list(&mut self.db.read().await?).await?;
-        for campaign in campaigns.iter().filter(|c| c.state == CampaignState::Started) {
+        for campaign in campaigns.iter().filter(|c| is_rechecked(c.state)) {
             if let Some(plan) = campaign.plan_id {
                 self.recheck_campaign(campaign.id, plan, &mut total).await?;
             }
@@ -46,7 +53,7 @@ impl App {
             let Some(last) = held.last().copied() else { return Ok(()) };
             let mut tx = self.db.begin().await?;
             let campaign = campaign::store::lock(&mut tx, id).await?;
-            if campaign.state != CampaignState::Started {
+            if !is_rechecked(campaign.state) {
                 return Ok(());
             }
             let facts = whole_facts(&mut tx).await?;
@@ -65,6 +72,10 @@ impl App {
             let rows = sites(&mut tx, &held, mpids, decider.at).await?;
             let mut decided = decider.decide(&mut tx, &rows).await?;
             decided.retain(|d| d.state != TargetState::Queued || !waits_for_its_key.contains(&d.device));
+            let released = decided.iter().filter(|d| d.state == TargetState::Queued).count() as u64;
+            if released > 0 && campaign.state == CampaignState::Finished {
+                self.open_again(&mut tx, &campaign).await?;
+            }
             let changed = targets::decide_again(&mut tx, plan, &decided, self.now()).await?;
             if whole_facts(&mut tx).await? != facts {
                 continue;
@@ -72,9 +83,16 @@ impl App {
             tx.commit().await?;
             after = Some(last);
             total.members += decided.len() as u64;
-            total.released += decided.iter().filter(|d| d.state == TargetState::Queued).count() as u64;
+            total.released += released;
             total.changed += changed;
         }
+    }
+
+    async fn open_again(&self, tx: &mut Tx, campaign: &Campaign) -> Outcome {
+        let state = campaign.state.on(Command::Retry)?;
+        campaign::store::save(tx, &Campaign { state, ended_at: None, ..campaign.clone() }, campaign.state).await?;
+        let why = json!({"why": "a member that waited for its key passes now"});
+        record(tx, self.now(), "engine", "campaign.reopen", format!("campaign {}", campaign.id), why).await
     }
 
     /// Members that were sent and of which DCC itself said that they lack their key, with no better result since. Where the

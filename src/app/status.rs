@@ -9,7 +9,7 @@ use crate::{
     campaign::{self, Campaign, CampaignState},
     clock::Time,
     db::Tx,
-    failure::{Failure, Outcome},
+    failure::Outcome,
     gateway::outbox,
     ids::DeviceId,
     keys::{self, KeyCaseState},
@@ -64,9 +64,7 @@ pub struct Status {
 impl App {
     pub async fn campaign_status(&self, id_or_name: &str) -> Outcome<Status> {
         let campaign = self.campaign(id_or_name).await?;
-        let plan = self.shown_plan(&campaign).await?.ok_or_else(|| {
-            Failure::failed("the campaign has no plan, so there is no status yet").help("plan it: ppmid campaign plan CAMPAIGN")
-        })?;
+        let Some(plan) = self.shown_plan(&campaign).await? else { return Ok(Status::unplanned(campaign)) };
         let mut tx = self.db.read().await?;
         let by_state: BTreeMap<_, _> = targets::count_by_state(&mut tx, plan.id).await?.into_iter().collect();
         let batches = campaign::store::list_batches(&mut tx, campaign.id).await?;
@@ -102,6 +100,37 @@ impl App {
             ended_at: campaign.ended_at,
             held_batches,
         })
+    }
+}
+
+impl Status {
+    /// Of a campaign that has no plan: nothing is decided, nothing is sent.
+    fn unplanned(campaign: Campaign) -> Status {
+        Status {
+            campaign: campaign.id,
+            name: campaign.name,
+            state: campaign.state,
+            image: campaign.image_id,
+            what_if: false,
+            sites: 0,
+            eligible: 0,
+            held: 0,
+            ineligible: 0,
+            by_reason: BTreeMap::new(),
+            batches: 0,
+            requests_sent: 0,
+            by_state: BTreeMap::new(),
+            key_cases: KeyCaseCounts::default(),
+            duplicate_submissions: 0,
+            elapsed_ms: 0,
+            stopped_code: campaign.stopped_code,
+            stopped_reason: campaign.stopped_reason,
+            approved_by: campaign.approved_by,
+            created_by: campaign.created_by,
+            started_at: campaign.started_at,
+            ended_at: campaign.ended_at,
+            held_batches: Vec::new(),
+        }
     }
 }
 

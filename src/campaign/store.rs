@@ -262,6 +262,15 @@ pub async fn followed(tx: &mut Tx) -> DbResult<Vec<Followed>> {
         .collect()
 }
 
+/// Every campaign that was ever started, and where it stands.
+pub async fn once_started(tx: &mut Tx) -> DbResult<Vec<(i64, CampaignState)>> {
+    let rows: Vec<(i64, String)> = sql!(tx, c => sqlx::query_as(
+        "select id, state from campaigns where started_at is not null order by id").fetch_all(c).await)?;
+    rows.into_iter()
+        .map(|(id, state)| Ok((id, state.parse().map_err(|_| DbError::bad_row("campaigns", id, "state", &state))?)))
+        .collect()
+}
+
 /// The plans of campaigns other than `except` that were started and may have something out: who is in progress there waits
 /// here. A pause, a halt or an abort calls nothing back, so what those have sent still counts.
 pub async fn other_started_plans(tx: &mut Tx, except: i64) -> DbResult<Vec<i64>> {

@@ -155,7 +155,7 @@ impl Layers {
             return Err(ConfigError::BadValue { place: origin, key, found: "not UTF-8 text".into(), wanted });
         };
         let texts = match kind {
-            Kind::List => value.split(',').map(|s| s.trim().to_string()).filter(|s| !s.is_empty()).collect(),
+            Kind::List => list_of(value),
             Kind::Text | Kind::Integer => vec![value.trim().to_string()],
         };
         self.written.insert(key, Written { texts, origin });
@@ -301,6 +301,12 @@ fn read_text(file: &Path) -> Result<Option<String>, ConfigError> {
     }
     let text = String::from_utf8(bytes).map_err(|_| ConfigError::NotText { file: file.to_path_buf() })?;
     Ok(Some(text.strip_prefix('\u{feff}').map(str::to_string).unwrap_or(text)))
+}
+
+/// A list in a variable: `A, B`, or written as in the file, `["A", "B"]`.
+fn list_of(value: &str) -> Vec<String> {
+    let as_in_file = DeValue::parse(value).ok().and_then(|v| texts_of(v.get_ref(), Kind::List));
+    as_in_file.unwrap_or_else(|| value.split(',').map(|s| s.trim().to_string()).filter(|s| !s.is_empty()).collect())
 }
 
 /// The line, from 1, that the byte at `offset` is on.

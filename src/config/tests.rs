@@ -89,6 +89,8 @@ fn the_environment_overrides_the_file_and_only_settings_count() {
     assert_eq!(settings.gateway.base_url, "http://127.0.0.1:2");
     assert_eq!(settings.organisation.mpids.iter().map(|m| m.as_str()).collect::<Vec<_>>(), ["BBBB", "CCCC"]);
     assert_eq!(settings.gateway.request_timeout_seconds, 5);
+    let as_in_the_file = load_text(text, &[("PPMID_ORGANISATION__MPIDS", r#"["DDDD", "EEEE"]"#)]).unwrap();
+    assert_eq!(as_in_the_file.organisation.mpids.iter().map(|m| m.as_str()).collect::<Vec<_>>(), ["DDDD", "EEEE"]);
     let mistakes = [
         ("PPMID_GATEWAY__BASEURL", "x"),
         ("PPMID_GATEWAY__TLS__CERT", "x"),

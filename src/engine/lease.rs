@@ -22,8 +22,7 @@ pub struct Lease {
 
 impl Lease {
     pub fn new(app: &App) -> Lease {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let holder = format!("{}:{}:{}", host.trim(), std::process::id(), app.now().0);
+        let holder = format!("{}:{}:{}", machine(), std::process::id(), app.now().0);
         Lease { holder, held_until: Arc::new(AtomicI64::new(0)) }
     }
 
@@ -60,8 +59,49 @@ impl Lease {
 
     /// A holder on this very machine whose process is gone need not be waited for.
     fn is_dead_neighbour(&self, holder: &str) -> bool {
-        let host_and_pid = |h: &str| h.rsplitn(3, ':').nth(2).map(str::to_string).zip(h.rsplit(':').nth(1).map(str::to_string));
-        let (Some((host, pid)), Some((own_host, _))) = (host_and_pid(holder), host_and_pid(&self.holder)) else { return false };
-        host == own_host && std::path::Path::new("/proc/self").exists() && !std::path::Path::new(&format!("/proc/{pid}")).exists()
+        is_dead(holder, &self.holder, |pid| std::path::Path::new(&format!("/proc/{pid}")).exists())
+    }
+}
+
+/// This machine since it was started, and which processes can be seen from here: two containers may share a host name, and
+/// neither sees the other's processes. Empty where the system does not say.
+fn machine() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).map(|t| t.trim().to_string()).ok();
+    let host = read("/proc/sys/kernel/hostname");
+    let boot = read("/proc/sys/kernel/random/boot_id");
+    let processes = std::fs::read_link("/proc/self/ns/pid").ok().map(|p| p.to_string_lossy().replace(':', ""));
+    match (host, boot, processes) {
+        (Some(host), Some(boot), Some(processes)) => format!("{host}/{boot}/{processes}"),
+        _ => String::new(),
+    }
+}
+
+/// Whether the process behind `holder` is certainly gone, as seen from `own`, each `MACHINE:PID:STARTED`.
+fn is_dead(holder: &str, own: &str, is_running: impl Fn(&str) -> bool) -> bool {
+    let parts = |h: &str| -> Option<(String, String)> {
+        let mut from_end = h.rsplitn(3, ':');
+        let (_, pid, machine) = (from_end.next()?, from_end.next()?, from_end.next()?);
+        Some((machine.to_string(), pid.to_string()))
+    };
+    let (Some((machine, pid)), Some((own_machine, _))) = (parts(holder), parts(own)) else { return false };
+    !machine.is_empty() && machine == own_machine && !is_running(&pid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_process_that_can_be_seen_to_be_gone_is_dead() {
+        let own = "host/boot/pid[1]:7:100";
+        let dead = |holder: &str| is_dead(holder, own, |pid| pid == "8");
+        assert!(dead("host/boot/pid[1]:9:50"));
+        assert!(!dead("host/boot/pid[1]:8:50"), "it runs");
+        assert!(!dead("host/boot/pid[2]:9:50"), "another container, whose processes are not seen from here");
+        assert!(!dead("host/other/pid[1]:9:50"), "another machine of the same name");
+        assert!(!dead("nonsense") && !dead(""));
+        assert!(!is_dead(":9:50", ":7:100", |_| false), "nothing is known of the machine");
+        let here = machine();
+        assert!(here.is_empty() || here.matches('/').count() == 2, "{here}");
     }
 }

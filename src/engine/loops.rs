@@ -29,6 +29,8 @@ const LEASE_PERIOD: Duration = Duration::from_secs(1);
 /// Silence is looked for this many times within the time allowed, but neither hectically nor idly.
 const SILENCE_CHECKS: i64 = 20;
 const SILENCE_PERIOD_MILLIS: std::ops::RangeInclusive<i64> = 250..=60_000;
+/// An outcome that could not be recorded is tried again this often, a pause apart: lost, it would have to be asked for again.
+const RECORD_TRIES: usize = 3;
 /// After a fault (a database that is away, a policy file that does not parse) a loop waits this long.
 const FAULT_PAUSE: Duration = Duration::from_secs(1);
 /// Requests taken up in one go.
@@ -135,21 +137,26 @@ impl Shared {
 }
 
 async fn keep_lease(mut shared: Shared) {
+    let mut to_take_up = false;
     while !shared.stopping() {
         match shared.lease.renew(&shared.app).await {
-            Ok(false) => {}
-            Ok(true) => {
-                tracing::info!("this node does the work");
-                match shared.app.take_up_requests().await {
-                    Ok(0) => {}
-                    Ok(n) => tracing::info!(requests = n, "requests left open are taken up again"),
-                    Err(e) => shared.fault("open requests could not be taken up", &e).await,
-                }
-                shared.nudge.dispatch.notify_one();
-                shared.nudge.inbox.notify_one();
-                shared.nudge.recheck.notify_one();
-            }
+            Ok(came) => to_take_up |= came,
             Err(e) => shared.fault("the lease could not be renewed", &e).await,
+        }
+        if to_take_up && shared.may_act() {
+            tracing::info!("this node does the work");
+            match shared.app.take_up_requests().await {
+                Ok(n) => {
+                    to_take_up = false;
+                    if n > 0 {
+                        tracing::info!(requests = n, "requests left open are taken up again");
+                    }
+                }
+                Err(e) => shared.fault("open requests could not be taken up", &e).await,
+            }
+            shared.nudge.dispatch.notify_one();
+            shared.nudge.inbox.notify_one();
+            shared.nudge.recheck.notify_one();
         }
         shared.rest(LEASE_PERIOD, None).await;
     }
@@ -200,15 +207,19 @@ async fn dispatch_once(shared: &mut Shared, not_before: crate::clock::Time) -> O
         return Ok(last);
     }
     let campaigns = campaign::store::list(&mut shared.app.db.read().await?).await?;
+    let mut fault = None;
     for campaign in campaigns.iter().filter(|c| c.state == CampaignState::Started) {
         if !shared.may_act() {
             return Ok(None);
         }
-        if let Some(id) = shared.app.prepare_batch(campaign.id).await? {
-            return post(shared, id).await;
+        match shared.app.prepare_batch(campaign.id).await {
+            Ok(Some(id)) => return post(shared, id).await,
+            Ok(None) => {}
+            // What is wrong with one campaign does not keep the others waiting.
+            Err(e) => fault = Some(e),
         }
     }
-    Ok(None)
+    fault.map_or(Ok(None), Err)
 }
 
 async fn post(shared: &mut Shared, id: crate::ids::RequestId) -> Outcome<Option<Posted>> {
@@ -219,6 +230,12 @@ async fn post(shared: &mut Shared, id: crate::ids::RequestId) -> Outcome<Option<
         return Ok(None);
     };
     crate::crash::point("after-post");
+    for _ in 1..RECORD_TRIES {
+        match shared.app.record_outcome(id, outcome.clone()).await {
+            Ok(posted) => return Ok(Some(posted)),
+            Err(e) => shared.fault("what came of a request could not be recorded", &e).await,
+        }
+    }
     Ok(Some(shared.app.record_outcome(id, outcome).await?))
 }
 
@@ -247,10 +264,20 @@ async fn settle(mut shared: Shared) {
     }
 }
 
-/// Decides again about the held when an import took effect, when a day began, and every so often.
+/// What the decisions about the held rest on, as cheaply as it can be asked for.
+#[derive(PartialEq, Eq)]
+struct Facts {
+    estate_version: i64,
+    day: crate::clock::Day,
+    /// A campaign that ends frees the devices that others wait for.
+    campaigns: Vec<(i64, CampaignState)>,
+}
+
+/// Decides again about the held when an import took effect, when a day began, when a campaign started or ended, and every so
+/// often.
 async fn recheck(mut shared: Shared) {
     let nudge = shared.nudge.recheck.clone();
-    let mut seen: Option<(i64, crate::clock::Day)> = None;
+    let mut seen: Option<Facts> = None;
     let mut next = shared.app.now();
     while !shared.stopping() {
         if shared.may_act() {
@@ -264,18 +291,19 @@ async fn recheck(mut shared: Shared) {
     }
 }
 
-async fn recheck_once(
-    shared: &Shared,
-    seen: &mut Option<(i64, crate::clock::Day)>,
-    next: &mut crate::clock::Time,
-) -> Outcome<u64> {
+async fn recheck_once(shared: &Shared, seen: &mut Option<Facts>, next: &mut crate::clock::Time) -> Outcome<u64> {
     let now = shared.app.now();
-    let facts = (estate::store::estate_version(&mut shared.app.db.read().await?).await?, now.london_day());
-    if *seen == Some(facts) && now < *next {
+    let mut tx = shared.app.db.read().await?;
+    let facts = Facts {
+        estate_version: estate::store::estate_version(&mut tx).await?,
+        day: now.london_day(),
+        campaigns: campaign::store::once_started(&mut tx).await?,
+    };
+    drop(tx);
+    if seen.as_ref() == Some(&facts) && now < *next {
         return Ok(0);
     }
-    let changed = *seen != Some(facts);
-    if changed {
+    if seen.as_ref().is_none_or(|s| (s.estate_version, s.day) != (facts.estate_version, facts.day)) {
         shared.app.reconcile_key_cases().await?;
     }
     let done = shared.app.recheck_held().await?;

@@ -72,6 +72,8 @@ impl HttpGateway {
         }
         let client = reqwest::Client::builder()
             .http1_only()
+            // Either case is right; some gateways know only this one.
+            .http1_title_case_headers()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())

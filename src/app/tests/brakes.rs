@@ -113,11 +113,7 @@ async fn a_broken_policy_file_stops_the_sending_and_loses_nothing() {
         std::fs::write(&file, "guard_days = \"five\"").unwrap();
         lab.app.prepare_batch(campaign).await.unwrap_err();
         assert_eq!(lab.app.campaign("spring").await.unwrap().state, CampaignState::Started);
-        let bytes = testing::signed(&activated(Some(id), 1, 1), &lab.dcc);
-        let read = crate::duis::read_response(&bytes, &lab.pinned, lab.app.now()).unwrap();
-        let mut tx = lab.app.db.begin().await.unwrap();
-        inbox::insert_many(&mut tx, &[NewMessage::of(&read, bytes, lab.app.now())]).await.unwrap();
-        tx.commit().await.unwrap();
+        lab.receives(testing::signed(&activated(Some(id), 1, 1), &lab.dcc)).await;
         lab.app.settle_some(&lab.pinned).await.unwrap_err();
         std::fs::remove_file(&file).unwrap();
         assert_eq!(lab.app.settle_some(&lab.pinned).await.unwrap(), 1);

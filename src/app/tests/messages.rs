@@ -187,3 +187,44 @@ async fn an_acknowledgement_recorded_after_the_refusal_does_not_undo_it() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_passing_refusal_said_twice_gives_the_members_back_once() {
+    for lab in labs(2).await {
+        let campaign = lab.started("spring", 10).await;
+        let id = lab.post(campaign).await;
+        assert_eq!(lab.reply(id, "E20").await, Posted::NotSent);
+        assert_eq!(lab.hears(&later(id, 1, "E20")).await, InboxState::Settled);
+        assert_eq!(lab.batch(campaign).await, "", "the batch is dissolved and stays so");
+        lab.send(campaign).await;
+        let status = lab.app.campaign_status("spring").await.unwrap();
+        assert_eq!((status.duplicate_submissions, status.requests_sent, status.batches), (0, 2, 1));
+        assert_eq!(lab.target(campaign, 1).await.attempts, 1);
+    }
+}
+
+#[tokio::test]
+async fn the_reply_and_messages_about_the_same_batch_are_settled_at_the_same_moment() {
+    for lab in labs(60).await {
+        let campaign = lab.started("spring", 6).await;
+        let other = lab.second().await;
+        for round in 0..10 {
+            let id = lab.post(campaign).await;
+            let first = round * 6 + 1;
+            let lists = UpdateFirmwareWarning { invalid: vec![device(first)], ..Default::default() };
+            let n = 100 * (round + 1);
+            lab.receives(testing::signed(&activated(Some(id), n, first + 1), &lab.dcc)).await;
+            lab.receives(testing::signed(&warning(id, n + 1, lists), &lab.dcc)).await;
+            lab.receives(testing::signed(&no_key(Some(id), n + 2, first + 2), &lab.dcc)).await;
+            let outcome = PostOutcome::Answered(answer(id, "I99"));
+            let (settled, recorded) = tokio::join!(other.app.settle_some(&lab.pinned), lab.app.record_outcome(id, outcome));
+            assert_eq!((settled.unwrap(), recorded.unwrap()), (3, Posted::Settled));
+            let mut states = Vec::new();
+            for n in first..first + 4 {
+                states.push(lab.state(campaign, n).await);
+            }
+            use TargetState::*;
+            assert_eq!(states, [Failed, Activated, Held, Accepted]);
+        }
+    }
+}

@@ -181,13 +181,18 @@ impl Lab {
     /// A message comes in and is settled; gives how it ended.
     async fn hears(&self, response: &Response) -> InboxState {
         let bytes = testing::signed(response, &self.dcc);
+        self.receives(bytes).await;
+        while self.app.settle_some(&self.pinned).await.unwrap() > 0 {}
+        let listed = inbox::list(&mut self.app.db.read().await.unwrap(), None, None, 1).await.unwrap();
+        listed[0].state
+    }
+
+    /// A message is made durable; nobody has looked at it yet.
+    async fn receives(&self, bytes: Vec<u8>) {
         let response = crate::duis::read_response(&bytes, &self.pinned, self.app.now()).unwrap();
         let mut tx = self.app.db.begin().await.unwrap();
         inbox::insert_many(&mut tx, &[NewMessage::of(&response, bytes, self.app.now())]).await.unwrap();
         tx.commit().await.unwrap();
-        while self.app.settle_some(&self.pinned).await.unwrap() > 0 {}
-        let listed = inbox::list(&mut self.app.db.read().await.unwrap(), None, None, 1).await.unwrap();
-        listed[0].state
     }
 
     async fn target(&self, campaign: i64, n: u64) -> Target {
@@ -257,7 +262,8 @@ async fn add_image(app: &App, folder: &std::path::Path) -> ImageId {
         let path = folder.join(format!("{kind}.csv"));
         std::fs::write(&path, text).unwrap();
         let options = Options { strict: true, replace: false };
-        let _ = app.import_file(kind, Input::open(&path).unwrap(), options, Arc::new(|_| {}), OPERATOR).await.unwrap();
+        let report = app.import_file(kind, Input::open(&path).unwrap(), options, Arc::new(|_| {}), OPERATOR).await.unwrap();
+        assert_eq!(report.rejected, 0, "{kind}");
     }
     id
 }

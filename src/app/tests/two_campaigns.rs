@@ -38,11 +38,9 @@ async fn two_nodes_that_prepare_both_campaigns_at_once_send_each_device_once() {
         let other = lab.second().await;
         for _ in 0..12 {
             let (a, b) = tokio::join!(lab.app.prepare_batch(first), other.app.prepare_batch(second));
-            a.unwrap();
-            b.unwrap();
+            assert!(a.is_ok() && b.is_ok(), "{a:?} {b:?}");
             let (a, b) = tokio::join!(lab.app.recheck_held(), other.app.recheck_held());
-            a.unwrap();
-            b.unwrap();
+            assert!(a.is_ok() && b.is_ok(), "{a:?} {b:?}");
         }
         for n in 1..=40 {
             let states = [lab.state(first, n).await, lab.state(second, n).await];

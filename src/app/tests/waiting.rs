@@ -112,3 +112,23 @@ async fn nothing_is_decided_while_a_file_is_half_applied() {
         assert_eq!(lab.outbox_state(id).await, "held", "now it is known: not ours any more");
     }
 }
+
+#[tokio::test]
+async fn a_key_that_comes_after_the_campaign_ended_opens_it_again() {
+    for lab in labs(1).await {
+        let campaign = lab.started("spring", 10).await;
+        let id = lab.send(campaign).await;
+        lab.app.clock.advance(80 * 3_600_000);
+        lab.app.expire_silent().await.unwrap();
+        assert_eq!(lab.app.finish_campaigns().await.unwrap(), 1);
+        lab.hears(&no_key(Some(id), 1, 1)).await;
+        assert_eq!(lab.state(campaign, 1).await, TargetState::Held, "not failed: it waits");
+        lab.app.recheck_held().await.unwrap();
+        assert_eq!(lab.app.campaign("spring").await.unwrap().state, crate::campaign::CampaignState::Finished);
+        lab.app.clock.advance(1_000);
+        let at = lab.app.now().to_string();
+        lab.keys(&at, &[(1, "updated")]).await;
+        assert_eq!(lab.app.recheck_held().await.unwrap().released, 1);
+        lab.send(campaign).await;
+    }
+}

@@ -128,6 +128,9 @@ pub async fn targets(ctx: &Context, campaign: &str, state: Option<&str>) -> Outc
     let plan = app.shown_plan(&campaign).await?.ok_or_else(|| {
         Failure::failed("the campaign has no plan, so there are no targets").help("plan it: ppmid campaign plan CAMPAIGN")
     })?;
+    if plan.state == PlanState::WhatIf {
+        eprintln!("note: this is a what-if plan, as of {}: it is not in force and cannot be approved", plan.decided_at);
+    }
     let mut listing = Listing::stdout(ctx.output(), &["device_id", "state", "reason", "batch", "attempts", "updated_at"])?;
     let mut after = None;
     loop {

@@ -1,0 +1,151 @@
+//! From queued targets to a batch: its members are decided again, and it is committed with its RequestID and digest before
+//! anything leaves.
+
+use serde_json::json;
+
+use super::{
+    App,
+    decide::sites,
+    import::whole_facts,
+    record,
+    send::{PAGE_MEMBERS, unbuildable},
+};
+use crate::{
+    campaign::{self, Campaign, CampaignState},
+    db::Tx,
+    duis::{self, UpdateFirmwareRequest},
+    failure::{Failure, Outcome},
+    gateway::outbox::{self, NewRequest},
+    ids::{DeviceId, RequestId},
+    image,
+    target::{
+        TargetState,
+        store::{self as targets, Decided},
+    },
+};
+
+/// The service reference of `UpdateFirmware`: SMETS1 PPMIDs, always (domain.md, pipeline 1).
+const UPDATE_FIRMWARE: &str = "11.1";
+
+impl App {
+    /// Decides the next members of a started campaign again and commits those that pass as one batch with its request.
+    /// `None`: nothing to send now.
+    pub async fn prepare_batch(&self, campaign_id: i64) -> Outcome<Option<RequestId>> {
+        let mut look = self.db.read().await?;
+        let (image_id, planned) = match campaign::store::get(&mut look, campaign_id).await? {
+            Some(c) if c.state == CampaignState::Started => (c.image_id, c.plan_id),
+            _ => return Ok(None),
+        };
+        // Looked at without the write lock first: where nothing is queued, this means reading the whole plan.
+        let Some(plan) = planned else { return Ok(None) };
+        if targets::in_state(&mut look, plan, TargetState::Queued, None, 1).await?.is_empty() {
+            return Ok(None);
+        }
+        drop(look);
+        let mut tx = self.db.begin().await?;
+        let campaign = campaign::store::lock(&mut tx, campaign_id).await?;
+        let Some(plan) = campaign.plan_id.filter(|_| campaign.state == CampaignState::Started) else { return Ok(None) };
+        let facts = whole_facts(&mut tx).await?;
+        if facts.is_none() {
+            return Ok(None);
+        }
+        if targets::in_state(&mut tx, plan, TargetState::Queued, None, 1).await?.is_empty() {
+            return Ok(None);
+        }
+        let Some(decider) = self.decider_or_halt(&mut tx, &campaign).await? else {
+            if whole_facts(&mut tx).await? == facts {
+                tx.commit().await?;
+            }
+            return Ok(None);
+        };
+        let bytes = match image::fetch_bytes(&self.vault, image_id).await {
+            Ok(bytes) => bytes,
+            Err(e) => {
+                let failure = Failure::from(e);
+                self.halt_with_code(&mut tx, &campaign, "IMAGE_NOT_TRUSTED", &failure.message).await?;
+                tx.commit().await?;
+                return Ok(None);
+            }
+        };
+        let members = self.choose_members(&mut tx, &campaign, plan, &decider).await?;
+        let prepared = match members.is_empty() {
+            true => None,
+            false => Some(self.commit_batch(&mut tx, &campaign, plan, &members, &bytes, &decider).await?),
+        };
+        if whole_facts(&mut tx).await? != facts {
+            return Ok(None);
+        }
+        tx.commit().await?;
+        if prepared.is_some() {
+            crate::crash::point("after-outbox-commit");
+        }
+        Ok(prepared)
+    }
+
+    /// Decides queued members again, in order, until a batch is full. Those that no longer pass leave the queue.
+    async fn choose_members(
+        &self,
+        tx: &mut Tx,
+        campaign: &Campaign,
+        plan: i64,
+        decider: &super::Decider,
+    ) -> Outcome<Vec<DeviceId>> {
+        let size = campaign.batch_size as usize;
+        let mut members: Vec<DeviceId> = Vec::with_capacity(size.min(duis::MAX_DEVICES_PER_REQUEST));
+        let mut after = None;
+        while members.len() < size {
+            let page = targets::in_state(tx, plan, TargetState::Queued, after, PAGE_MEMBERS.min(size - members.len())).await?;
+            let Some(last) = page.last().copied() else { break };
+            after = Some(last);
+            let mpids = &self.settings.organisation.mpids;
+            let rows = sites(tx, &page, mpids, decider.at).await?;
+            let decided = decider.decide(tx, &rows).await?;
+            let (pass, other): (Vec<Decided>, Vec<Decided>) = decided.into_iter().partition(|d| d.state == TargetState::Queued);
+            targets::decide_again(tx, plan, &other, self.now()).await?;
+            members.extend(pass.iter().map(|d| d.device));
+        }
+        Ok(members)
+    }
+
+    async fn commit_batch(
+        &self,
+        tx: &mut Tx,
+        campaign: &Campaign,
+        plan: i64,
+        members: &[DeviceId],
+        image: &[u8],
+        decider: &super::Decider,
+    ) -> Outcome<RequestId> {
+        let now = self.now();
+        let batch = campaign::store::insert_batch(tx, campaign.id, plan, members, now).await?;
+        let answer_by = now.plus_millis(decider.policies.eligibility.answer_within.millis());
+        let sent = targets::send(tx, plan, batch, members, Some(answer_by), now).await?;
+        if sent != members.len() as u64 {
+            return Err(Failure::failed("the members of a batch changed while it was being made")
+                .help("nothing was sent; it is tried again"));
+        }
+        let gateway = &self.settings.gateway;
+        let originator = self.settings.organisation.user_id;
+        let id = RequestId { originator, target: gateway.dcc_id, counter: outbox::next_counter(tx, originator, now).await? };
+        let request = UpdateFirmwareRequest {
+            id,
+            duis_version: gateway.duis_version,
+            image,
+            firmware_version: &decider.firmware_version,
+            devices: members,
+        };
+        let body_digest = duis::body_digest_of_update_firmware(&request).map_err(unbuildable)?;
+        let new = NewRequest {
+            id,
+            service_reference: UPDATE_FIRMWARE,
+            batch_id: Some(batch),
+            duis_version: gateway.duis_version,
+            body_digest,
+            now,
+        };
+        outbox::prepare(tx, &new).await?;
+        let detail = json!({"request": id, "devices": members.len(), "digest": body_digest, "policies": decider.policies.hash()});
+        record(tx, now, "engine", "batch.prepare", format!("campaign {} batch {batch}", campaign.id), detail).await?;
+        Ok(id)
+    }
+}
