@@ -51,3 +51,20 @@ pub fn table(tx: &Tx, n: usize, columns: &[(&str, &str)]) -> String {
         if tx.is_sqlite() { format!("json_each(${n})") } else { format!("json_array_elements(cast(${n} as json)) as j(value)") };
     format!("(select {} from {source}) as v", columns.join(", "))
 }
+
+/// A list of integers as one parameter: the JSON text, and the subquery that unfolds parameter `$n` (on either engine).
+pub fn integers(tx: &Tx, n: u32, values: impl IntoIterator<Item = i64>) -> (String, String) {
+    use std::fmt::Write;
+    let mut json = String::from("[");
+    for value in values {
+        let comma = if json.len() > 1 { "," } else { "" };
+        write!(json, "{comma}{value}").expect("writing to memory");
+    }
+    json.push(']');
+    let unfold = if tx.is_sqlite() {
+        format!("select value from json_each(${n})")
+    } else {
+        format!("select cast(value as bigint) from json_array_elements_text(cast(${n} as json))")
+    };
+    (json, unfold)
+}

@@ -130,22 +130,20 @@ async fn write(tx: &mut Tx, inserts: Rows, updates: Rows) -> DbResult<()> {
 
 /// The devices' key works: DCC activated firmware on them. Their open cases are resolved.
 pub async fn resolve_activated(tx: &mut Tx, devices: &[DeviceId], now: Time) -> DbResult<u64> {
-    let ids: Rows = devices.iter().map(|d| json!([d.to_db()])).collect();
+    let (ids, these) = rows::integers(tx, 2, devices.iter().map(|d| d.to_db()));
     let sql = format!(
-        "update key_cases set state = 'resolved', ended_at = $1 where state in ('retrying', 'investigating') and device_id in (select device_id from {})",
-        rows::table(tx, 2, &[("device_id", "int")])
+        "update key_cases set state = 'resolved', ended_at = $1 where state in ('retrying', 'investigating') and device_id in ({these})"
     );
-    Ok(sql!(tx, c => sqlx::query(AssertSqlSafe(sql)).bind(now.0).bind(ids.to_json()).execute(c).await?.rows_affected()))
+    Ok(sql!(tx, c => sqlx::query(AssertSqlSafe(sql)).bind(now.0).bind(ids).execute(c).await?.rows_affected()))
 }
 
 async fn histories(tx: &mut Tx, devices: &[DeviceId]) -> DbResult<BTreeMap<DeviceId, Vec<KeyResult>>> {
-    let ids: Rows = devices.iter().map(|d| json!([d.to_db()])).collect();
+    let (ids, these) = rows::integers(tx, 1, devices.iter().map(|d| d.to_db()));
     let sql = format!(
-        "select device_id, attempted_at, status, detail from key_results where device_id in (select device_id from {}) order by device_id, attempted_at",
-        rows::table(tx, 1, &[("device_id", "int")])
+        "select device_id, attempted_at, status, detail from key_results where device_id in ({these}) order by device_id, attempted_at"
     );
     let found: Vec<(i64, i64, String, Option<String>)> =
-        sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(ids.to_json()).fetch_all(c).await)?;
+        sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(ids).fetch_all(c).await)?;
     let mut histories: BTreeMap<DeviceId, Vec<KeyResult>> = BTreeMap::new();
     for (device, at, status, detail) in found {
         let device_id = DeviceId::from_db(device);
@@ -156,13 +154,11 @@ async fn histories(tx: &mut Tx, devices: &[DeviceId]) -> DbResult<BTreeMap<Devic
 }
 
 async fn open_cases(tx: &mut Tx, devices: &[DeviceId]) -> DbResult<BTreeMap<DeviceId, (i64, KeyCaseState, i64)>> {
-    let ids: Rows = devices.iter().map(|d| json!([d.to_db()])).collect();
+    let (ids, these) = rows::integers(tx, 1, devices.iter().map(|d| d.to_db()));
     let sql = format!(
-        "select device_id, id, state, attempts from key_cases where state in ('retrying', 'investigating') and device_id in (select device_id from {}) order by device_id",
-        rows::table(tx, 1, &[("device_id", "int")])
+        "select device_id, id, state, attempts from key_cases where state in ('retrying', 'investigating') and device_id in ({these}) order by device_id"
     );
-    let found: Vec<(i64, i64, String, i64)> =
-        sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(ids.to_json()).fetch_all(c).await)?;
+    let found: Vec<(i64, i64, String, i64)> = sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(ids).fetch_all(c).await)?;
     found
         .into_iter()
         .map(|(device, id, state, attempts)| {
@@ -176,34 +172,29 @@ async fn open_cases(tx: &mut Tx, devices: &[DeviceId]) -> DbResult<BTreeMap<Devi
 
 /// Those of whose results one came in a message from DCC.
 async fn told_by_dcc(tx: &mut Tx, devices: &[DeviceId]) -> DbResult<BTreeSet<DeviceId>> {
-    let ids: Rows = devices.iter().map(|d| json!([d.to_db()])).collect();
+    let (ids, these) = rows::integers(tx, 1, devices.iter().map(|d| d.to_db()));
     let sql = format!(
-        "select distinct device_id from key_results where source = 'message' and device_id in (select device_id from {}) order by device_id",
-        rows::table(tx, 1, &[("device_id", "int")])
+        "select distinct device_id from key_results where source = 'message' and device_id in ({these}) order by device_id"
     );
-    let found: Vec<i64> = sql!(tx, c => sqlx::query_scalar(AssertSqlSafe(sql)).bind(ids.to_json()).fetch_all(c).await)?;
+    let found: Vec<i64> = sql!(tx, c => sqlx::query_scalar(AssertSqlSafe(sql)).bind(ids).fetch_all(c).await)?;
     Ok(found.into_iter().map(DeviceId::from_db).collect())
 }
 
 /// When the last case of each that ended did so.
 async fn ended_cases(tx: &mut Tx, devices: &[DeviceId]) -> DbResult<BTreeMap<DeviceId, Time>> {
-    let ids: Rows = devices.iter().map(|d| json!([d.to_db()])).collect();
+    let (ids, these) = rows::integers(tx, 1, devices.iter().map(|d| d.to_db()));
     let sql = format!(
-        "select device_id, max(ended_at) from key_cases where ended_at is not null and device_id in (select device_id from {})
-         group by device_id order by device_id",
-        rows::table(tx, 1, &[("device_id", "int")])
+        "select device_id, max(ended_at) from key_cases where ended_at is not null and device_id in ({these})
+         group by device_id order by device_id"
     );
-    let found: Vec<(i64, i64)> = sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(ids.to_json()).fetch_all(c).await)?;
+    let found: Vec<(i64, i64)> = sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(ids).fetch_all(c).await)?;
     Ok(found.into_iter().map(|(d, at)| (DeviceId::from_db(d), Time(at))).collect())
 }
 
 async fn cohorts(tx: &mut Tx, devices: &[DeviceId]) -> DbResult<BTreeMap<DeviceId, Cohort>> {
-    let ids: Rows = devices.iter().map(|d| json!([d.to_db()])).collect();
-    let sql = format!(
-        "select device_id, cohort from sites where device_id in (select device_id from {}) order by device_id",
-        rows::table(tx, 1, &[("device_id", "int")])
-    );
-    let found: Vec<(i64, String)> = sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(ids.to_json()).fetch_all(c).await)?;
+    let (ids, these) = rows::integers(tx, 1, devices.iter().map(|d| d.to_db()));
+    let sql = format!("select device_id, cohort from sites where device_id in ({these}) order by device_id");
+    let found: Vec<(i64, String)> = sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(ids).fetch_all(c).await)?;
     found
         .into_iter()
         .map(|(d, cohort)| {

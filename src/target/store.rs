@@ -125,16 +125,13 @@ pub async fn find(tx: &mut Tx, plans: &[i64], devices: &[DeviceId]) -> DbResult<
     if plans.is_empty() || devices.is_empty() {
         return Ok(Vec::new());
     }
-    let p: Rows = plans.iter().map(|p| json!([p])).collect();
-    let d: Rows = devices.iter().map(|d| json!([d.to_db()])).collect();
+    let (p, these_plans) = rows::integers(tx, 1, plans.iter().copied());
+    let (d, these_devices) = rows::integers(tx, 2, devices.iter().map(|d| d.to_db()));
     let sql = format!(
-        "select {} from targets t where t.plan_id in (select plan_id from {}) and t.device_id in (select device_id from {}) order by t.device_id, t.plan_id",
+        "select {} from targets t where t.plan_id in ({these_plans}) and t.device_id in ({these_devices}) order by t.device_id, t.plan_id",
         COLUMNS,
-        rows::table(tx, 1, &[("plan_id", "int")]),
-        rows::table(tx, 2, &[("device_id", "int")]),
     );
-    let found: Vec<TargetRow> =
-        sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(p.to_json()).bind(d.to_json()).fetch_all(c).await)?;
+    let found: Vec<TargetRow> = sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(p).bind(d).fetch_all(c).await)?;
     found.into_iter().map(target).collect()
 }
 
@@ -185,19 +182,16 @@ pub async fn in_progress(tx: &mut Tx, plans: &[i64], devices: &[DeviceId]) -> Db
         return Ok(Default::default());
     }
     let out: Vec<String> = TargetState::ALL.iter().filter(|s| s.is_in_flight()).map(|s| format!("'{s}'")).collect();
-    let p: Rows = plans.iter().map(|p| json!([p])).collect();
-    let d: Rows = devices.iter().map(|d| json!([d.to_db()])).collect();
+    let (p, these_plans) = rows::integers(tx, 1, plans.iter().copied());
+    let (d, these_devices) = rows::integers(tx, 2, devices.iter().map(|d| d.to_db()));
     let sql = format!(
-        "select device_id from targets where plan_id in (select plan_id from {}) and device_id in (select device_id from {})
+        "select device_id from targets where plan_id in ({these_plans}) and device_id in ({these_devices})
            and (state in ({}) or (state = 'queued' and exists
                 (select 1 from campaigns where campaigns.plan_id = targets.plan_id and campaigns.state = 'started')))
          order by device_id",
-        rows::table(tx, 1, &[("plan_id", "int")]),
-        rows::table(tx, 2, &[("device_id", "int")]),
         out.join(", "),
     );
-    let found: Vec<i64> =
-        sql!(tx, c => sqlx::query_scalar(AssertSqlSafe(sql)).bind(p.to_json()).bind(d.to_json()).fetch_all(c).await)?;
+    let found: Vec<i64> = sql!(tx, c => sqlx::query_scalar(AssertSqlSafe(sql)).bind(p).bind(d).fetch_all(c).await)?;
     Ok(found.into_iter().map(DeviceId::from_db).collect())
 }
 
@@ -249,13 +243,12 @@ pub async fn send(tx: &mut Tx, plan: i64, batch: i64, devices: &[DeviceId], answ
     let to = TargetState::Queued.on(Event::Sent).expect("a queued target can be sent");
     let mut sent = 0;
     for group in devices.chunks(GROUP_ROWS) {
-        let ids: Rows = group.iter().map(|d| json!([d.to_db()])).collect();
+        let (ids, these) = rows::integers(tx, 4, group.iter().map(|d| d.to_db()));
         let sql = format!(
             "update targets set state = '{to}', batch_id = $2, attempts = attempts + 1, answer_by = $5, updated_at = $3, version = version + 1
-             where plan_id = $1 and device_id in (select v.device_id from {}) and state = 'queued'",
-            rows::table(tx, 4, &[("device_id", "int")])
+             where plan_id = $1 and device_id in ({these}) and state = 'queued'"
         );
-        sent += sql!(tx, c => sqlx::query(AssertSqlSafe(sql)).bind(plan).bind(batch).bind(now.0).bind(ids.to_json()).bind(answer_by.map(|t| t.0)).execute(c).await?.rows_affected());
+        sent += sql!(tx, c => sqlx::query(AssertSqlSafe(sql)).bind(plan).bind(batch).bind(now.0).bind(ids).bind(answer_by.map(|t| t.0)).execute(c).await?.rows_affected());
     }
     Ok(sent)
 }

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::integers;
 use crate::{
     clock::{Day, Time},
-    db::{DbError, DbResult, Tx},
+    db::{DbError, DbResult, Tx, rows},
     estate::{CplEntry, EpclEntry, Exclusion, KeyResult, Registration, Site, UpgradeFrom},
     ids::{DeviceId, Mpan, Mpid},
     sql,
@@ -93,7 +92,7 @@ type RegistrationColumns = (i64, String, i64, Option<i64>, bool);
 
 /// All registrations of some MPANs, whoever the supplier, and whether a later switch ended each; by MPAN and date.
 pub async fn registrations_with_ends(tx: &mut Tx, mpans: &[Mpan]) -> DbResult<Vec<(Registration, bool)>> {
-    let (json, unfold) = integers(tx, 1, mpans.iter().map(|m| m.to_db()));
+    let (json, unfold) = rows::integers(tx, 1, mpans.iter().map(|m| m.to_db()));
     let text = sqlx::AssertSqlSafe(format!(
         "select mpan, supplier_mpid, effective_from, effective_to, ended_by_switch from registrations where mpan in ({unfold}) \
          order by mpan, effective_from, supplier_mpid"

@@ -29,20 +29,3 @@ async fn execute(tx: &mut Tx, text: String) -> DbResult<u64> {
         Tx::Postgres(t) => sqlx::query(text).execute(&mut **t).await?.rows_affected(),
     })
 }
-
-/// A list of integers as one parameter: the JSON text, and the subquery that unfolds parameter `$n` (on either engine).
-fn integers(tx: &Tx, n: u32, values: impl IntoIterator<Item = i64>) -> (String, String) {
-    use std::fmt::Write;
-    let mut json = String::from("[");
-    for value in values {
-        let comma = if json.len() > 1 { "," } else { "" };
-        write!(json, "{comma}{value}").expect("writing to memory");
-    }
-    json.push(']');
-    let unfold = if tx.is_sqlite() {
-        format!("select value from json_each(${n})")
-    } else {
-        format!("select cast(value as bigint) from json_array_elements_text(cast(${n} as json))")
-    };
-    (json, unfold)
-}

@@ -3,10 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{facts::parse, integers};
+use super::facts::parse;
 use crate::{
     clock::{Day, Time},
-    db::{DbError, DbResult, Tx},
+    db::{DbError, DbResult, Tx, rows},
     estate::{Cohort, KeyStatus, Registration, Site},
     ids::{DeviceId, IdError, Mpan, Mpid},
     sql,
@@ -282,7 +282,7 @@ async fn read(tx: &mut Tx, from: i64, limit: u32, devices: Option<&[i64]>, scan:
     };
     if let Some(devices) = devices {
         let n = u32::try_from(FIXED_PARAMETERS + texts.len() + 1).expect("a filter has few parameters");
-        let (json, unfold) = integers(tx, n, devices.iter().copied());
+        let (json, unfold) = rows::integers(tx, n, devices.iter().copied());
         texts.push(json);
         wanted += &format!(" and s.device_id in ({unfold})");
     }
