@@ -60,7 +60,9 @@ pub fn news_of(response: &Response, policies: &PolicySet) -> News {
     };
     let alert = match &response.body {
         Body::Message { .. } => return News::Answer,
-        Body::Other(element) => return News::Unmatched(format!("{element} is of no kind this program acts on")),
+        Body::DeviceAlert { .. } | Body::Smets1(_) | Body::Other(_) => {
+            return News::Unmatched(format!("{} is of no kind this program acts on", response.kind()));
+        }
         Body::Alert { alert, .. } => alert,
     };
     let said = |what: &str| format!("{}: {what}", alert.element());
@@ -118,6 +120,6 @@ pub fn news_of(response: &Response, policies: &PolicySet) -> News {
         Alert::Ppmid { .. } | Alert::ChangeOfSupplier { .. } | Alert::PpmidRemoval { .. } => {
             News::Unmatched(said("kept for an operator"))
         }
-        Alert::Other(element) => News::Unmatched(format!("{element} is of no kind this program acts on")),
+        Alert::Other(unknown) => News::Unmatched(format!("{} is of no kind this program acts on", unknown.name)),
     }
 }

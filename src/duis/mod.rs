@@ -10,6 +10,7 @@
 mod canonical;
 mod certificate;
 mod messages;
+mod pinned;
 mod prescan;
 mod read;
 mod read_alert;
@@ -33,6 +34,7 @@ mod samples;
 
 pub use certificate::{Certificate, CertificateError, CertificateSet};
 pub use messages::*;
+pub use pinned::Pinned;
 pub use prescan::MAX_MESSAGE_BYTES;
 pub use read::{MessageKind, message_kind, read_request, read_response, read_unsigned_refusal, verify_message};
 pub use signature::{FileSigner, SignError, SignatureError, Signer};

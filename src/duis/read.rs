@@ -5,8 +5,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use roxmltree::{Document, Node};
 
 use super::{
-    Body, CertificateSet, Content, MAX_DEVICES_PER_REQUEST, MAX_IMAGE_BYTES, Request, RequestBody, Response, SignatureError,
-    UpdateFirmwareWarning,
+    Body, CertificateSet, Content, FirmwareUpdate, MAX_DEVICES_PER_REQUEST, MAX_IMAGE_BYTES, Request, RequestBody, Response,
+    SignatureError, UnknownElement, UpdateFirmwareWarning, canonical,
     prescan::{MAX_MESSAGE_BYTES, prescan},
     read_alert::alert,
     signature::{DS, SR},
@@ -125,9 +125,14 @@ fn word(text: &str, name: &str) -> Read<String> {
 }
 
 fn request_body(body: Node<'_, '_>) -> Read<RequestBody> {
-    if !body.has_tag_name((SR, "UpdateFirmware")) {
-        return Ok(RequestBody::Other(body.tag_name().name().to_owned()));
-    }
+    Ok(match body.tag_name().name() {
+        "UpdateFirmware" => RequestBody::UpdateFirmware(firmware_update(body)?),
+        "UpdatePPMIDFirmware" => RequestBody::UpdatePpmidFirmware(firmware_update(body)?),
+        other => RequestBody::Other(other.to_owned()),
+    })
+}
+
+fn firmware_update(body: Node<'_, '_>) -> Read<FirmwareUpdate> {
     let mut encoded = text_of(body, "FirmwareImage")?.as_bytes().to_vec();
     encoded.retain(|b| !b.is_ascii_whitespace());
     let image = STANDARD.decode(encoded).map_err(|_| content("FirmwareImage is not base64"))?;
@@ -139,7 +144,7 @@ fn request_body(body: Node<'_, '_>) -> Read<RequestBody> {
     if devices.len() > MAX_DEVICES_PER_REQUEST {
         return Err(content(format!("DeviceIDList names more than {MAX_DEVICES_PER_REQUEST} devices")));
     }
-    Ok(RequestBody::UpdateFirmware { image, firmware_version: text_of(body, "FirmwareVersion")?.to_owned(), devices })
+    Ok(FirmwareUpdate { image, firmware_version: text_of(body, "FirmwareVersion")?.to_owned(), devices })
 }
 
 fn response(document: &Document<'_>) -> Read<Response> {
@@ -163,8 +168,9 @@ fn response_body(body: Node<'_, '_>) -> Read<Body> {
             alert_code: text_of(body, "DCCAlertCode")?.to_owned(),
             throttled_alert_count: value_if(body, "ThrottledAlertCount")?,
             alert: alert(only_element(need(body, "DCCAlert")?)?)?,
+            unknown: Vec::new(),
         }),
-        other => Ok(Body::Other(other.to_owned())),
+        _ => Ok(Body::Other(unknown(body))),
     }
 }
 
@@ -175,7 +181,7 @@ fn response_message(message: Node<'_, '_>) -> Read<Body> {
     let what = match (rest.next(), rest.next()) {
         (None, _) => Content::None,
         (Some(one), None) if one.has_tag_name((SR, "DSPUpdateFirmwareWarning")) => Content::UpdateFirmwareWarning(warning(one)?),
-        (Some(one), None) => Content::Other(one.tag_name().name().to_owned()),
+        (Some(one), None) => Content::Other(unknown(one)),
         (Some(_), Some(_)) => return Err(content("ResponseMessage holds more than one answer")),
     };
     Ok(Body::Message {
@@ -193,6 +199,11 @@ fn warning(lists: Node<'_, '_>) -> Read<UpdateFirmwareWarning> {
         other_request_in_progress: devices_if(lists, "OtherRequestInProgressList")?,
         invalid_gbcs_version: devices_if(lists, "InvalidGBCSVersionList")?,
     })
+}
+
+/// An element kept as it is.
+pub(super) fn unknown(element: Node<'_, '_>) -> UnknownElement {
+    UnknownElement { name: element.tag_name().name().to_owned(), xml: canonical::exclusive(element) }
 }
 
 /// A text that is not there or is there once.

@@ -5,7 +5,7 @@ use roxmltree::Node;
 
 use super::{
     Alert, FirmwareTransferResult, Smets1FirmwareStatus,
-    read::text_if,
+    read::{text_if, unknown},
     tree::{Read, child, content, devices_if, either, need, only_element, text_of, time, value_if, value_of},
 };
 
@@ -29,6 +29,7 @@ pub(super) fn alert(alert: Node<'_, '_>) -> Read<Alert> {
         "CSPFirmwareDeliveryStatus" => Alert::CspFirmwareDeliveryStatus {
             request_id: value_of(of, "UpdateFirmwareRequestID")?,
             comms_hub: value_of(of, "CommsHubDeviceID")?,
+            device: value_of(of, "TargetDeviceID")?,
             firmware_version: text_of(of, "FirmwareVersion")?.to_owned(),
             success: either(need(of, "CommsHubTransferStatus")?, "Success", "Failure")?,
         },
@@ -55,7 +56,7 @@ pub(super) fn alert(alert: Node<'_, '_>) -> Read<Alert> {
             }
         }
         "DUISVersionMismatch" => version_mismatch(of)?,
-        other => Alert::Other(other.to_owned()),
+        _ => Alert::Other(unknown(of)),
     })
 }
 
@@ -85,7 +86,7 @@ fn ppmid_alert(of: Node<'_, '_>) -> Read<Alert> {
 
 fn comms_hub_alert(of: Node<'_, '_>) -> Read<Alert> {
     let Some(transfer) = child(of, "FirmwareTransferAlert")? else {
-        return Ok(Alert::Other("CommsHubAlert".to_owned()));
+        return Ok(Alert::Other(unknown(of)));
     };
     use FirmwareTransferResult as R;
     Ok(Alert::FirmwareTransfer {
@@ -107,7 +108,11 @@ fn version_mismatch(of: Node<'_, '_>) -> Read<Alert> {
         (Some(one), None) | (None, Some(one)) => one,
         _ => return Err(content("DUISVersionMismatch must say which message was withheld")),
     };
-    Ok(Alert::DuisVersionMismatch { request_id: value_if(withheld, "RequestID")?, device: value_if(withheld, "DeviceID")? })
+    Ok(Alert::DuisVersionMismatch {
+        request_id: value_if(withheld, "RequestID")?,
+        device: value_if(withheld, "DeviceID")?,
+        our_version: text_of(of, "ServiceUserDUISVersion")?.trim_ascii().to_owned(),
+    })
 }
 
 fn smets1_status(text: &str) -> Read<Smets1FirmwareStatus> {

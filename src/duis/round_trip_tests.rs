@@ -66,8 +66,13 @@ fn what_a_request_may_not_hold_is_refused_before_it_is_signed() {
     }
     let mut response = acknowledgement("I0");
     for body in [
-        Body::Other("x><y".into()),
-        Body::Alert { alert_code: "N1".into(), throttled_alert_count: None, alert: Alert::Other("z".into()) },
+        Body::Other(UnknownElement { name: "x><y".into(), xml: String::new() }),
+        Body::Alert {
+            alert_code: "N1".into(),
+            throttled_alert_count: None,
+            alert: Alert::Other(UnknownElement { name: "z".into(), xml: String::new() }),
+            unknown: Vec::new(),
+        },
     ] {
         response.body = body;
         assert!(matches!(write_response(&response, &signer), Err(BuildError::Unwritable(_))));
@@ -86,7 +91,11 @@ fn the_largest_request_fits_the_cap_and_is_not_moved_while_it_is_built() {
     let read = read_request(&message.bytes, &pinned(&signer), sample_time()).unwrap();
     assert_eq!(
         read.body,
-        RequestBody::UpdateFirmware { image: request.image, firmware_version: "00000001".into(), devices: request.devices }
+        RequestBody::UpdateFirmware(FirmwareUpdate {
+            image: request.image,
+            firmware_version: "00000001".into(),
+            devices: request.devices
+        })
     );
 }
 
@@ -113,7 +122,7 @@ proptest! {
         prop_assert_eq!(body_digest_of_update_firmware(&request.as_request()).unwrap(), message.body_digest);
         prop_assert_eq!(read.id, request.id);
         let OwnedRequest { image, firmware_version, devices, .. } = request;
-        prop_assert_eq!(read.body, RequestBody::UpdateFirmware { image, firmware_version, devices });
+        prop_assert_eq!(read.body, RequestBody::UpdateFirmware(FirmwareUpdate { image, firmware_version, devices }));
     }
 
     #[test]

@@ -13,7 +13,9 @@ fn the_request_of_the_reference_tool_verifies_and_reads() {
         (request.schema_version.as_str(), request.command_variant, request.service_reference.as_str()),
         ("5.4", 8, "11.1")
     );
-    let RequestBody::UpdateFirmware { image, firmware_version, devices } = request.body else { panic!("it is an 11.1") };
+    let RequestBody::UpdateFirmware(FirmwareUpdate { image, firmware_version, devices }) = request.body else {
+        panic!("it is an 11.1")
+    };
     assert_eq!(
         (image.len(), firmware_version.as_str(), devices[0].to_string()),
         (361, "00000000", "00-DB-12-34-56-78-90-A0".into())

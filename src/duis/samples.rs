@@ -176,7 +176,7 @@ fn alert() -> impl Strategy<Value = Alert> {
         (request_id(), vec(eui(), 1..4))
             .prop_map(|(request_id, devices)| Alert::FirmwareDistributionFailure { request_id, devices }),
         (request_id(), eui(), version(), any::<bool>()).prop_map(|(request_id, comms_hub, firmware_version, success)| {
-            Alert::CspFirmwareDeliveryStatus { request_id, comms_hub, firmware_version, success }
+            Alert::CspFirmwareDeliveryStatus { request_id, comms_hub, device: comms_hub, firmware_version, success }
         }),
         (option::of(request_id()), eui(), version(), results).prop_map(|(request_id, device, firmware_version, result)| {
             Alert::FirmwareTransfer { request_id, device, firmware_version, result }
@@ -192,8 +192,11 @@ fn alert() -> impl Strategy<Value = Alert> {
             quarantine_event_ref: n.to_string(),
             breach: breach.into()
         }),
-        (option::of(request_id()), option::of(eui()))
-            .prop_map(|(request_id, device)| Alert::DuisVersionMismatch { request_id, device }),
+        (option::of(request_id()), option::of(eui())).prop_map(|(request_id, device)| Alert::DuisVersionMismatch {
+            request_id,
+            device,
+            our_version: "3.1".into()
+        }),
     ]
 }
 
@@ -207,7 +210,7 @@ pub fn response() -> impl Strategy<Value = Response> {
             content: Content::UpdateFirmwareWarning(w),
         }),
         5 => (prop::sample::select(vec!["N1", "N55", "N57", "N999"]), option::of(any::<u32>()), alert())
-            .prop_map(|(code, throttled_alert_count, alert)| Body::Alert { alert_code: code.into(), throttled_alert_count, alert }),
+            .prop_map(|(code, throttled_alert_count, alert)| Body::Alert { alert_code: code.into(), throttled_alert_count, alert, unknown: Vec::new() }),
     ];
     let codes = prop::sample::select(vec!["I0", "I99", "E4", "E1004", "W110101"]);
     let versions = prop::sample::select(vec!["3.0", "3.1", "5.4"]);

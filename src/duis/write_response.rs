@@ -42,7 +42,7 @@ pub fn write_unsigned_refusal(response: &Response) -> Vec<u8> {
         Body::Message { service_reference, service_reference_variant, .. } => {
             (service_reference.as_str(), service_reference_variant.as_str())
         }
-        Body::Alert { .. } | Body::Other(_) => ("11.1", "11.1"),
+        Body::Alert { .. } | Body::DeviceAlert { .. } | Body::Smets1(_) | Body::Other(_) => ("11.1", "11.1"),
     };
     writer.element("Body", |w| {
         w.element("ResponseMessage", |w| {
@@ -66,8 +66,14 @@ fn start(response: &Response) -> Writer {
 
 fn body(w: &mut Writer, response: &Response, signer: &dyn Signer) -> Result<(), BuildError> {
     match &response.body {
-        Body::Other(name) => Err(BuildError::Unwritable(name.clone())),
-        Body::Message { content: Content::Other(name), .. } => Err(BuildError::Unwritable(name.clone())),
+        Body::Other(unknown) | Body::Message { content: Content::Other(unknown), .. } => {
+            Err(BuildError::Unwritable(unknown.name.clone()))
+        }
+        Body::DeviceAlert { .. }
+        | Body::Smets1(_)
+        | Body::Message { content: Content::Inventory(_) | Content::GbcsPayload(_), .. } => {
+            Err(BuildError::Unwritable(response.kind().to_owned()))
+        }
         Body::Message { service_reference, service_reference_variant, content } => {
             w.element("ResponseMessage", |w| {
                 w.leaf("ServiceReference", service_reference);
@@ -78,7 +84,7 @@ fn body(w: &mut Writer, response: &Response, signer: &dyn Signer) -> Result<(), 
             });
             Ok(())
         }
-        Body::Alert { alert_code, throttled_alert_count, alert } => {
+        Body::Alert { alert_code, throttled_alert_count, alert, .. } => {
             let mut outcome = Ok(());
             w.element("DCCAlertMessage", |w| {
                 w.leaf("DCCAlertCode", alert_code);
@@ -152,10 +158,10 @@ fn alert_content(
             w.leaf("UpdateFirmwareRequestID", request_id);
             device_list(w, "MeterIDs", devices);
         }
-        Alert::CspFirmwareDeliveryStatus { request_id, comms_hub, firmware_version, success } => {
+        Alert::CspFirmwareDeliveryStatus { request_id, comms_hub, device, firmware_version, success } => {
             w.leaf("UpdateFirmwareRequestID", request_id);
             w.leaf("CommsHubDeviceID", comms_hub);
-            w.leaf("TargetDeviceID", comms_hub);
+            w.leaf("TargetDeviceID", device);
             w.leaf("FirmwareVersion", firmware_version);
             w.leaf("TimeStamp", response.at);
             w.leaf("CommsHubTransferStatus", if *success { "Success" } else { "Failure" });
@@ -213,13 +219,13 @@ fn rarer_alert(w: &mut Writer, alert: &Alert, alert_code: &str, response: &Respo
                 w.leaf("QuarantineEventRef", quarantine_event_ref);
             });
         }
-        Alert::DuisVersionMismatch { request_id, device } => {
+        Alert::DuisVersionMismatch { request_id, device, our_version } => {
             w.element("DCCAlertVersionMismatch", |w| {
                 w.leaf("DCCAlertCode", alert_code);
                 w.leaf_if("DeviceID", *device);
                 w.leaf_if("RequestID", *request_id);
             });
-            w.leaf("ServiceUserDUISVersion", &response.schema_version);
+            w.leaf("ServiceUserDUISVersion", our_version);
         }
         other => return Err(BuildError::Unwritable(other.element().to_owned())),
     }

@@ -11,7 +11,7 @@ use super::lease::Lease;
 use crate::{
     app::{App, Posted},
     campaign::{self, CampaignState},
-    duis::{CertificateSet, Signer},
+    duis::{Pinned, Signer},
     estate,
     failure::{Failure, Outcome},
     gateway::{Gateway, Service, backoff},
@@ -61,17 +61,11 @@ struct Shared {
     stop: watch::Receiver<bool>,
     gateway: Arc<dyn Gateway>,
     signer: Arc<dyn Signer>,
-    pinned: Arc<CertificateSet>,
+    pinned: Pinned,
 }
 
 impl Engine {
-    pub fn start(
-        app: App,
-        gateway: Arc<dyn Gateway>,
-        signer: Arc<dyn Signer>,
-        pinned: Arc<CertificateSet>,
-        nudge: Nudge,
-    ) -> Engine {
+    pub fn start(app: App, gateway: Arc<dyn Gateway>, signer: Arc<dyn Signer>, pinned: Pinned, nudge: Nudge) -> Engine {
         let lease = Lease::new(&app);
         let (stop, stopped) = watch::channel(false);
         let shared = Shared { app: app.clone(), lease: lease.clone(), nudge, stop: stopped, gateway, signer, pinned };
@@ -244,7 +238,7 @@ async fn settle(mut shared: Shared) {
     let (mut settled, mut next_look) = (false, shared.app.now());
     while !shared.stopping() {
         if shared.may_act() {
-            match shared.app.settle_some(&shared.pinned).await {
+            match shared.app.settle_some(&shared.pinned.current()).await {
                 Ok(0) if settled && shared.app.now() >= next_look => {
                     match shared.app.finish_campaigns().await {
                         Ok(_) => settled = false,

@@ -6,7 +6,7 @@ use super::{Engine, Nudge};
 use crate::{
     app::App,
     config,
-    duis::{CertificateSet, FileSigner, Signer},
+    duis::{CertificateSet, FileSigner, Pinned, Signer},
     failure::Outcome,
     gateway::{
         http::{HttpGateway, HttpSettings},
@@ -31,7 +31,7 @@ impl Node {
         let gateway = &settings.gateway;
         config::check_private_key_file(&gateway.signing_key)?;
         let signer: Arc<dyn Signer> = Arc::new(FileSigner::load(&gateway.signing_key, &gateway.signing_certificate)?);
-        let pinned = Arc::new(CertificateSet::from_pem_files(&gateway.dcc_certificates)?);
+        let pinned = Pinned::new(CertificateSet::from_pem_files(&gateway.dcc_certificates)?);
         let timeout = Duration::from_secs(gateway.request_timeout_seconds);
         let http = HttpGateway::new(HttpSettings::new(&gateway.base_url, timeout, pinned.clone(), app.clock.clone()))?;
         let nudge = Nudge::default();

@@ -27,11 +27,11 @@ pub fn dedupe_key(response: &Response, bytes: &[u8]) -> String {
         Body::Message { service_reference_variant, content, .. } => {
             let warned = match content {
                 Content::UpdateFirmwareWarning(warning) => digest(format!("{warning:?}").as_bytes()),
-                Content::None | Content::Other(_) => String::new(),
+                Content::None | Content::Inventory(_) | Content::GbcsPayload(_) | Content::Other(_) => String::new(),
             };
             format!("{service_reference_variant} {warned}")
         }
-        Body::Alert { alert: Alert::Other(_), .. } | Body::Other(_) => digest(bytes),
+        Body::Alert { alert: Alert::Other(_), .. } | Body::DeviceAlert { .. } | Body::Smets1(_) | Body::Other(_) => digest(bytes),
         Body::Alert { alert_code, alert, .. } => format!("{alert_code} {}", digest(format!("{alert:?}").as_bytes())),
     };
     format!("{known_by} {kind} {} {says}", response.code)
@@ -77,6 +77,7 @@ mod tests {
                     firmware_version: "9001".into(),
                     status,
                 },
+                unknown: Vec::new(),
             },
         }
     }

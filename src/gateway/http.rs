@@ -1,7 +1,7 @@
 //! The HTTP client that posts requests to DCC. One POST a call: no redirect followed, no proxy, no retry, no compression.
 //! Promise: `NotSent` only where no connection was made; whatever else fails may have reached DCC and is `Unknown`.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{error::Error, time::Duration};
 
 use reqwest::{
     StatusCode, Url,
@@ -11,7 +11,7 @@ use reqwest::{
 use super::{BoxFuture, Gateway, GatewayError, PostOutcome, Service};
 use crate::{
     clock::{Clock, Time},
-    duis::{Body, CertificateSet, MAX_MESSAGE_BYTES, Response, SignatureError, read_response, read_unsigned_refusal},
+    duis::{Body, CertificateSet, MAX_MESSAGE_BYTES, Pinned, Response, SignatureError, read_response, read_unsigned_refusal},
     ids::RequestId,
 };
 
@@ -33,12 +33,12 @@ pub struct HttpSettings {
     /// The largest reply that is read.
     pub reply_limit_bytes: usize,
     /// DCC's certificates.
-    pub pinned: Arc<CertificateSet>,
+    pub pinned: Pinned,
     pub clock: Clock,
 }
 
 impl HttpSettings {
-    pub fn new(base_url: &str, request_timeout: Duration, pinned: Arc<CertificateSet>, clock: Clock) -> HttpSettings {
+    pub fn new(base_url: &str, request_timeout: Duration, pinned: Pinned, clock: Clock) -> HttpSettings {
         HttpSettings {
             base_url: base_url.to_string(),
             connect_timeout: Duration::from_secs(CONNECT_SECONDS).min(request_timeout),
@@ -55,7 +55,7 @@ pub struct HttpGateway {
     client: reqwest::Client,
     base_url: String,
     reply_limit_bytes: usize,
-    pinned: Arc<CertificateSet>,
+    pinned: Pinned,
     clock: Clock,
 }
 
@@ -111,9 +111,9 @@ impl HttpGateway {
         };
         let at = self.clock.now();
         if body.len() <= VERIFY_INLINE_BYTES {
-            return judge(&body, &self.pinned, at, status, id);
+            return judge(&body, &self.pinned.current(), at, status, id);
         }
-        let pinned = self.pinned.clone();
+        let pinned = self.pinned.current();
         let judged = tokio::task::spawn_blocking(move || judge(&body, &pinned, at, status, id)).await;
         judged.unwrap_or_else(|e| unknown(format!("the reply could not be read: {e}")))
     }

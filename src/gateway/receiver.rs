@@ -42,7 +42,7 @@ use super::{
 use crate::{
     clock::Clock,
     db::Db,
-    duis::{CertificateSet, MAX_MESSAGE_BYTES},
+    duis::{MAX_MESSAGE_BYTES, Pinned},
 };
 
 /// A message up to this size is verified where it is read (60 us for 2 KB) and counts as small.
@@ -92,7 +92,7 @@ pub struct Setup {
     /// The one path that takes messages.
     pub path: String,
     /// DCC's certificates, and nobody else's.
-    pub pinned: Arc<CertificateSet>,
+    pub pinned: Pinned,
     pub db: Db,
     pub clock: Clock,
     /// Notified after each commit.
@@ -151,7 +151,7 @@ pub struct Receiver {
 /// What the handlers share.
 struct Shared {
     path: String,
-    pinned: Arc<CertificateSet>,
+    pinned: Pinned,
     clock: Clock,
     limits: Limits,
     large: Arc<Semaphore>,
@@ -294,9 +294,9 @@ async fn accept(shared: &Arc<Shared>, request: Request) -> Result<(), Refusal> {
     let bytes = reader.read(body, declared).await?;
     let now = shared.clock.now();
     let message = if bytes.len() <= SMALL_BYTES {
-        authenticate(bytes, &shared.pinned, now).map_err(refused)?
+        authenticate(bytes, &shared.pinned.current(), now).map_err(refused)?
     } else {
-        let pinned = shared.pinned.clone();
+        let pinned = shared.pinned.current();
         let verified = tokio::task::spawn_blocking(move || authenticate(bytes, &pinned, now)).await;
         verified.map_err(|_| later("not-verified"))?.map_err(refused)?
     };

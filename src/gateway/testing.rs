@@ -1,6 +1,6 @@
 //! What the tests of this room share: a signer made on the spot, responses it signs, the samples of the shared folder.
 
-use std::{path::PathBuf, sync::Arc};
+use std::path::PathBuf;
 
 use aws_lc_rs::{
     rand::SystemRandom,
@@ -11,7 +11,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use crate::{
     clock::{Clock, Time},
     duis::{
-        Alert, Body, Certificate, CertificateSet, Content, DuisVersion, FileSigner, Response, Smets1FirmwareStatus,
+        Alert, Body, Certificate, CertificateSet, Content, DuisVersion, FileSigner, Pinned, Response, Smets1FirmwareStatus,
         write_response,
     },
     ids::{DeviceId, Eui, RequestId, Sha256Hash},
@@ -39,7 +39,7 @@ fn dcc() -> Eui {
 }
 
 /// A DCC of our own making: its signer, and the set that pins it.
-pub fn dcc_signer() -> (FileSigner, Arc<CertificateSet>) {
+pub fn dcc_signer() -> (FileSigner, Pinned) {
     let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).unwrap();
     let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref()).unwrap();
     let certificate = Certificate {
@@ -54,7 +54,7 @@ pub fn dcc_signer() -> (FileSigner, Arc<CertificateSet>) {
     let lines: Vec<&str> = encoded.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
     let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"));
     let signer = FileSigner::from_pem(pem.as_bytes(), certificate.clone()).unwrap();
-    (signer, Arc::new(CertificateSet(vec![certificate])))
+    (signer, Pinned::new(CertificateSet(vec![certificate])))
 }
 
 /// An acknowledgement of our request number `counter`.
@@ -89,6 +89,7 @@ pub fn alert(n: u64) -> Response {
                 firmware_version: "00000001".into(),
                 status: Smets1FirmwareStatus::ActivationSuccessful,
             },
+            unknown: Vec::new(),
         },
     }
 }
@@ -106,7 +107,7 @@ pub fn version() -> DuisVersion {
 }
 
 /// A sample of the shared folder with the certificates DCC has signed under, or `None`, said loudly.
-pub fn sample(name: &str) -> Option<(Vec<u8>, Arc<CertificateSet>)> {
+pub fn sample(name: &str) -> Option<(Vec<u8>, Pinned)> {
     let root = std::env::var_os("PPMID_SHARED")
         .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared")), PathBuf::from);
     let folder = root.join("duis");
@@ -116,5 +117,5 @@ pub fn sample(name: &str) -> Option<(Vec<u8>, Arc<CertificateSet>)> {
     }
     let certificates = ["Z1-accessControlBroker-dSPXmlSign.pem", "dsp-xml-sign-90B3D51F30000002-ds.pem"];
     let set = CertificateSet::from_pem_files(&certificates.map(|c| folder.join("certs").join(c))).unwrap();
-    Some((std::fs::read(folder.join("samples").join(name)).unwrap(), Arc::new(set)))
+    Some((std::fs::read(folder.join("samples").join(name)).unwrap(), Pinned::new(set)))
 }

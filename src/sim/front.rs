@@ -6,7 +6,7 @@ use super::{
     world::AcceptedRequest,
 };
 use crate::{
-    duis::{Body, Content, Request, RequestBody, Response, SignatureError, UpdateFirmwareWarning, read_request},
+    duis::{Body, Content, FirmwareUpdate, Request, RequestBody, Response, SignatureError, UpdateFirmwareWarning, read_request},
     ids::RequestId,
 };
 
@@ -128,7 +128,7 @@ fn decide(shared: &Shared, state: &mut State, service: Service, request: &Reques
         Some(right) if right.command_variant() != request.command_variant => return COMMAND_VARIANT_WRONG,
         Some(_) => {}
     }
-    let RequestBody::UpdateFirmware { firmware_version, devices, .. } = &request.body else {
+    let RequestBody::UpdateFirmware(FirmwareUpdate { firmware_version, devices, .. }) = &request.body else {
         return NOT_PERMITTED;
     };
     if request.id.target != shared.dcc_id {

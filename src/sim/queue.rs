@@ -100,7 +100,12 @@ impl Delivery {
             at,
             body,
         };
-        let alert = |code: &str, alert| Body::Alert { alert_code: code.to_string(), throttled_alert_count: None, alert };
+        let alert = |code: &str, alert| Body::Alert {
+            alert_code: code.to_string(),
+            throttled_alert_count: None,
+            alert,
+            unknown: Vec::new(),
+        };
         let s1sp = |code: &str, text: &str| Alert::S1spAlert {
             request_id: Some(request.id),
             device: Some(self.device),

@@ -114,9 +114,9 @@ async fn a_broken_policy_file_stops_the_sending_and_loses_nothing() {
         lab.app.prepare_batch(campaign).await.unwrap_err();
         assert_eq!(lab.app.campaign("spring").await.unwrap().state, CampaignState::Started);
         lab.receives(testing::signed(&activated(Some(id), 1, 1), &lab.dcc)).await;
-        lab.app.settle_some(&lab.pinned).await.unwrap_err();
+        lab.app.settle_some(&lab.pinned.current()).await.unwrap_err();
         std::fs::remove_file(&file).unwrap();
-        assert_eq!(lab.app.settle_some(&lab.pinned).await.unwrap(), 1);
+        assert_eq!(lab.app.settle_some(&lab.pinned.current()).await.unwrap(), 1);
         assert_eq!(lab.state(campaign, 1).await, TargetState::Activated);
         lab.send(campaign).await;
     }

@@ -17,7 +17,7 @@ use crate::{
         Db,
         testing::{TestDb, databases},
     },
-    duis::{Alert, Body, CertificateSet, Content, FileSigner, Response, Smets1FirmwareStatus, UpdateFirmwareWarning},
+    duis::{Alert, Body, Content, FileSigner, Pinned, Response, Smets1FirmwareStatus, UpdateFirmwareWarning},
     estate::{
         SiteFilter,
         import::{Input, Kind, Options},
@@ -44,7 +44,7 @@ struct Lab {
     app: App,
     image: ImageId,
     dcc: FileSigner,
-    pinned: Arc<CertificateSet>,
+    pinned: Pinned,
     /// For a second program on the same database.
     url: String,
     folder: tempfile::TempDir,
@@ -182,14 +182,14 @@ impl Lab {
     async fn hears(&self, response: &Response) -> InboxState {
         let bytes = testing::signed(response, &self.dcc);
         self.receives(bytes).await;
-        while self.app.settle_some(&self.pinned).await.unwrap() > 0 {}
+        while self.app.settle_some(&self.pinned.current()).await.unwrap() > 0 {}
         let listed = inbox::list(&mut self.app.db.read().await.unwrap(), None, None, 1).await.unwrap();
         listed[0].state
     }
 
     /// A message is made durable; nobody has looked at it yet.
     async fn receives(&self, bytes: Vec<u8>) {
-        let response = crate::duis::read_response(&bytes, &self.pinned, self.app.now()).unwrap();
+        let response = crate::duis::read_response(&bytes, &self.pinned.current(), self.app.now()).unwrap();
         let mut tx = self.app.db.begin().await.unwrap();
         inbox::insert_many(&mut tx, &[NewMessage::of(&response, bytes, self.app.now())]).await.unwrap();
         tx.commit().await.unwrap();
@@ -285,7 +285,7 @@ fn response_id(n: u64) -> RequestId {
 }
 
 fn alert(about: Option<RequestId>, n: u64, alert: Alert) -> Response {
-    let body = Body::Alert { alert_code: "N57".into(), throttled_alert_count: None, alert };
+    let body = Body::Alert { alert_code: "N57".into(), throttled_alert_count: None, alert, unknown: Vec::new() };
     Response { request_id: about, response_id: Some(response_id(n)), body, ..testing::alert(n) }
 }
 

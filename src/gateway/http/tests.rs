@@ -14,7 +14,7 @@ use crate::{
 /// Long enough for any reply of these tests, short enough to wait for where a peer is silent.
 const SHORT: Duration = Duration::from_millis(300);
 
-fn gateway(base_url: &str, pinned: Arc<CertificateSet>, request_timeout: Duration, reply_limit_bytes: usize) -> HttpGateway {
+fn gateway(base_url: &str, pinned: Pinned, request_timeout: Duration, reply_limit_bytes: usize) -> HttpGateway {
     let settings = HttpSettings::new(base_url, request_timeout, pinned, clock());
     HttpGateway::new(HttpSettings { reply_limit_bytes, ..settings }).unwrap()
 }
@@ -55,7 +55,7 @@ fn http(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
 }
 
 /// What posting our request 1000 to a peer that replies so comes to, DCC's signer being `pinned`.
-async fn outcome_of(reply: Vec<u8>, pinned: &Arc<CertificateSet>) -> PostOutcome {
+async fn outcome_of(reply: Vec<u8>, pinned: &Pinned) -> PostOutcome {
     let gateway = gateway(&peer(reply).await, pinned.clone(), Duration::from_secs(20), 100_000);
     gateway.post(Service::NonDevice, b"<a/>".to_vec(), id(1000)).await
 }
@@ -102,24 +102,33 @@ async fn a_refused_connection_is_certainly_not_sent() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base_url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let outcome =
-        gateway(&base_url, Arc::default(), Duration::from_secs(20), 1000).post(Service::NonDevice, b"<a/>".to_vec(), id(1)).await;
+    let outcome = gateway(&base_url, Pinned::new(CertificateSet::default()), Duration::from_secs(20), 1000)
+        .post(Service::NonDevice, b"<a/>".to_vec(), id(1))
+        .await;
     assert!(matches!(&outcome, PostOutcome::NotSent { why } if why.contains("refused")), "{outcome:?}");
 }
 
 #[tokio::test]
 async fn a_peer_that_reads_and_hangs_up_may_have_the_request() {
-    why_unknown(outcome_of(Vec::new(), &Arc::default()).await);
-    why_unknown(outcome_of(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n<half".to_vec(), &Arc::default()).await);
-    why_unknown(outcome_of(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 50\r\n\r\n<half".to_vec(), &Arc::default()).await);
-    why_unknown(outcome_of(b"220 mail.example ESMTP\r\n".to_vec(), &Arc::default()).await);
+    why_unknown(outcome_of(Vec::new(), &Pinned::new(CertificateSet::default())).await);
+    why_unknown(
+        outcome_of(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n<half".to_vec(), &Pinned::new(CertificateSet::default())).await,
+    );
+    why_unknown(
+        outcome_of(
+            b"HTTP/1.1 400 Bad Request\r\nContent-Length: 50\r\n\r\n<half".to_vec(),
+            &Pinned::new(CertificateSet::default()),
+        )
+        .await,
+    );
+    why_unknown(outcome_of(b"220 mail.example ESMTP\r\n".to_vec(), &Pinned::new(CertificateSet::default())).await);
 }
 
 #[tokio::test]
 async fn silence_is_unknown_after_the_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base_url = format!("http://{}", listener.local_addr().unwrap());
-    let gateway = gateway(&base_url, Arc::default(), SHORT, 1000);
+    let gateway = gateway(&base_url, Pinned::new(CertificateSet::default()), SHORT, 1000);
     // Nobody accepts: the system makes the connection, so bytes have left.
     let outcome = gateway.post(Service::NonDevice, b"<a/>".to_vec(), id(1)).await;
     assert_eq!(why_unknown(outcome), "no answer in time");
@@ -141,7 +150,7 @@ async fn a_busy_or_broken_peer_is_unknown_and_may_say_when_to_come_back() {
         ("408 Request Timeout", "", none.clone()),
         ("425 Too Early", "", none),
     ] {
-        let outcome = match outcome_of(http(status, headers, b"try later"), &Arc::default()).await {
+        let outcome = match outcome_of(http(status, headers, b"try later"), &Pinned::new(CertificateSet::default())).await {
             PostOutcome::Unknown { retry_after, .. } => PostOutcome::Unknown { why: String::new(), retry_after },
             other => panic!("{status}: {other:?}"),
         };
@@ -224,7 +233,7 @@ async fn messages_a_real_dcc_sent_are_read_as_replies() {
 #[test]
 fn an_address_that_cannot_be_meant_is_refused() {
     for bad in ["", "127.0.0.1:8079", "https://127.0.0.1:8079", "http://", "http://a:b@127.0.0.1", "http://h/?q", "file:///etc"] {
-        let settings = HttpSettings::new(bad, SHORT, Arc::default(), clock());
+        let settings = HttpSettings::new(bad, SHORT, Pinned::new(CertificateSet::default()), clock());
         assert!(matches!(HttpGateway::new(settings), Err(GatewayError::BaseUrl { .. })), "{bad}");
     }
 }

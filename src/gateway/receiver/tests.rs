@@ -36,7 +36,7 @@ async fn labs(limits: Limits) -> Vec<Lab> {
     labs
 }
 
-fn setup(test: &testing::TestDb, pinned: Arc<CertificateSet>, nudge: Arc<Notify>, limits: Limits) -> Setup {
+fn setup(test: &testing::TestDb, pinned: Pinned, nudge: Arc<Notify>, limits: Limits) -> Setup {
     let listen = "127.0.0.1:0".parse().unwrap();
     Setup { listen, path: PATH.into(), pinned, db: test.db.clone(), clock: clock(), nudge, limits }
 }
