@@ -30,7 +30,7 @@ mod round_trip_tests;
 #[cfg(test)]
 mod sample_tests;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 
 pub use certificate::{Certificate, CertificateError, CertificateSet};
 pub use messages::*;

@@ -72,6 +72,23 @@ fn codes_have_dispositions_and_an_unlisted_one_is_unknown() {
 }
 
 #[test]
+fn every_response_code_of_the_schema_is_listed_and_every_entry_says_where_it_was_read() {
+    let codes = PolicySet::compiled().response_codes;
+    assert!(codes.codes.iter().all(|(_, e)| e.source.is_some() && !e.sentence.is_empty()));
+    assert!(codes.s1sp.iter().all(|e| e.entry.source.is_some()));
+    let Some(schema) = crate::duis::samples::shared("schema") else { return };
+    let schema = std::fs::read_to_string(schema.join("duis.xsd")).unwrap();
+    let (_, of_type) = schema.split_once("<xs:simpleType name=\"ResponseCode\">").unwrap();
+    let (of_type, _) = of_type.split_once("</xs:simpleType>").unwrap();
+    let names: Vec<&str> = of_type.split("<xs:enumeration value=\"").skip(1).filter_map(|v| Some(v.split_once('"')?.0)).collect();
+    assert!(names.len() > 150 && names.contains(&"W110401"), "the schema was not read: {names:?}");
+    let unlisted: Vec<&&str> = names.iter().filter(|n| codes.entry(n).is_none()).collect();
+    assert!(unlisted.is_empty(), "not in response-codes.toml: {unlisted:?}");
+    let invented: Vec<&String> = codes.codes.keys().filter(|c| !names.contains(&c.as_str())).collect();
+    assert!(invented.is_empty(), "not in the schema: {invented:?}");
+}
+
+#[test]
 fn an_absent_folder_or_file_is_the_compiled_in_one() {
     let compiled = PolicySet::compiled();
     assert_eq!(PolicySet::load(Path::new("/nowhere/at/all")).unwrap(), compiled);
