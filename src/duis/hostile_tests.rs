@@ -269,3 +269,18 @@ fn a_signature_written_with_a_default_namespace_is_as_good() {
     let elsewhere = forged.replacen("xmlns=\"http://www.w3.org/2000/09/xmldsig#\"", "xmlns=\"urn:x\"", 1);
     assert_eq!(refusal(&elsewhere, &set), SignatureError::Unsigned);
 }
+
+#[test]
+fn a_kept_message_is_read_by_its_digest_alone_and_only_by_its_own() {
+    let (text, set, signer) = signed();
+    let (response, digest) = verify_and_read_response(text.as_bytes(), &set, sample_time()).unwrap();
+    assert_eq!(read_kept_response(text.as_bytes(), digest).unwrap(), response);
+    assert_eq!(verify_message(text.as_bytes(), &set, sample_time()).unwrap().digest, digest);
+    let altered = text.replace(">I99<", ">I0<");
+    assert_eq!(read_kept_response(altered.as_bytes(), digest).unwrap_err(), SignatureError::Digest);
+    let (_, other) =
+        verify_and_read_response(&write_response(&acknowledgement("I0"), &signer).unwrap().bytes, &set, sample_time()).unwrap();
+    assert_eq!(read_kept_response(text.as_bytes(), other).unwrap_err(), SignatureError::Digest);
+    let unsigned = unsigned_template(&text).replace('@', "");
+    assert_eq!(read_kept_response(unsigned.as_bytes(), digest).unwrap_err(), SignatureError::Unsigned);
+}
