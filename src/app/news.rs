@@ -2,7 +2,7 @@
 
 use crate::{
     duis::{Alert, Body, FirmwareTransferResult, Response, Smets1FirmwareStatus},
-    ids::{DeviceId, RequestId},
+    ids::DeviceId,
     policy::{Disposition, PolicySet},
     target::Event,
 };
@@ -36,23 +36,6 @@ pub enum News {
     Unmatched(String),
 }
 
-/// The request a message is about: the header's, or the one inside the alert.
-pub fn about(response: &Response) -> Option<RequestId> {
-    let inside = match &response.body {
-        Body::Alert { alert, .. } => match alert {
-            Alert::S1spAlert { request_id, .. }
-            | Alert::FirmwareTransfer { request_id, .. }
-            | Alert::DuisVersionMismatch { request_id, .. } => *request_id,
-            Alert::FirmwareDistributionFailure { request_id, .. }
-            | Alert::CspFirmwareDeliveryStatus { request_id, .. }
-            | Alert::QuarantinedRequest { request_id, .. } => Some(*request_id),
-            _ => None,
-        },
-        _ => None,
-    };
-    inside.or(response.request_id)
-}
-
 /// What a message says. Dispatch is on the body element; the alert code is evidence only.
 pub fn news_of(response: &Response, policies: &PolicySet) -> News {
     let one = |device, event, version: Option<&String>, detail: String| {
@@ -77,8 +60,10 @@ pub fn news_of(response: &Response, policies: &PolicySet) -> News {
         Alert::S1spAlert { device, code, information, .. } => {
             let text = information.as_deref().unwrap_or_default();
             let detail = said(&format!("{code} {text}"));
+            let listed = policies.response_codes.s1sp_entry(code, text);
+            let sentence = listed.map_or("response-codes.toml does not list this code.", |l| &l.entry.sentence);
             match (policies.response_codes.s1sp(code, text), device) {
-                (_, None) => News::Unmatched(format!("{detail} (it names no device)")),
+                (_, None) => News::Unmatched(said(&format!("{code}, which names no device. {sentence} Its text: {text}"))),
                 (Disposition::NeedsKeys, Some(device)) => one(*device, Event::NeedsKeys, None, detail),
                 (Disposition::DropDevice | Disposition::RefuseBatch, Some(device)) => one(*device, Event::Failed, None, detail),
                 (_, Some(device)) => {

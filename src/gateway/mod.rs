@@ -2,7 +2,8 @@
 //! ([`receiver`], [`inbox`]). Not the loops that decide what is sent and what an answer means: those are the engine's.
 //! Promise: a [`PostOutcome`] never says more than is certain; what may have left is `Unknown`.
 
-mod authenticate;
+pub mod archive;
+pub mod authenticate;
 mod backoff;
 mod committer;
 mod connection;
@@ -12,6 +13,7 @@ pub mod http;
 pub mod inbox;
 pub mod outbox;
 pub mod receiver;
+mod refusals;
 #[cfg(test)]
 pub(crate) mod testing;
 

@@ -17,7 +17,9 @@ use crate::{
         Db,
         testing::{TestDb, databases},
     },
-    duis::{Alert, Body, Content, FileSigner, Pinned, Response, Smets1FirmwareStatus, UpdateFirmwareWarning},
+    duis::{
+        Alert, Body, Content, FileSigner, Pinned, Response, Smets1FirmwareStatus, UpdateFirmwareWarning, verify_and_read_response,
+    },
     estate::{
         SiteFilter,
         import::{Input, Kind, Options},
@@ -189,9 +191,9 @@ impl Lab {
 
     /// A message is made durable; nobody has looked at it yet.
     async fn receives(&self, bytes: Vec<u8>) {
-        let response = crate::duis::read_response(&bytes, &self.pinned.current(), self.app.now()).unwrap();
+        let (response, digest) = verify_and_read_response(&bytes, &self.pinned.current(), self.app.now()).unwrap();
         let mut tx = self.app.db.begin().await.unwrap();
-        inbox::insert_many(&mut tx, &[NewMessage::of(&response, bytes, self.app.now())]).await.unwrap();
+        inbox::insert_many(&mut tx, &[NewMessage::of(&response, digest, &bytes, self.app.now())]).await.unwrap();
         tx.commit().await.unwrap();
     }
 
