@@ -4,7 +4,6 @@
 
 mod error;
 mod exposure;
-mod keyfile;
 mod layers;
 mod render;
 mod web;
@@ -23,10 +22,11 @@ use crate::{
 
 pub use error::ConfigError;
 pub use exposure::{require_loopback, require_loopback_url};
-pub use keyfile::{check_private_key_file, read_private_key};
 use layers::Layers;
 pub use layers::Origin;
 pub use render::Shape;
+
+pub use crate::keyfile::{check_private_key_file, read_private_key};
 
 /// What the tests of the industry use; a real user has others, and until then nothing may leave the machine.
 const DEFAULT_MPID: &str = "EELC";
