@@ -80,7 +80,11 @@ pub(super) fn load(files: &TlsFiles) -> Result<Loaded, TlsError> {
 
 /// Certificate and key do not go together, or one of them is not what it should be.
 pub(super) fn identity(files: &TlsFiles, source: &rustls::Error) -> TlsError {
-    TlsError::Identity { certificate: files.certificate.clone(), key: files.key.clone(), why: words(source) }
+    let why = match source {
+        rustls::Error::InvalidCertificate(_) => "the first is no X.509 certificate".into(),
+        other => words(other),
+    };
+    TlsError::Identity { certificate: files.certificate.clone(), key: files.key.clone(), why }
 }
 
 /// Every certificate of a file, at least one; text around them is skipped.
