@@ -102,6 +102,9 @@ pub fn status(output: Output, status: &Status) -> Outcome {
         "  key cases  {} retrying, {} investigating, {} resolved, {} closed",
         k.retrying, k.investigating, k.resolved, k.closed
     ))?;
+    if let Some(link) = &status.dcc_link {
+        table::line(format!("  DCC        {link}"))?;
+    }
     status.held_batches.iter().try_for_each(|b| table::line(format!("  waits for a person: {b}")))
 }
 
