@@ -4,8 +4,10 @@
 mod answer;
 mod control;
 mod decide;
+mod exchange;
 mod import;
 mod keys;
+mod link;
 mod news;
 mod plan;
 mod prepare;

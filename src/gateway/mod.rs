@@ -5,24 +5,33 @@
 pub mod archive;
 pub mod authenticate;
 mod backoff;
+pub mod circuit;
 mod committer;
 mod connection;
 mod dedupe;
 mod error;
+mod forward;
 pub mod http;
 pub mod inbox;
+pub mod link;
 pub mod outbox;
 pub mod receiver;
 mod refusals;
+mod remedy;
 #[cfg(test)]
 pub(crate) mod testing;
 
-use std::{pin::Pin, time::Duration};
+use std::pin::Pin;
 
 pub use backoff::backoff;
 pub use error::GatewayError;
+pub use forward::{Forward, Forwarded};
+pub use remedy::{Fault, Pace, Remedy, Trouble};
 
-use crate::{duis::Response, ids::RequestId};
+use crate::{
+    duis::Response,
+    ids::{RequestId, Sha256Hash},
+};
 
 /// DCC's three services for Service Requests (domain.md, pipeline 3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -53,12 +62,48 @@ pub enum PostOutcome {
     Answered(Response),
     /// An unsigned acknowledgement of an error for this RequestID (signature profile, rule 9). Never a success.
     Refused(Response),
-    /// No byte of the request left: the connection was refused, timed out or its name is not known.
-    NotSent { why: String },
+    /// No byte of the request left: there was no connection, or its TLS handshake failed on our side.
+    NotSent(Trouble),
     /// It was sent, or may have been, and there is no usable answer: resend the same RequestID, never a new one.
-    Unknown { why: String, retry_after: Option<Duration> },
+    Unknown(Trouble),
     /// The far side's HTTP said no (4xx other than 408, 425 and 429) without a readable Response: a person must look.
-    Rejected { status: u16, why: String },
+    Rejected(Trouble),
+}
+
+impl PostOutcome {
+    /// What went wrong, unless DCC answered.
+    pub fn trouble(&self) -> Option<&Trouble> {
+        match self {
+            PostOutcome::Answered(_) | PostOutcome::Refused(_) => None,
+            PostOutcome::NotSent(trouble) | PostOutcome::Unknown(trouble) | PostOutcome::Rejected(trouble) => Some(trouble),
+        }
+    }
+
+    /// What is to be done about it, unless DCC answered.
+    pub fn remedy(&self) -> Option<Remedy> {
+        self.trouble().map(|trouble| trouble.fault.remedy())
+    }
+}
+
+/// A reply as it was read, for the archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    pub bytes: Vec<u8>,
+    /// Of what was verified, where DCC signed it.
+    pub digest: Option<Sha256Hash>,
+}
+
+/// What came of one POST, and the reply, if one was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exchange {
+    pub outcome: PostOutcome,
+    pub reply: Option<Reply>,
+}
+
+impl From<PostOutcome> for Exchange {
+    fn from(outcome: PostOutcome) -> Exchange {
+        Exchange { outcome, reply: None }
+    }
 }
 
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -66,5 +111,11 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// The way to DCC.
 pub trait Gateway: Send + Sync {
     /// Posts one signed request once, with no retry of its own. `id` is the RequestID inside `bytes`.
-    fn post(&self, service: Service, bytes: Vec<u8>, id: RequestId) -> BoxFuture<'_, PostOutcome>;
+    fn exchange(&self, service: Service, bytes: Vec<u8>, id: RequestId) -> BoxFuture<'_, Exchange>;
+
+    /// The same, for whoever keeps no reply.
+    fn post(&self, service: Service, bytes: Vec<u8>, id: RequestId) -> BoxFuture<'_, PostOutcome> {
+        let exchange = self.exchange(service, bytes, id);
+        Box::pin(async move { exchange.await.outcome })
+    }
 }
