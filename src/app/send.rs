@@ -290,7 +290,7 @@ pub(super) async fn hold(tx: &mut Tx, request: &OutboxRequest, batch: &Batch, wh
 
 /// A request with its batch as they are once its campaign is locked: nobody else decides about them until the transaction
 /// ends.
-async fn locked(tx: &mut Tx, id: RequestId) -> Outcome<Option<(Campaign, OutboxRequest, Batch)>> {
+pub(super) async fn locked(tx: &mut Tx, id: RequestId) -> Outcome<Option<(Campaign, OutboxRequest, Batch)>> {
     let Some((_, batch)) = request_and_batch(tx, id).await? else { return Ok(None) };
     let campaign = campaign::store::lock(tx, batch.campaign_id).await?;
     Ok(request_and_batch(tx, id).await?.map(|(request, batch)| (campaign, request, batch)))

@@ -9,7 +9,7 @@ use crate::{
     duis::{CertificateSet, FileSigner, Pinned, Signer},
     failure::Outcome,
     gateway::{
-        http::{HttpGateway, HttpSettings},
+        http::{HttpForwarder, HttpGateway, HttpSettings},
         receiver::{self, Limits, Receiver, Setup},
     },
 };
@@ -36,6 +36,10 @@ impl Node {
         let pinned = Pinned::new(CertificateSet::of_dcc(&gateway.dcc_certificates, gateway.dcc_id, signer.certificate())?);
         let timeout = Duration::from_secs(gateway.request_timeout_seconds);
         let http = HttpGateway::new(HttpSettings::new(&gateway.base_url, timeout, pinned.clone(), app.clock.clone()))?;
+        let forwarder = match &settings.receiver.forward_to {
+            Some(url) => Some(Arc::new(HttpForwarder::new(url, timeout, app.clock.clone())?)),
+            None => None,
+        };
         let nudge = Nudge::default();
         let setup = Setup {
             listen: settings.receiver.listen,
@@ -47,7 +51,10 @@ impl Node {
             limits: Limits::default(),
         };
         let receiver = receiver::start(setup).await?;
-        let engine = Engine::start(app.clone(), Arc::new(http), signer, pinned, nudge);
+        let mut engine = Engine::start(app.clone(), Arc::new(http), signer, pinned, nudge);
+        if let Some(forwarder) = forwarder {
+            engine.forward_to(forwarder);
+        }
         Ok(Node { receiver, engine })
     }
 
