@@ -18,6 +18,8 @@ mod write;
 mod write_response;
 
 #[cfg(test)]
+mod canonical_tests;
+#[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]
 mod peer_tests;

@@ -120,6 +120,7 @@ fn namespaces(f: &Forger) -> Vec<Row> {
         ("a default namespace", f.altered("<sr:Body>", &format!("<sr:Body xmlns:sr=\"{sr}\" xmlns=\"urn:x\">"))),
         ("another prefix for the same namespace", f.altered(">I99</sr:", &format!("><x:a xmlns:x=\"{sr}\"/>I99</sr:"))),
         ("two colons in a name", f.altered("<sr:Body>", "<sr:Body><sr:a:b/>")),
+        ("a colon at the start of an end tag's name", f.altered("</sr:ResponseMessage>", "<x></:x></sr:ResponseMessage>")),
         ("a colon at the start of a name", f.altered("<sr:Body>", "<sr:Body><:a/>")),
     ]
 }

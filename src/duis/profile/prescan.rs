@@ -22,8 +22,7 @@ pub(in crate::duis) const MAX_NAMESPACE_DECLARATIONS: usize = 64;
 /// Most elements of one message: they cost a parser about 100 bytes each. The longest lists of DUIS are texts, not elements.
 pub(in crate::duis) const MAX_ELEMENTS: usize = 100_000;
 
-/// Checks the bytes and gives the text after an optional byte-order mark, with line ends as XML 1.0 (2.11) wants them before
-/// parsing (the parser here misses a lone carriage return before a character reference).
+/// Checks the bytes and gives the text after an optional byte-order mark, its line ends made `\n`.
 pub(in crate::duis) fn prescan(bytes: &[u8], max_bytes: usize) -> Result<Cow<'_, str>, SignatureError> {
     if bytes.len() > max_bytes {
         return Err(SignatureError::TooLarge(max_bytes));
@@ -41,7 +40,12 @@ pub(in crate::duis) fn prescan(bytes: &[u8], max_bytes: usize) -> Result<Cow<'_,
     let mut scan = Scan { rest: bytes, depth: 0, elements: 0, attributes: 0, declarations: 0 };
     scan.declaration()?;
     scan.elements()?;
-    Ok(if bytes.contains(&b'\r') { Cow::Owned(text.replace("\r\n", "\n").replace('\r', "\n")) } else { Cow::Borrowed(text) })
+    Ok(line_ends(text))
+}
+
+/// Line ends as XML 1.0 (2.11) wants them before parsing: the parser here misses a lone carriage return before a reference.
+pub(in crate::duis) fn line_ends(text: &str) -> Cow<'_, str> {
+    if text.contains('\r') { Cow::Owned(text.replace("\r\n", "\n").replace('\r', "\n")) } else { Cow::Borrowed(text) }
 }
 
 fn malformed(what: &str) -> SignatureError {
@@ -119,6 +123,7 @@ impl<'a> Scan<'a> {
                 Some(b'!') => return Err(malformed("it has a comment, a CDATA section or a DTD")),
                 Some(b'?') => return Err(malformed("it has a processing instruction")),
                 Some(b'/') => {
+                    name_fits(&self.rest[1..self.rest.len().min(2)])?;
                     self.depth = self.depth.checked_sub(1).ok_or_else(|| malformed("it closes what it did not open"))?;
                 }
                 _ => self.start_tag()?,
