@@ -114,6 +114,7 @@ fn namespaces(f: &Forger) -> Vec<Row> {
         ("xml bound to another namespace", f.altered("<sr:Body>", "<sr:Body xmlns:xml=\"urn:x\">")),
         ("another prefix bound to xml's", f.altered("<sr:Body>", "<sr:Body xmlns:x=\"http://www.w3.org/XML/1998/namespace\">")),
         ("xmlns as a prefix", f.altered("<sr:Body>", "<sr:Body xmlns:xmlns=\"urn:x\">")),
+        ("xmlns with a prefix", f.altered("<sr:Body>", "<sr:Body sr:xmlns=\"urn:x\">")),
         ("a namespace named xmlns", f.altered("<sr:Body>", "<sr:Body xmlns:x=\"http://www.w3.org/2000/xmlns/\">")),
         ("one attribute by two prefixes", f.altered("<sr:Body>", &format!("<sr:Body xmlns:a=\"{sr}\" a:x=\"1\" sr:x=\"2\">"))),
         ("the prefix bound to another namespace", f.altered("<sr:Body>", "<sr:Body xmlns:sr=\"urn:x\">")),

@@ -172,8 +172,12 @@ impl<'a> Scan<'a> {
 
     fn count_declaration(&mut self, name: &[u8], value: &[u8]) -> Result<(), SignatureError> {
         let prefixed = name.starts_with(b"xmlns:");
-        if prefixed && (value.is_empty() || name == b"xmlns:xmlns") {
-            return Err(malformed("it takes a namespace prefix back, or declares xmlns"));
+        if prefixed && value.is_empty() {
+            return Err(malformed("it takes a namespace prefix back"));
+        }
+        if name.ends_with(b":xmlns") {
+            // The parser would take x:xmlns for xmlns.
+            return Err(malformed("an attribute has the name xmlns and a prefix"));
         }
         self.declarations += usize::from(prefixed || name == b"xmlns");
         if self.declarations > MAX_NAMESPACE_DECLARATIONS {
