@@ -141,6 +141,11 @@ fn sizes(f: &Forger) -> Vec<Row> {
         ("65 namespaces", inside((0..65).map(|n| format!("<a xmlns:n{n}=\"u\"/>")).collect())),
         ("an element's name of 70,000 bytes", inside(format!("<{long}/>"))),
         ("an attribute's name of 70,000 bytes", inside(format!("<a {long}é=\"\"/>"))),
+        ("a namespace of a megabyte, used a thousand times", {
+            let root = format!("<x:a xmlns:x=\"urn:{}\">{}</x:a>", "x".repeat(1 << 20), "<b><x:c/></b>".repeat(1_000));
+            f.altered("<ds:SignedInfo>", &format!("<ds:SignedInfo>{root}"))
+        }),
+        ("99,000 elements in SignedInfo", f.altered("<ds:SignedInfo>", &format!("<ds:SignedInfo>{}", "<ds:x/>".repeat(99_000)))),
         ("a text of 15 MB", inside("x".repeat(15_000_000))),
         ("a byte more than the cap", [f.good.as_bytes(), &vec![b' '; MAX_MESSAGE_BYTES - f.good.len() + 1]].concat()),
         ("a body of 100 MB", [f.good.as_bytes(), &vec![b' '; 100 << 20]].concat()),

@@ -15,7 +15,8 @@ pub(in crate::duis) const MAX_DEPTH_ELEMENTS: usize = 64;
 pub(in crate::duis) const MAX_ATTRIBUTES_PER_TAG: usize = 16;
 /// Most attributes of one message: they cost a parser about 60 bytes each. DUIS uses one, its signature seven.
 pub(in crate::duis) const MAX_ATTRIBUTES: usize = 10_000;
-/// Longest name of an element or attribute, prefix included; the schema's longest has about 60. Parsers keep lengths in few bits.
+/// Longest name of an element or attribute, prefix included, and of a namespace; the schema's longest have about 60. Parsers keep
+/// lengths in few bits, and exclusive canonical form writes a namespace again wherever it is used.
 pub(in crate::duis) const MAX_NAME_BYTES: usize = 256;
 /// Most namespace declarations of one message; each is in scope of every element below it.
 pub(in crate::duis) const MAX_NAMESPACE_DECLARATIONS: usize = 64;
@@ -175,11 +176,15 @@ impl<'a> Scan<'a> {
         if prefixed && value.is_empty() {
             return Err(malformed("it takes a namespace prefix back"));
         }
+        let declares = prefixed || name == b"xmlns";
+        if declares && value.len() > MAX_NAME_BYTES {
+            return Err(malformed("a namespace is too long"));
+        }
         if name.ends_with(b":xmlns") {
             // The parser would take x:xmlns for xmlns.
             return Err(malformed("an attribute has the name xmlns and a prefix"));
         }
-        self.declarations += usize::from(prefixed || name == b"xmlns");
+        self.declarations += usize::from(declares);
         if self.declarations > MAX_NAMESPACE_DECLARATIONS {
             return Err(malformed("it declares too many namespaces"));
         }
