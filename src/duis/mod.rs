@@ -9,6 +9,8 @@
 
 mod messages;
 mod profile;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod properties;
 mod read;
 mod read_alert;
 mod seal;
