@@ -13,7 +13,10 @@ use super::{
     send::{locked, request_and_batch},
 };
 use crate::{
-    campaign::{self, Campaign, CampaignState, batch::{Batch, BatchState}},
+    campaign::{
+        self, Campaign, CampaignState,
+        batch::{Batch, BatchState},
+    },
     clock::Time,
     db::Tx,
     duis::RequestKind,
@@ -106,8 +109,11 @@ impl App {
         let mut tx = self.db.begin().await?;
         outbox::find_by_request_id(&mut tx, id).await?.ok_or_else(|| no_request(id))?;
         let bytes = archive::posted_bytes(&mut tx, id, attempt).await?.ok_or_else(|| {
-            Failure::failed(format!("nothing that was posted under {id} is kept{}", attempt.map_or(String::new(), |a| format!(" of attempt {a}"))))
-                .help("`ppmid outbox show` lists the attempts; the bytes of old requests are deleted after archive.keep_months")
+            Failure::failed(format!(
+                "nothing that was posted under {id} is kept{}",
+                attempt.map_or(String::new(), |a| format!(" of attempt {a}"))
+            ))
+            .help("`ppmid outbox show` lists the attempts; the bytes of old requests are deleted after archive.keep_months")
         })?;
         let detail = json!({"attempt": attempt, "bytes": bytes.len()});
         record(&mut tx, self.now(), who, "request.read-raw", format!("request {id}"), detail).await?;
@@ -161,8 +167,11 @@ fn releasable(campaign: &Campaign, request: &OutboxRequest) -> Outcome {
     let why = match request.state {
         OutboxState::Held => match campaign.state {
             CampaignState::Finished | CampaignState::Aborted => {
-                return Err(Failure::failed(format!("campaign {} is {}: nothing of it leaves any more", campaign.name, campaign.state))
-                    .help("`ppmid campaign retry` queues devices that failed or expired again, in new requests"));
+                return Err(Failure::failed(format!(
+                    "campaign {} is {}: nothing of it leaves any more",
+                    campaign.name, campaign.state
+                ))
+                .help("`ppmid campaign retry` queues devices that failed or expired again, in new requests"));
             }
             CampaignState::Draft
             | CampaignState::Planned

@@ -28,7 +28,10 @@ pub(super) async fn forward(mut shared: Shared, to: Arc<dyn Forward>) {
                     down = down.saturating_add(1);
                     not_before = later(shared.app.now(), down);
                     if down == 1 {
-                        tracing::warn!(reason = why, "receiver.forward_to cannot be reached; what is to go on is kept and tried again");
+                        tracing::warn!(
+                            reason = why,
+                            "receiver.forward_to cannot be reached; what is to go on is kept and tried again"
+                        );
                     }
                 }
                 Some(None) if down > 0 => {

@@ -107,19 +107,29 @@ impl Dispatcher {
         shared.may_act() && self.circuit.is_closed() && self.circuit.ask(shared.app.now()) == Permit::Go
     }
 
-    /// Posts one request to see whether DCC is there: the one that waits longest, unless it alone was tried some times already.
+    /// Posts one request to see whether DCC is there: the one that waits longest, but the one tried last only where there is no
+    /// other. One whose campaign is stopped is not posted, and the next takes its turn.
     async fn probe(&mut self, shared: &mut Shared, due: &[RequestId]) -> Outcome<bool> {
-        let last = self.probe;
-        let another = due.iter().copied().find(|id| last.is_none_or(|(probed, _)| probed != *id));
-        let tired = last.is_some_and(|(_, times)| times >= SAME_PROBES);
-        let fresh = if another.is_none() && (due.is_empty() || tired) { self.new_batch(shared).await? } else { None };
-        let Some(id) = another.or(fresh).or(due.first().copied()) else { return Ok(false) };
-        let times = last.filter(|(probed, _)| *probed == id).map_or(0, |(_, times)| times);
-        let posted = self.post(shared, id).await?;
-        if posted {
-            self.probe = Some((id, times + 1));
+        let (last, times) = self.probe.unzip();
+        for id in due.iter().copied().filter(|id| Some(*id) != last) {
+            if !shared.may_act() {
+                return Ok(false);
+            }
+            if self.post(shared, id).await? {
+                self.probe = Some((id, 1));
+                return Ok(true);
+            }
         }
-        Ok(posted)
+        let again = last.filter(|last| due.contains(last));
+        if (again.is_none() || times >= Some(SAME_PROBES))
+            && let Some(id) = self.new_batch(shared).await?
+        {
+            self.probe = Some((id, 1));
+            return self.post(shared, id).await;
+        }
+        let Some(id) = again else { return Ok(false) };
+        self.probe = Some((id, times.unwrap_or(0) + 1));
+        self.post(shared, id).await
     }
 
     /// The next batch of any campaign, committed and ready.

@@ -7,6 +7,7 @@ mod dispatch;
 mod lease;
 mod loops;
 mod node;
+mod reload;
 mod store;
 
 pub use loops::{Engine, Nudge};

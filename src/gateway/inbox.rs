@@ -67,7 +67,7 @@ impl NewMessage {
             device: subject::device(response),
             kind: response.kind().chars().take(KIND_CHARS).collect(),
             response_code: response.code.clone(),
-            stands_for: subject::stands_for(response),
+            stands_for: response.stands_for(),
             digest: Some(digest),
             kept: Kept::pack(bytes),
         }

@@ -18,7 +18,7 @@ use crate::{
         testing::{TestDb, databases},
     },
     duis::{
-        Alert, Body, Content, FileSigner, Pinned, Response, Smets1FirmwareStatus, UpdateFirmwareWarning,
+        Alert, Body, Content, FileSigner, Pinned, Response, Smets1FirmwareStatus, Throttled, UpdateFirmwareWarning,
         verify_and_read_response, write_unsigned_refusal,
     },
     estate::{
@@ -303,7 +303,7 @@ fn response_id(n: u64) -> RequestId {
 }
 
 fn alert(about: Option<RequestId>, n: u64, alert: Alert) -> Response {
-    let body = Body::Alert { alert_code: "N57".into(), throttled_alert_count: None, alert, unknown: Vec::new() };
+    let body = Body::Alert { alert_code: "N57".into(), throttled: Throttled::default(), alert, unknown: Vec::new() };
     Response { request_id: about, response_id: Some(response_id(n)), body, ..testing::alert(n) }
 }
 

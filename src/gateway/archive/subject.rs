@@ -1,14 +1,19 @@
-//! What a kept message is found by: the request and the device it is about, and for how many alerts it stands. Pure. Not its
-//! meaning. Promise: a device that a message names is found with it, alone in its column or, where there are several, by [`names`].
+//! What a kept message is found by: the request and the device it is about. Pure. Not its meaning. Promise: a device that a message names is found with it, alone in its column or, where there are several, by [`names`].
 
 use crate::{
-    duis::{Alert, Body, Content, Response, Smets1Response},
+    duis::{Alert, Body, ChangeOfSupplier, Content, DeviceStatusChange, Response, Smets1Response, Withheld},
     ids::{DeviceId, RequestId},
 };
 
 /// The kinds of message that may name several devices, and then have none in their column: they are few, and are opened.
-pub const LISTS: [&str; 4] =
-    ["DSPUpdateFirmwareWarning", "DSPUpdatePPMIDFirmwareWarning", "DSPInventory", "FirmwareDistributionFailure"];
+pub const LISTS: [&str; 6] = [
+    "DSPUpdateFirmwareWarning",
+    "DSPUpdatePPMIDFirmwareWarning",
+    "DSPInventory",
+    "FirmwareDistributionFailure",
+    "FirmwareUpgradeRequested",
+    "DeviceStatusChangeEvent",
+];
 
 /// The request a message is about: the one inside the alert, or the header's.
 pub fn about(response: &Response) -> Option<RequestId> {
@@ -16,17 +21,21 @@ pub fn about(response: &Response) -> Option<RequestId> {
         Body::Alert { alert, .. } => match alert {
             Alert::S1spAlert { request_id, .. }
             | Alert::FirmwareTransfer { request_id, .. }
-            | Alert::DuisVersionMismatch { request_id, .. } => *request_id,
+            | Alert::DuisVersionMismatch { withheld: Withheld::Alert { request_id, .. }, .. } => *request_id,
             Alert::FirmwareDistributionFailure { request_id, .. }
             | Alert::CspFirmwareDeliveryStatus { request_id, .. }
-            | Alert::QuarantinedRequest { request_id, .. } => Some(*request_id),
+            | Alert::QuarantinedRequest { request_id, .. }
+            | Alert::CommandFailure { request_id, .. }
+            | Alert::DuisVersionMismatch { withheld: Withheld::Response { request_id, .. }, .. } => Some(*request_id),
             Alert::Smets1FirmwareNotification { .. }
             | Alert::PpmidFirmwareUpgrade { .. }
             | Alert::Ppmid { .. }
+            | Alert::CommsHub { .. }
             | Alert::FirmwareVersionMismatch { .. }
-            | Alert::ChangeOfSupplier { .. }
+            | Alert::ChangeOfSupplier(_)
             | Alert::DeviceStatusChange { .. }
             | Alert::PpmidRemoval { .. }
+            | Alert::FirmwareUpgradeRequested { .. }
             | Alert::Other(_) => None,
         },
         Body::Message { .. } | Body::DeviceAlert { .. } | Body::Smets1(_) | Body::Other(_) => None,
@@ -46,16 +55,6 @@ pub fn names(response: &Response, device: DeviceId) -> bool {
     devices(response).any(|d| d == device)
 }
 
-/// Alerts that the message stands for.
-pub fn stands_for(response: &Response) -> u32 {
-    let throttled = match &response.body {
-        Body::Alert { throttled_alert_count, .. } | Body::DeviceAlert { throttled_alert_count, .. } => *throttled_alert_count,
-        Body::Smets1(said) => said.throttled_alert_count,
-        Body::Message { .. } | Body::Other(_) => None,
-    };
-    throttled.unwrap_or(1).max(1)
-}
-
 fn devices(response: &Response) -> Box<dyn Iterator<Item = DeviceId> + '_> {
     match &response.body {
         Body::Alert { alert, .. } => in_alert(alert),
@@ -63,18 +62,9 @@ fn devices(response: &Response) -> Box<dyn Iterator<Item = DeviceId> + '_> {
         Body::DeviceAlert { .. } => Box::new(response.response_id.map(|id| id.originator).into_iter()),
         Body::Smets1(Smets1Response { device, .. }) => Box::new(std::iter::once(*device)),
         Body::Message { content, .. } => match content {
-            Content::UpdateFirmwareWarning(lists) => Box::new(
-                [
-                    &lists.invalid,
-                    &lists.not_commissioned,
-                    &lists.not_applicable_firmware,
-                    &lists.other_request_in_progress,
-                    &lists.invalid_gbcs_version,
-                ]
-                .into_iter()
-                .flatten()
-                .copied(),
-            ),
+            Content::UpdateFirmwareWarning(warning) => {
+                Box::new(warning.lists().into_iter().flat_map(|(_, devices)| devices.iter().copied()))
+            }
             Content::Inventory(found) => Box::new(found.iter().map(|d| d.device_id)),
             // The answer of the device that was asked.
             Content::GbcsPayload(_) => Box::new(response.request_id.map(|id| id.target).into_iter()),
@@ -88,17 +78,37 @@ fn in_alert(alert: &Alert) -> Box<dyn Iterator<Item = DeviceId> + '_> {
     match alert {
         Alert::Smets1FirmwareNotification { device, .. }
         | Alert::PpmidFirmwareUpgrade { device, .. }
-        | Alert::Ppmid { device }
+        | Alert::Ppmid { device, .. }
         | Alert::CspFirmwareDeliveryStatus { device, .. }
         | Alert::FirmwareTransfer { device, .. }
         | Alert::FirmwareVersionMismatch { device, .. }
-        | Alert::DeviceStatusChange { device, .. }
-        | Alert::PpmidRemoval { device, .. } => Box::new(std::iter::once(*device)),
-        Alert::S1spAlert { device, .. } | Alert::ChangeOfSupplier { device } | Alert::DuisVersionMismatch { device, .. } => {
+        | Alert::ChangeOfSupplier(ChangeOfSupplier::Device { device, .. })
+        | Alert::PpmidRemoval { device, .. }
+        | Alert::CommandFailure { device, .. }
+        | Alert::CommsHub { comms_hub: device, .. } => Box::new(std::iter::once(*device)),
+        Alert::DeviceStatusChange { device, change } => match change {
+            DeviceStatusChange::MeterDecommissioningOrWithdrawal { associated, .. } => {
+                Box::new(std::iter::once(*device).chain(associated.iter().map(|(device, _)| *device)))
+            }
+            DeviceStatusChange::MeterIdentity { .. }
+            | DeviceStatusChange::DeviceRemovedFromInventory
+            | DeviceStatusChange::ChfDecommissioning
+            | DeviceStatusChange::DeviceSuspended
+            | DeviceStatusChange::DeviceRestored
+            | DeviceStatusChange::RecoveryCompleteAcbCredentials { .. }
+            | DeviceStatusChange::RecoveryComplete
+            | DeviceStatusChange::Other(_) => Box::new(std::iter::once(*device)),
+        },
+        Alert::S1spAlert { device, .. } | Alert::DuisVersionMismatch { withheld: Withheld::Alert { device, .. }, .. } => {
             Box::new(device.iter().copied())
         }
-        Alert::FirmwareDistributionFailure { devices, .. } => Box::new(devices.iter().copied()),
-        Alert::QuarantinedRequest { .. } | Alert::Other(_) => Box::new(std::iter::empty()),
+        Alert::FirmwareDistributionFailure { devices, .. } | Alert::FirmwareUpgradeRequested { devices, .. } => {
+            Box::new(devices.iter().copied())
+        }
+        Alert::QuarantinedRequest { .. }
+        | Alert::ChangeOfSupplier(ChangeOfSupplier::Request { .. })
+        | Alert::DuisVersionMismatch { withheld: Withheld::Response { .. }, .. }
+        | Alert::Other(_) => Box::new(std::iter::empty()),
     }
 }
 
@@ -106,7 +116,7 @@ fn in_alert(alert: &Alert) -> Box<dyn Iterator<Item = DeviceId> + '_> {
 mod tests {
     use super::*;
     use crate::{
-        duis::UpdateFirmwareWarning,
+        duis::{Throttled, UpdateFirmwareWarning},
         gateway::testing::{acknowledgement, alert, id},
         ids::Eui,
     };
@@ -126,7 +136,7 @@ mod tests {
     #[test]
     fn one_device_has_a_column_and_several_are_looked_for() {
         let single = alert(5);
-        assert_eq!((device(&single), about(&single), stands_for(&single)), (Some(Eui(5)), None, 1));
+        assert_eq!((device(&single), about(&single)), (Some(Eui(5)), None));
         let several =
             warning(UpdateFirmwareWarning { invalid: vec![Eui(1)], invalid_gbcs_version: vec![Eui(2)], ..Default::default() });
         assert_eq!((device(&several), about(&several)), (None, Some(id(7))));
@@ -137,11 +147,27 @@ mod tests {
     }
 
     #[test]
-    fn a_throttled_alert_stands_for_as_many_as_it_says_and_never_for_none() {
-        for (said, stands) in [(None, 1), (Some(0), 1), (Some(9), 9)] {
-            let body = Body::DeviceAlert { alert_code: "8F0C".into(), throttled_alert_count: said, gbcs_payload: Vec::new() };
-            let response = Response { response_id: Some(id(3)), ..with(body) };
-            assert_eq!((stands_for(&response), device(&response)), (stands, Some(id(3).originator)));
+    fn a_devices_own_alert_names_it_in_its_response_id() {
+        let body = Body::DeviceAlert { alert_code: "8F0C".into(), throttled: Throttled::default(), gbcs_payload: Vec::new() };
+        let response = Response { response_id: Some(id(3)), ..with(body) };
+        assert_eq!(device(&response), Some(id(3).originator));
+    }
+
+    #[test]
+    fn every_kind_that_can_name_several_devices_is_among_those_that_are_opened() {
+        let several = [
+            Alert::FirmwareDistributionFailure { request_id: id(1), devices: vec![Eui(1), Eui(2)] },
+            Alert::FirmwareUpgradeRequested {
+                device_type: "PPMID".into(),
+                firmware_version: "9001".into(),
+                devices: vec![Eui(1), Eui(2)],
+            },
+        ];
+        for alert in several {
+            assert!(LISTS.contains(&alert.element()), "{}", alert.element());
+            let body = Body::Alert { alert_code: "N1".into(), throttled: Throttled::default(), alert, unknown: Vec::new() };
+            let response = with(body);
+            assert!(device(&response).is_none() && names(&response, Eui(2)));
         }
     }
 }
