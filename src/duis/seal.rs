@@ -85,19 +85,7 @@ impl Writer {
     /// Signs and closes; the digest is that of the document without its signature.
     pub fn seal(mut self, signer: &dyn Signer) -> Result<(String, Sha256Hash), SignError> {
         let digest = self.digest();
-        let digest_value = STANDARD.encode(digest.0);
-        // The canonical form of SignedInfo alone declares the namespace that it inherits in the document.
-        let to_sign = signed_info(&digest_value, &format!(" xmlns:ds=\"{DS}\""));
-        let signature = signer.sign(to_sign.as_bytes())?;
-        for piece in ["<ds:Signature xmlns:ds=\"", DS, "\">", &signed_info(&digest_value, ""), "<ds:SignatureValue>"] {
-            self.out.push_str(piece);
-        }
-        STANDARD.encode_string(signature, &mut self.out);
-        self.out.push_str("</ds:SignatureValue><ds:KeyInfo><ds:X509Data><ds:X509IssuerSerial><ds:X509IssuerName>");
-        push_text(&mut self.out, &signer.certificate().issuer);
-        self.out.push_str("</ds:X509IssuerName><ds:X509SerialNumber>");
-        push_text(&mut self.out, &signer.certificate().serial);
-        self.out.push_str("</ds:X509SerialNumber></ds:X509IssuerSerial></ds:X509Data></ds:KeyInfo></ds:Signature>");
+        push_signature(&mut self.out, digest, signer)?;
         Ok((self.close(), digest))
     }
 
@@ -124,6 +112,24 @@ impl Writer {
             }
         }
     }
+}
+
+/// Appends `ds:Signature` over a document of this digest.
+pub(super) fn push_signature(out: &mut String, digest: Sha256Hash, signer: &dyn Signer) -> Result<(), SignError> {
+    let digest_value = STANDARD.encode(digest.0);
+    // The canonical form of SignedInfo alone declares the namespace that it inherits in the document.
+    let to_sign = signed_info(&digest_value, &format!(" xmlns:ds=\"{DS}\""));
+    let signature = signer.sign(to_sign.as_bytes())?;
+    for piece in ["<ds:Signature xmlns:ds=\"", DS, "\">", &signed_info(&digest_value, ""), "<ds:SignatureValue>"] {
+        out.push_str(piece);
+    }
+    STANDARD.encode_string(signature, out);
+    out.push_str("</ds:SignatureValue><ds:KeyInfo><ds:X509Data><ds:X509IssuerSerial><ds:X509IssuerName>");
+    push_text(out, &signer.certificate().issuer);
+    out.push_str("</ds:X509IssuerName><ds:X509SerialNumber>");
+    push_text(out, &signer.certificate().serial);
+    out.push_str("</ds:X509SerialNumber></ds:X509IssuerSerial></ds:X509Data></ds:KeyInfo></ds:Signature>");
+    Ok(())
 }
 
 /// `ds:SignedInfo` in canonical form, with `namespaces` in its start tag.
