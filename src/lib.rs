@@ -11,6 +11,8 @@ pub mod crash;
 pub mod db;
 pub mod failure;
 pub mod ids;
+pub mod keyfile;
+pub mod tls;
 
 pub mod estate;
 pub mod image;

@@ -14,6 +14,7 @@ mod send;
 mod settle;
 mod site;
 mod status;
+mod supply;
 mod watch;
 
 #[cfg(test)]
@@ -39,6 +40,7 @@ pub use recheck::Rechecked;
 pub use send::{Posted, ReadyToPost};
 pub use site::{Dossier, Explanation, SiteTarget};
 pub use status::{KeyCaseCounts, Status, counts_of};
+pub use supply::SupplyChanges;
 
 /// Longest name or reason a person may give, in characters.
 pub const TEXT_CHARS: usize = 200;

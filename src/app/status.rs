@@ -46,6 +46,8 @@ pub struct Status {
     /// Now; states without targets are left out.
     pub by_state: BTreeMap<TargetState, i64>,
     pub key_cases: KeyCaseCounts,
+    /// Devices whose site left the portfolio after they were sent: followed, and counted neither way.
+    pub supply_lost: i64,
     /// Devices named in more posted requests than they were queued for: always 0 unless this program is at fault.
     pub duplicate_submissions: u64,
     pub elapsed_ms: i64,
@@ -88,6 +90,7 @@ impl App {
             batches: batches.len() as i64,
             by_state,
             key_cases: counts_of(&counts),
+            supply_lost: targets::count_lost(&mut tx, plan.id).await?,
             elapsed_ms: campaign.started_at.map_or(0, |start| end.0 - start.0),
             name: campaign.name,
             state: campaign.state,
@@ -121,6 +124,7 @@ impl Status {
             requests_sent: 0,
             by_state: BTreeMap::new(),
             key_cases: KeyCaseCounts::default(),
+            supply_lost: 0,
             duplicate_submissions: 0,
             elapsed_ms: 0,
             stopped_code: campaign.stopped_code,

@@ -7,18 +7,14 @@
 //! The simulator shares this room and no other with the product, so third-party tools (`xmllint`, `xmlsec1`)
 //! check what is written here in `peer_tests`.
 
-mod canonical;
-mod certificate;
 mod messages;
-mod pinned;
-mod prescan;
+mod profile;
 mod read;
 mod read_alert;
 mod seal;
 mod sign;
 mod signature;
 mod tree;
-mod verify;
 mod write;
 mod write_response;
 
@@ -33,12 +29,18 @@ mod sample_tests;
 #[cfg(test)]
 pub(crate) mod samples;
 
-pub use certificate::{Certificate, CertificateError, CertificateSet};
 pub use messages::*;
-pub use pinned::Pinned;
-pub use prescan::MAX_MESSAGE_BYTES;
-pub use read::{MessageKind, message_kind, read_request, read_response, read_unsigned_refusal, verify_message};
+pub use profile::{Certificate, CertificateError, CertificateSet, MAX_MESSAGE_BYTES, Pinned, SignatureError};
+pub use read::{
+    MessageKind, VerifiedMessage, message_kind, read_kept_response, read_request, read_response, read_unsigned_refusal,
+    verify_and_read_response, verify_message,
+};
 pub use sign::{ResignError, sign_request};
-pub use signature::{FileSigner, SignError, SignatureError, Signer};
+pub use signature::{FileSigner, SignError, Signer};
 pub use write::{BuildError, SignedMessage, UpdateFirmwareRequest, body_digest_of_update_firmware, build_update_firmware};
 pub use write_response::{write_response, write_unsigned_refusal};
+
+use profile::{canonical, prescan, verify};
+
+/// The namespace of every element of DUIS.
+const SR: &str = "http://www.dccinterface.co.uk/ServiceUserGateway";

@@ -27,6 +27,13 @@ fn tool(name: &str) -> Option<&str> {
     None
 }
 
+/// What `openssl` prints with these arguments; it must succeed. `None` where it is missing.
+pub fn openssl(arguments: &[&str]) -> Option<String> {
+    let output = Command::new(tool("openssl")?).args(arguments).output().unwrap();
+    assert!(output.status.success(), "openssl {arguments:?}: {}", said(&output));
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 fn said(output: &Output) -> String {
     format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }

@@ -11,9 +11,12 @@ use super::{
     read_alert::alert,
     signature::{DS, SR},
     tree::{Read, child, content, devices_if, need, only_element, text, text_of, time, value_if, value_of},
-    verify::{parse, verify},
+    verify::{open_kept, parse, verify},
 };
-use crate::{clock::Time, ids::RequestId};
+use crate::{
+    clock::Time,
+    ids::{RequestId, Sha256Hash},
+};
 
 /// Longest response code and schema version that are taken for one.
 const MAX_CODE_CHARS: usize = 32;
@@ -29,8 +32,24 @@ pub enum MessageKind {
 ///
 /// An error of the kind [`SignatureError::Content`] says that the signature is good and the message is not understood.
 pub fn read_response(bytes: &[u8], pinned: &CertificateSet, at: Time) -> Result<Response, SignatureError> {
+    verify_and_read_response(bytes, pinned, at).map(|(response, _)| response)
+}
+
+/// The same, with the digest that was signed: whoever keeps the message keeps it too, for [`read_kept_response`].
+pub fn verify_and_read_response(
+    bytes: &[u8],
+    pinned: &CertificateSet,
+    at: Time,
+) -> Result<(Response, Sha256Hash), SignatureError> {
     let verified = verify(bytes, MAX_MESSAGE_BYTES, pinned, at)?;
-    response(&parse(&verified.canonical)?)
+    Ok((response(&parse(&verified.canonical)?)?, verified.digest))
+}
+
+/// Reads a Response that was verified when it came and kept with its digest. Its signature is not checked again: a pin that was
+/// taken away since, or a certificate that has expired, does not make it unreadable.
+pub fn read_kept_response(bytes: &[u8], digest: Sha256Hash) -> Result<Response, SignatureError> {
+    let kept = open_kept(bytes, MAX_MESSAGE_BYTES, digest)?;
+    response(&parse(&kept.canonical)?)
 }
 
 /// Verifies a signed Request against the pinned set and reads it. White space between elements is refused here, though the
@@ -66,11 +85,11 @@ pub fn read_unsigned_refusal(bytes: &[u8]) -> Result<Response, SignatureError> {
     }
     // Content is the word for what somebody we trust said; nobody is known to have said this.
     let response = response(&document).map_err(|e| match e {
-        SignatureError::Content(what) => SignatureError::Malformed(what),
+        SignatureError::Content(what) => SignatureError::malformed(what),
         other => other,
     })?;
-    let is_refusal =
-        response.code.starts_with('E') && response.request_id.is_some() && matches!(response.body, Body::Message { .. });
+    let says_nothing_more = matches!(response.body, Body::Message { content: Content::None, .. });
+    let is_refusal = response.code.starts_with('E') && response.request_id.is_some() && says_nothing_more;
     if is_refusal { Ok(response) } else { Err(SignatureError::Unsigned) }
 }
 
@@ -81,16 +100,24 @@ pub fn message_kind(bytes: &[u8]) -> Result<MessageKind, SignatureError> {
     kind_of(&document).ok_or_else(|| SignatureError::Malformed("it is neither a Request nor a Response of DUIS".into()))
 }
 
-/// Verifies a message of either kind, without understanding it: its kind and, where it has one, its RequestID.
-pub fn verify_message(
-    bytes: &[u8],
-    pinned: &CertificateSet,
-    at: Time,
-) -> Result<(MessageKind, Option<RequestId>), SignatureError> {
+/// What is known of a message whose signature is good, whatever it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VerifiedMessage {
+    /// `None`: it is neither a Request nor a Response of DUIS.
+    pub kind: Option<MessageKind>,
+    /// Where it has one that can be read.
+    pub request_id: Option<RequestId>,
+    /// SHA-256 of its canonical form without its signature: the digest that was signed.
+    pub digest: Sha256Hash,
+}
+
+/// Verifies a message of either kind, without understanding it: no error here is a [`SignatureError::Content`].
+pub fn verify_message(bytes: &[u8], pinned: &CertificateSet, at: Time) -> Result<VerifiedMessage, SignatureError> {
     let verified = verify(bytes, MAX_MESSAGE_BYTES, pinned, at)?;
     let document = parse(&verified.canonical)?;
-    let kind = kind_of(&document).ok_or_else(|| content("it is neither a Request nor a Response of DUIS"))?;
-    Ok((kind, value_if(need(document.root_element(), "Header")?, "RequestID")?))
+    let header = need(document.root_element(), "Header");
+    let request_id = header.and_then(|h| value_if(h, "RequestID")).ok().flatten();
+    Ok(VerifiedMessage { kind: kind_of(&document), request_id, digest: verified.digest })
 }
 
 fn kind_of(document: &Document<'_>) -> Option<MessageKind> {

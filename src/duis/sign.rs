@@ -7,11 +7,13 @@ use std::ops::Range;
 use roxmltree::{Document, Node};
 
 use super::{
-    SignError, SignatureError, SignedMessage, Signer, canonical,
-    prescan::{MAX_MESSAGE_BYTES, prescan},
+    MAX_MESSAGE_BYTES, SR, SignError, SignatureError, SignedMessage, Signer,
+    profile::{
+        DS, canonical,
+        prescan::prescan,
+        verify::{parse, sha256},
+    },
     seal::push_signature,
-    signature::{DS, SR},
-    verify::{parse, sha256},
 };
 use crate::failure::Failure;
 

@@ -9,7 +9,7 @@ use tokio::{
 
 use super::lease::Lease;
 use crate::{
-    app::{App, Posted},
+    app::{App, Posted, SupplyChanges},
     campaign::{self, CampaignState},
     duis::{Pinned, Signer},
     estate,
@@ -299,6 +299,10 @@ async fn recheck_once(shared: &Shared, seen: &mut Option<Facts>, next: &mut crat
     }
     if seen.as_ref().is_none_or(|s| (s.estate_version, s.day) != (facts.estate_version, facts.day)) {
         shared.app.reconcile_key_cases().await?;
+        let changes = shared.app.mark_lost_supply().await?;
+        if changes != SupplyChanges::default() {
+            tracing::warn!(lost = changes.lost, regained = changes.regained, "devices that were sent changed hands");
+        }
     }
     let done = shared.app.recheck_held().await?;
     *seen = Some(facts);

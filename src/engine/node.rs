@@ -31,7 +31,9 @@ impl Node {
         let gateway = &settings.gateway;
         config::check_private_key_file(&gateway.signing_key)?;
         let signer: Arc<dyn Signer> = Arc::new(FileSigner::load(&gateway.signing_key, &gateway.signing_certificate)?);
-        let pinned = Pinned::new(CertificateSet::from_pem_files(&gateway.dcc_certificates)?);
+        // For its check alone: we sign under our own name.
+        CertificateSet::of_holder(std::slice::from_ref(&gateway.signing_certificate), settings.organisation.user_id)?;
+        let pinned = Pinned::new(CertificateSet::of_dcc(&gateway.dcc_certificates, gateway.dcc_id, signer.certificate())?);
         let timeout = Duration::from_secs(gateway.request_timeout_seconds);
         let http = HttpGateway::new(HttpSettings::new(&gateway.base_url, timeout, pinned.clone(), app.clock.clone()))?;
         let nudge = Nudge::default();
