@@ -16,7 +16,9 @@ use std::{
 use ppmid_orchestrator::{
     clock::Clock,
     db::{Db, testing},
-    duis::{Alert, Body, CertificateSet, DuisVersion, FileSigner, Pinned, Response, Smets1FirmwareStatus, write_response},
+    duis::{
+        Alert, Body, CertificateSet, DuisVersion, FileSigner, Pinned, Response, Smets1FirmwareStatus, Throttled, write_response,
+    },
     gateway::receiver::{self, Limits, Setup},
     ids::{DeviceId, Eui, RequestId},
     sim::pki,
@@ -134,7 +136,7 @@ fn signed_alerts(folder: &Path, count: usize) -> Vec<Vec<u8>> {
         at: now,
         body: Body::Alert {
             alert_code: "N57".into(),
-            throttled_alert_count: None,
+            throttled: Throttled::default(),
             alert: Alert::Smets1FirmwareNotification {
                 device: DeviceId::from_db(0x00DB_1234_0000_0000 + n as i64),
                 firmware_version: "0002012F".into(),

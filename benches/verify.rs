@@ -119,7 +119,7 @@ fn alert(at: Time) -> Response {
         at,
         body: Body::Alert {
             alert_code: "N57".into(),
-            throttled_alert_count: None,
+            throttled: Default::default(),
             alert: Alert::Smets1FirmwareNotification {
                 device: Eui(0x00DB_1234_5678_90A0),
                 firmware_version: "0002012F".into(),

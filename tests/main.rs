@@ -5,6 +5,7 @@ mod bad_input;
 mod commands;
 mod crash;
 mod demo;
+mod duis_files;
 mod gateway_down;
 mod halt_and_pause;
 mod harness;

@@ -133,9 +133,8 @@ fn show(ctx: &Context, args: &ShowArgs) -> Outcome {
         Err(failure) => format!("NOT VERIFIED: {}", failure.message),
     };
     if let Some(out) = &args.image_out {
-        let image = view::image(&claimed).ok_or_else(|| {
-            Failure::failed("the message carries no firmware image").help("11.1 and 11.4 requests do")
-        })?;
+        let image = view::image(&claimed)
+            .ok_or_else(|| Failure::failed("the message carries no firmware image").help("11.1 and 11.4 requests do"))?;
         write(Some(out), image)?;
     }
     let mut shown = view::message(&claimed);

@@ -10,7 +10,7 @@ use crate::{
     app::App,
     cli::Context,
     config::Settings,
-    duis::{self, Asks, DuisVersion, Firmware, RequestKind, ServiceRequest},
+    duis::{self, Asks, Firmware, RequestKind, ServiceRequest},
     failure::{Failure, Outcome},
     gateway::outbox,
     ids::{DeviceId, RequestId},

@@ -6,8 +6,9 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     duis::{
-        Alert, Body, Claimed, Content, FirmwareUpdate, InventoryDevice, Request, RequestBody, Response, Smets1Content,
-        Smets1Response, UnknownElement, UpdateFirmwareWarning,
+        Alert, Body, ChangeOfSupplier, Claimed, Content, DeviceStatusChange, FirmwareUpdate, InventoryDevice, MeterMpxns,
+        Request, RequestBody, Response, Smets1Content, Smets1Response, Throttled, UnknownElement, UpdateFirmwareWarning,
+        Withheld,
     },
     ids::{DeviceId, ImageId},
 };
@@ -28,9 +29,10 @@ pub fn message(claimed: &Claimed) -> Map<String, Value> {
 /// The firmware image of a request that carries one.
 pub fn image(claimed: &Claimed) -> Option<&[u8]> {
     match claimed {
-        Claimed::Request(Request { body: RequestBody::UpdateFirmware(update) | RequestBody::UpdatePpmidFirmware(update), .. }) => {
-            Some(&update.image)
-        }
+        Claimed::Request(Request {
+            body: RequestBody::UpdateFirmware(update) | RequestBody::UpdatePpmidFirmware(update),
+            ..
+        }) => Some(&update.image),
         Claimed::Request(_) | Claimed::Response(_) => None,
     }
 }
@@ -98,16 +100,16 @@ pub fn response(response: &Response) -> Map<String, Value> {
             said.extend(self::content(content));
             said
         }
-        Body::Alert { alert_code, throttled_alert_count, alert, unknown } => {
-            let mut said = object(json!({ "alert_code": alert_code, "throttled_alert_count": throttled_alert_count }));
+        Body::Alert { alert_code, throttled, alert, unknown } => {
+            let mut said = coded(alert_code, throttled);
             said.extend(self::alert(alert));
             if !unknown.is_empty() {
                 said.insert("unknown_elements".into(), unknown.iter().map(|u| u.name.as_str()).collect());
             }
             said
         }
-        Body::DeviceAlert { alert_code, throttled_alert_count, gbcs_payload } => {
-            let mut said = object(json!({ "alert_code": alert_code, "throttled_alert_count": throttled_alert_count }));
+        Body::DeviceAlert { alert_code, throttled, gbcs_payload } => {
+            let mut said = coded(alert_code, throttled);
             said.extend(payload(gbcs_payload));
             said
         }
@@ -115,6 +117,10 @@ pub fn response(response: &Response) -> Map<String, Value> {
         Body::Other(element) => unknown(element),
     });
     shown
+}
+
+fn coded(alert_code: &str, throttled: &Throttled) -> Map<String, Value> {
+    object(json!({ "alert_code": alert_code, "throttled_alert_count": throttled.count }))
 }
 
 fn content(content: &Content) -> Map<String, Value> {
@@ -128,13 +134,7 @@ fn content(content: &Content) -> Map<String, Value> {
 }
 
 fn warning(lists: &UpdateFirmwareWarning) -> Map<String, Value> {
-    object(json!({
-        "InvalidDeviceIDList": devices(&lists.invalid),
-        "NotCommissionedDeviceIDList": devices(&lists.not_commissioned),
-        "NotApplicableFirmwareDeviceIDList": devices(&lists.not_applicable_firmware),
-        "OtherRequestInProgressList": devices(&lists.other_request_in_progress),
-        "InvalidGBCSVersionList": devices(&lists.invalid_gbcs_version),
-    }))
+    lists.lists().into_iter().map(|(name, ids)| (name.to_string(), devices(ids))).collect()
 }
 
 /// Neither `UPRN` nor `PropertyFilter`: an address is nobody's business here.
@@ -171,7 +171,7 @@ fn masked(mpxn: &str) -> String {
 fn smets1(said: &Smets1Response) -> Map<String, Value> {
     let mut shown = object(json!({
         "service_reference": said.service_reference,
-        "throttled_alert_count": said.throttled_alert_count,
+        "throttled_alert_count": said.throttled.count,
         "device": said.device,
         "target": said.target,
         "counter": said.counter,
@@ -212,7 +212,7 @@ fn object(value: Value) -> Map<String, Value> {
 fn alert(alert: &Alert) -> Map<String, Value> {
     object(match alert {
         Alert::Smets1FirmwareNotification { device, firmware_version, status } => {
-            json!({ "device": device, "firmware_version": firmware_version, "status": format!("{status:?}") })
+            json!({ "device": device, "firmware_version": firmware_version, "status": status.as_str() })
         }
         Alert::S1spAlert { request_id, device, code, information, at } => json!({
             "s1sp_request_id": request_id,
@@ -221,45 +221,128 @@ fn alert(alert: &Alert) -> Map<String, Value> {
             "additional_information": information,
             "s1sp_at": at,
         }),
-        Alert::PpmidFirmwareUpgrade { device, firmware_version, success, at } => json!({
+        Alert::PpmidFirmwareUpgrade { device, device_alert_code, firmware_version, success, at } => json!({
             "device": device,
+            "device_alert_code": device_alert_code,
             "firmware_version": firmware_version,
             "result": if *success { "ActivationSuccess" } else { "ActivationFailure" },
             "device_time": at,
         }),
-        Alert::Ppmid { device } => json!({ "device": device }),
+        Alert::Ppmid { device, device_alert_code, at } => {
+            json!({ "device": device, "device_alert_code": device_alert_code, "device_time": at })
+        }
         Alert::FirmwareDistributionFailure { request_id, devices: failed } => {
             json!({ "update_firmware_request_id": request_id, "devices": devices(failed) })
         }
-        Alert::CspFirmwareDeliveryStatus { request_id, comms_hub, device, firmware_version, success } => json!({
+        Alert::CspFirmwareDeliveryStatus { request_id, comms_hub, device, firmware_version, at, success } => json!({
             "update_firmware_request_id": request_id,
             "comms_hub": comms_hub,
             "device": device,
             "firmware_version": firmware_version,
+            "delivered_at": at,
             "result": if *success { "Success" } else { "Failure" },
         }),
-        Alert::FirmwareTransfer { request_id, device, firmware_version, result } => json!({
+        Alert::CommsHub { comms_hub, alert_code, at } => {
+            json!({ "comms_hub": comms_hub, "device_alert_code": alert_code, "device_time": at })
+        }
+        Alert::FirmwareTransfer { comms_hub, alert_code, at, request_id, device, firmware_version, result } => json!({
             "update_firmware_request_id": request_id,
+            "comms_hub": comms_hub,
+            "device_alert_code": alert_code,
+            "device_time": at,
             "device": device,
             "firmware_version": firmware_version,
-            "result": format!("{result:?}"),
+            "result": result.as_str(),
         }),
-        Alert::FirmwareVersionMismatch { device, version_in_inventory, version_on_device } => json!({
+        rarer => return rarer_alert(rarer),
+    })
+}
+
+/// The alerts that are about the estate or about requests, not about an image on its way.
+fn rarer_alert(alert: &Alert) -> Map<String, Value> {
+    object(match alert {
+        Alert::FirmwareVersionMismatch { device, device_type, version_in_inventory, version_on_device } => json!({
             "device": device,
+            "device_type": device_type,
             "version_in_inventory": version_in_inventory,
             "version_on_device": version_on_device,
         }),
-        Alert::ChangeOfSupplier { device } => json!({ "device": device }),
-        Alert::DeviceStatusChange { device, change } => json!({ "device": device, "change": change }),
+        Alert::ChangeOfSupplier(ChangeOfSupplier::Request { request_id, ecos_error_code }) => {
+            json!({ "change_of_supplier_request_id": request_id, "ecos_error_code": ecos_error_code })
+        }
+        Alert::ChangeOfSupplier(ChangeOfSupplier::Device { device, device_type, mpxns }) => {
+            json!({ "device": device, "device_type": device_type, "mpxns": supply_numbers(mpxns) })
+        }
+        Alert::DeviceStatusChange { device, change } => {
+            let mut said = object(json!({ "device": device, "change": change.element() }));
+            said.extend(status_change(change));
+            return said;
+        }
         Alert::PpmidRemoval { device, comms_hub } => json!({ "device": device, "comms_hub": comms_hub }),
         Alert::QuarantinedRequest { request_id, quarantine_event_ref, breach } => json!({
             "quarantined_request_id": request_id,
             "quarantine_event_ref": quarantine_event_ref,
-            "breach": breach,
+            "breach": breach.as_str(),
         }),
-        Alert::DuisVersionMismatch { request_id, device, our_version } => {
-            json!({ "withheld_request_id": request_id, "device": device, "service_user_duis_version": our_version })
+        Alert::DuisVersionMismatch { withheld, our_version } => {
+            let mut said = self::withheld(withheld);
+            said.insert("service_user_duis_version".into(), our_version.as_str().into());
+            return said;
         }
+        Alert::CommandFailure { request_id, device } => json!({ "command_request_id": request_id, "device": device }),
+        Alert::FirmwareUpgradeRequested { device_type, firmware_version, devices: asked } => json!({
+            "device_type": device_type,
+            "firmware_version": firmware_version,
+            "devices": devices(asked),
+        }),
         Alert::Other(element) => return unknown(element),
+        Alert::Smets1FirmwareNotification { .. }
+        | Alert::S1spAlert { .. }
+        | Alert::PpmidFirmwareUpgrade { .. }
+        | Alert::Ppmid { .. }
+        | Alert::FirmwareDistributionFailure { .. }
+        | Alert::CspFirmwareDeliveryStatus { .. }
+        | Alert::CommsHub { .. }
+        | Alert::FirmwareTransfer { .. } => unreachable!("told by `alert`"),
     })
+}
+
+fn status_change(change: &DeviceStatusChange) -> Map<String, Value> {
+    match change {
+        DeviceStatusChange::MeterIdentity { mpxns, esme_variant } => {
+            object(json!({ "mpxns": supply_numbers(mpxns), "esme_variant": esme_variant }))
+        }
+        DeviceStatusChange::MeterDecommissioningOrWithdrawal { mpxns, associated } => {
+            let associated: Vec<String> = associated.iter().map(|(device, kind)| format!("{device} {kind}")).collect();
+            object(json!({ "mpxns": supply_numbers(mpxns), "associated_devices": associated }))
+        }
+        DeviceStatusChange::RecoveryCompleteAcbCredentials { supplier, network_operator } => {
+            object(json!({ "supplier_certificates": supplier, "network_operator_certificates": network_operator }))
+        }
+        DeviceStatusChange::Other(element) => unknown(element),
+        DeviceStatusChange::DeviceRemovedFromInventory
+        | DeviceStatusChange::ChfDecommissioning
+        | DeviceStatusChange::DeviceSuspended
+        | DeviceStatusChange::DeviceRestored
+        | DeviceStatusChange::RecoveryComplete => Map::new(),
+    }
+}
+
+fn withheld(withheld: &Withheld) -> Map<String, Value> {
+    object(match withheld {
+        Withheld::Alert { alert_code, device, request_id } => {
+            json!({ "withheld_alert_code": alert_code, "device": device, "withheld_request_id": request_id })
+        }
+        Withheld::Response { request_id, service_reference, service_reference_variant, request_version } => json!({
+            "withheld_request_id": request_id,
+            "withheld_service_reference": service_reference,
+            "withheld_service_reference_variant": service_reference_variant,
+            "service_request_duis_version": request_version,
+        }),
+    })
+}
+
+fn supply_numbers(mpxns: &MeterMpxns) -> Value {
+    let numbers = [Some(&mpxns.import_mpxn), mpxns.secondary_import_mpan.as_ref(), mpxns.export_mpan.as_ref()];
+    numbers.into_iter().flatten().map(|number| Value::from(masked(number))).collect()
 }
