@@ -11,6 +11,8 @@ pub mod crash;
 pub mod db;
 pub mod failure;
 pub mod ids;
+pub mod keyfile;
+pub mod tls;
 
 pub mod estate;
 pub mod image;
@@ -28,6 +30,9 @@ pub mod audit;
 pub mod app;
 pub mod engine;
 pub mod sim;
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 
 pub mod cli;
 pub mod telemetry;

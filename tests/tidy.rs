@@ -18,10 +18,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ids", &[]),
     ("clock", &["ids"]),
     ("telemetry", &[]),
+    // Private key files, read only where nobody else can read them.
+    ("keyfile", &["failure"]),
+    // TLS configurations from PEM files, for whoever connects or listens.
+    ("tls", &["keyfile", "clock", "failure"]),
     ("db", &["ids", "clock", "failure"]),
     ("duis", &["ids", "clock", "failure"]),
-    // `db` for the masking of its URL.
-    ("config", &["duis", "ids", "failure", "db"]),
+    // `db` for the masking of its URL, `tls` for the files that its settings name.
+    ("config", &["duis", "ids", "failure", "db", "keyfile", "tls"]),
     ("estate", &["ids", "clock", "failure"]),
     ("image", &["ids", "clock", "failure"]),
     ("policy", &["image", "estate"]),
@@ -30,13 +34,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("keys", &["target"]),
     ("schedule", &["target"]),
     ("audit", &["ids", "clock", "failure"]),
-    ("gateway", &["duis", "ids", "clock", "db", "failure", "crash"]),
+    ("gateway", &["duis", "ids", "clock", "db", "failure", "crash", "tls"]),
     ("app", &["campaign", "keys", "schedule", "audit", "gateway", "config", "db"]),
     ("http", &["app"]),
     ("console", &["app"]),
     ("engine", &["app"]),
     // A peer on the wire: it must not share our opinions.
-    ("sim", &["duis", "ids", "clock", "failure"]),
+    ("sim", &["duis", "ids", "clock", "failure", "tls"]),
+    // Fuzz targets; `sim` for the key with which they seal.
+    ("fuzzing", &["duis", "image", "estate", "sim"]),
     ("cli", &["http", "console", "engine", "sim", "app", "telemetry"]),
     ("main", &["cli", "failure", "telemetry"]),
     ("lib", &[]),
@@ -50,6 +56,8 @@ const CRATES: &[(&str, MayName)] = &[
         ["http/", "console/", "sim/", "gateway/receiver/"].iter().any(|d| file.starts_with(d)) || file == "gateway/receiver.rs"
     }),
     ("reqwest", |file| file == "gateway/http.rs"),
+    ("rustls", |file| file.starts_with("tls/")),
+    ("tokio_rustls", |file| file.starts_with("tls/")),
 ];
 
 /// Rooms that keep tables may run a transaction of their own, name its errors, and make the rows of a bulk load where they read

@@ -279,7 +279,10 @@ impl App {
                     target.answer_by = (!next.is_final() && next.is_in_flight()).then_some(answer_by);
                     match item.event {
                         Event::NeedsKeys => target.reason = Reason::KeysMissing,
-                        Event::Activated | Event::Verified => target.reason = Reason::Eligible,
+                        // What left the portfolio meanwhile stays out of every share.
+                        Event::Activated | Event::Verified if target.reason != Reason::SupplyLost => {
+                            target.reason = Reason::Eligible;
+                        }
                         _ => {}
                     }
                 }

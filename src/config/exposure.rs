@@ -9,21 +9,31 @@ use crate::failure::{Failure, Outcome};
 impl Settings {
     /// Called by every command that listens or posts, before it does either.
     pub fn check_exposure(&self) -> Outcome {
-        self.refuse_tls()?;
+        self.check_tls()?;
         if self.receiver.forward_to.is_some() {
             return Err(Failure::failed("receiver.forward_to asks for messages to be passed on, which this version does not do")
                 .help("leave it out: what answers no request of ours is kept in the inbox"));
         }
-        let why = match self.default_identity() {
-            Some(key) => format!("while {key} is the default, a test identity,"),
-            None => "over plain http".to_string(),
+        let identity = self.default_identity();
+        let must_be_loopback = |encrypted: bool| match identity {
+            Some(key) => Some(format!("while {key} is the default, a test identity,")),
+            None if encrypted => None,
+            None => Some("over plain http".to_string()),
         };
         let url = WebUrl::parse(&self.gateway.base_url);
-        if !url.is_some_and(|u| u.is_loopback()) {
+        if let Some(why) = must_be_loopback(url.as_ref().is_some_and(|u| u.https))
+            && !url.is_some_and(|u| u.is_loopback())
+        {
             return Err(exposed("gateway.base_url", &self.gateway.base_url, &why));
         }
-        for (key, listen) in [("receiver.listen", self.receiver.listen), ("http.listen", self.http_listen)] {
-            if !listen.ip().is_loopback() {
+        let listeners = [
+            ("receiver.listen", self.receiver.listen, self.receiver.tls.is_some()),
+            ("http.listen", self.http_listen, self.http_tls.is_some()),
+        ];
+        for (key, listen, encrypted) in listeners {
+            if let Some(why) = must_be_loopback(encrypted)
+                && !listen.ip().is_loopback()
+            {
                 return Err(exposed(key, &listen.to_string(), &why));
             }
         }
@@ -42,21 +52,26 @@ impl Settings {
         .find_map(|(key, is_default)| is_default.then_some(key))
     }
 
-    /// TLS is not in this version: a setting that asks for it is refused rather than served without.
-    fn refuse_tls(&self) -> Outcome {
-        let https = |url: &str| WebUrl::parse(url).is_some_and(|u| u.https);
-        let asked = [
-            ("gateway.base_url with https", https(&self.gateway.base_url)),
-            ("receiver.forward_to with https", self.receiver.forward_to.as_deref().is_some_and(https)),
-            ("[gateway.tls]", self.gateway.tls.is_some()),
-            ("[receiver.tls]", self.receiver.tls.is_some()),
-            ("[http.tls]", self.http_tls.is_some()),
-        ];
-        match asked.into_iter().find(|a| a.1) {
-            None => Ok(()),
-            Some((what, _)) => Err(Failure::failed(format!("{what} asks for TLS, which this version does not speak"))
-                .help("use http on a loopback address, with a TLS proxy of your own in front, until a version with TLS")),
+    /// What is asked of TLS must be what is done: nothing is served plain, or posted plain, where a setting says otherwise.
+    fn check_tls(&self) -> Outcome {
+        let https = WebUrl::parse(&self.gateway.base_url).is_some_and(|u| u.https);
+        match (https, &self.gateway.tls) {
+            (true, None) => {
+                return Err(Failure::failed("gateway.base_url is https, but there is no [gateway.tls]").help(
+                    "add [gateway.tls] with ca (who issued DCC's certificate), certificate and key (ours): DCC asks for both",
+                ));
+            }
+            (false, Some(_)) => {
+                return Err(Failure::failed("[gateway.tls] is set, but gateway.base_url is plain http")
+                    .help("write https:// in gateway.base_url, or leave [gateway.tls] out"));
+            }
+            (true, Some(_)) | (false, None) => {}
         }
+        if self.http_tls.is_some() {
+            return Err(Failure::failed("[http.tls] belongs to the REST API and console, which this version does not have")
+                .help("leave it out: nothing listens on http.listen yet"));
+        }
+        Ok(())
     }
 }
 
@@ -75,7 +90,7 @@ pub fn require_loopback_url(what: &str, url: &str) -> Outcome {
     match WebUrl::parse(url) {
         Some(u) if !u.https && u.is_loopback() => Ok(()),
         Some(u) if !u.https => Err(exposed(what, url, "over plain http")),
-        Some(_) => Err(Failure::failed(format!("{what} asks for TLS, which this version does not speak"))
+        Some(_) => Err(Failure::failed(format!("{what} is https, which the simulator does not speak"))
             .help("use http on a loopback address")),
         None => Err(Failure::usage(format!("{what} is no URL that can be posted to"))
             .help("it looks like http://127.0.0.1:8081/duis/receive")),

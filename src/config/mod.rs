@@ -4,7 +4,6 @@
 
 mod error;
 mod exposure;
-mod keyfile;
 mod layers;
 mod render;
 mod web;
@@ -19,14 +18,16 @@ use crate::{
     duis::DuisVersion,
     failure::Outcome,
     ids::{Mpid, UserId},
+    tls::TlsFiles,
 };
 
 pub use error::ConfigError;
 pub use exposure::{require_loopback, require_loopback_url};
-pub use keyfile::{check_private_key_file, read_private_key};
 use layers::Layers;
 pub use layers::Origin;
 pub use render::Shape;
+
+pub use crate::keyfile::{check_private_key_file, read_private_key};
 
 /// What the tests of the industry use; a real user has others, and until then nothing may leave the machine.
 const DEFAULT_MPID: &str = "EELC";
@@ -72,7 +73,7 @@ pub struct GatewaySettings {
     pub signing_certificate: PathBuf,
     pub dcc_certificates: Vec<PathBuf>,
     pub request_timeout_seconds: u64,
-    pub tls: Option<ClientTls>,
+    pub tls: Option<TlsFiles>,
 }
 
 #[derive(Debug, Clone)]
@@ -80,15 +81,7 @@ pub struct ReceiverSettings {
     pub listen: SocketAddr,
     pub path: String,
     pub forward_to: Option<String>,
-    pub tls: Option<ClientTls>,
-}
-
-/// Mutual TLS: whom we trust, and who we are. All PEM files.
-#[derive(Debug, Clone)]
-pub struct ClientTls {
-    pub ca: PathBuf,
-    pub certificate: PathBuf,
-    pub key: PathBuf,
+    pub tls: Option<TlsFiles>,
 }
 
 /// TLS of a listener that asks its clients for no certificate.
@@ -132,7 +125,7 @@ pub fn load_from(
         listen: from.text("receiver.listen", "127.0.0.1:8081", |s| s.parse().ok())?,
         path: from.text("receiver.path", "/duis/receive", url_path)?,
         forward_to: from.optional("receiver.forward_to", |s| web::WebUrl::parse(s).map(|_| s.to_string()))?,
-        tls: client_tls(&mut from, "receiver.tls", ["receiver.tls.ca", "receiver.tls.certificate", "receiver.tls.key"])?,
+        tls: mutual_tls(&mut from, "receiver.tls", ["receiver.tls.ca", "receiver.tls.certificate", "receiver.tls.key"])?,
     };
     let http_listen = from.text("http.listen", "127.0.0.1:8080", |s| s.parse().ok())?;
     let http_tls = from
@@ -164,12 +157,12 @@ fn gateway(from: &mut Layers) -> Result<GatewaySettings, ConfigError> {
         signing_certificate: from.file("gateway.signing_certificate", "supplier.pem")?,
         dcc_certificates: from.files("gateway.dcc_certificates", &["dcc.pem"])?,
         request_timeout_seconds: from.integer("gateway.request_timeout_seconds", 30, 1..=REQUEST_TIMEOUT_MAX_SECONDS)?,
-        tls: client_tls(from, "gateway.tls", ["gateway.tls.ca", "gateway.tls.certificate", "gateway.tls.key"])?,
+        tls: mutual_tls(from, "gateway.tls", ["gateway.tls.ca", "gateway.tls.certificate", "gateway.tls.key"])?,
     })
 }
 
-fn client_tls(from: &mut Layers, section: &'static str, keys: [&'static str; 3]) -> Result<Option<ClientTls>, ConfigError> {
-    Ok(from.files_of(section, &keys)?.map(|[ca, certificate, key]| ClientTls { ca, certificate, key }))
+fn mutual_tls(from: &mut Layers, section: &'static str, keys: [&'static str; 3]) -> Result<Option<TlsFiles>, ConfigError> {
+    Ok(from.files_of(section, &keys)?.map(|[ca, certificate, key]| TlsFiles { ca, certificate, key }))
 }
 
 /// A DUIS user role: two or three capital letters (`IS`, `GS`, `ED` ...). Whether it may upgrade is policy's to say.

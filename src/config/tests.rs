@@ -127,6 +127,7 @@ fn relative_paths_are_relative_to_the_file() {
 #[test]
 fn nothing_but_loopback_while_anything_is_plain_or_a_test_identity() {
     let own = "[organisation]\nmpids = [\"ABCD\"]\nuser_id = \"00-00-00-00-00-00-00-01\"\n";
+    let tls = "tls = { ca = \"a\", certificate = \"c\", key = \"k\" }\n";
     let own_gateway = "[gateway]\ndcc_id = \"00-00-00-00-00-00-00-02\"\n";
     let texts = [
         "[gateway]\nbase_url = \"http://dcc.example\"".to_string(),
@@ -135,14 +136,21 @@ fn nothing_but_loopback_while_anything_is_plain_or_a_test_identity() {
         format!("{own}{own_gateway}[receiver]\nlisten = \"10.0.0.1:8081\""),
         format!("{own}{own_gateway}base_url = \"http://dcc.example\""),
         format!("{own}{own_gateway}base_url = \"https://dcc.example\""),
+        format!("{own}[gateway]\nbase_url = \"https://dcc.example\"\n{tls}"),
+        format!("{own}{own_gateway}[receiver]\nlisten = \"10.0.0.1:8081\"\n{tls}[http]\nlisten = \"10.0.0.1:8080\""),
         "[gateway]\ntls = { ca = \"a\", certificate = \"c\", key = \"k\" }".to_string(),
         "[http]\ntls = { certificate = \"c\", key = \"k\" }".to_string(),
         "[receiver]\nforward_to = \"https://127.0.0.1/\"".to_string(),
     ];
     let answers: Vec<String> = texts.iter().map(|t| load_text(t, &[]).unwrap().check_exposure().unwrap_err().message).collect();
     insta::assert_snapshot!(answers.join("\n"));
-    for good in ["[gateway]\nbase_url = \"http://localhost:1/x\"\n[http]\nlisten = \"[::1]:8080\"", own] {
-        assert!(load_text(good, &[]).unwrap().check_exposure().is_ok());
+    for good in [
+        "[gateway]\nbase_url = \"http://localhost:1/x\"\n[http]\nlisten = \"[::1]:8080\"".to_string(),
+        own.to_string(),
+        format!("[gateway]\nbase_url = \"https://localhost:1/x\"\n{tls}[receiver]\n{tls}"),
+        format!("{own}{own_gateway}base_url = \"https://dcc.example\"\n{tls}[receiver]\nlisten = \"0.0.0.0:8081\"\n{tls}"),
+    ] {
+        assert!(load_text(&good, &[]).unwrap().check_exposure().is_ok(), "{good}");
     }
     assert!(require_loopback("--listen", "0.0.0.0:1".parse().unwrap()).is_err());
     assert!(require_loopback_url("--deliver-to", "http://[::1]:1/x").is_ok());

@@ -9,11 +9,15 @@
 
 mod messages;
 mod profile;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod properties;
 mod read;
 mod seal;
 mod signature;
 mod write;
 
+#[cfg(test)]
+mod canonical_tests;
 #[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! in a queue and is signed and delivered when due. A [`Scenario`] says what is known, how long things take and what goes
 //! wrong. Promise: one seed and the same requests give the same outcomes, losses and doubles.
 
+pub mod authority;
 mod deliver;
 mod dice;
 mod error;

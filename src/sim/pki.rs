@@ -1,6 +1,6 @@
 //! Test certificates, made at run time: P-256 keys and X.509 certificates of the shape DCC's key infrastructure issues
 //! (issuer `CN=Z1,OU=07`, the EUI in the subject's x500UniqueIdentifier).
-//! Not a certificate authority: the issuer's key is made for one certificate and thrown away. Promise: what is written
+//! Not a certificate authority (`authority` is one): the issuer's key is made for one certificate and thrown away. Promise: what is written
 //! here is read by `openssl` and by [`crate::duis::Certificate::from_pem`], and no existing file is ever overwritten.
 
 use std::{
@@ -70,17 +70,18 @@ pub struct KeyAndCertificate {
 
 /// Makes a key and a certificate that names `eui`, valid from a day before `now`.
 pub fn make(eui: Eui, holder: Holder, now: Time) -> Result<KeyAndCertificate, PkiError> {
-    let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map_err(|_| PkiError::Key)?;
-    let issuer_key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map_err(|_| PkiError::Key)?;
-    let to_be_signed = to_be_signed(eui, holder, now, &key)?;
-    let signature = issuer_key.sign(&SystemRandom::new(), &to_be_signed).map_err(|_| PkiError::Key)?;
-    let signature = BitString::from_bytes(signature.as_ref())?.to_der()?;
-    let certificate = sequence(&[to_be_signed, algorithm()?, signature])?;
-    let pkcs8 = key.to_pkcs8v1().map_err(|_| PkiError::Key)?;
-    Ok(KeyAndCertificate {
-        key_pem: pem_text("PRIVATE KEY", pkcs8.as_ref())?,
-        certificate_pem: pem_text("CERTIFICATE", &certificate)?,
-    })
+    let (key, issuer_key) = (new_key()?, new_key()?);
+    let from = now.plus_millis(-DAY_MILLIS);
+    let usage = sequence(&[KEY_USAGE.to_der()?, true.to_der()?, OctetString::new(DIGITAL_SIGNATURE)?.to_der()?])?;
+    let claims = Claims {
+        issuer: &name(ISSUER)?,
+        subject: &subject(eui, holder)?,
+        from,
+        until: from.plus_millis(VALIDITY_DAYS * DAY_MILLIS),
+        extensions: &[usage],
+    };
+    let certificate = certificate(&claims, &key, &issuer_key)?;
+    Ok(KeyAndCertificate { key_pem: private_key_pem(&key)?, certificate_pem: pem_text("CERTIFICATE", &certificate)? })
 }
 
 impl KeyAndCertificate {
@@ -99,28 +100,48 @@ fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), PkiError> {
     write().map_err(|source| PkiError::Write { path: path.to_owned(), source })
 }
 
-/// RFC 5280 `TBSCertificate`, version 3.
-fn to_be_signed(eui: Eui, holder: Holder, now: Time, key: &EcdsaKeyPair) -> Result<Vec<u8>, PkiError> {
+/// What a certificate says of its holder.
+pub(super) struct Claims<'a> {
+    pub issuer: &'a Name,
+    pub subject: &'a Name,
+    pub from: Time,
+    pub until: Time,
+    /// DER `Extension`s.
+    pub extensions: &'a [Vec<u8>],
+}
+
+/// A certificate for `key`, signed by `issuer_key`, in DER (RFC 5280, version 3).
+pub(super) fn certificate(claims: &Claims<'_>, key: &EcdsaKeyPair, issuer_key: &EcdsaKeyPair) -> Result<Vec<u8>, PkiError> {
+    let to_be_signed = to_be_signed(claims, key)?;
+    let signature = issuer_key.sign(&SystemRandom::new(), &to_be_signed).map_err(|_| PkiError::Key)?;
+    let signature = BitString::from_bytes(signature.as_ref())?.to_der()?;
+    sequence(&[to_be_signed, algorithm()?, signature])
+}
+
+fn to_be_signed(claims: &Claims<'_>, key: &EcdsaKeyPair) -> Result<Vec<u8>, PkiError> {
     let version = Any::new(Tag::ContextSpecific { constructed: true, number: x509_cert::der::TagNumber(0) }, [2, 1, 2])?;
-    let from = now.plus_millis(-DAY_MILLIS);
-    let validity = Validity::<x509_cert::certificate::Rfc5280>::new(
-        x509_time(from)?,
-        x509_time(from.plus_millis(VALIDITY_DAYS * DAY_MILLIS))?,
-    );
+    let validity = Validity::<x509_cert::certificate::Rfc5280>::new(x509_time(claims.from)?, x509_time(claims.until)?);
     let public = key.public_key().as_der().map_err(|_| PkiError::Key)?;
-    let usage = sequence(&[KEY_USAGE.to_der()?, true.to_der()?, OctetString::new(DIGITAL_SIGNATURE)?.to_der()?])?;
     let extensions =
-        Any::new(Tag::ContextSpecific { constructed: true, number: x509_cert::der::TagNumber(3) }, sequence(&[usage])?)?;
+        Any::new(Tag::ContextSpecific { constructed: true, number: x509_cert::der::TagNumber(3) }, sequence(claims.extensions)?)?;
     sequence(&[
         version.to_der()?,
         serial()?.to_der()?,
         algorithm()?,
-        name(ISSUER)?.to_der()?,
+        claims.issuer.to_der()?,
         validity.to_der()?,
-        subject(eui, holder)?.to_der()?,
+        claims.subject.to_der()?,
         public.as_ref().to_vec(),
         extensions.to_der()?,
     ])
+}
+
+pub(super) fn new_key() -> Result<EcdsaKeyPair, PkiError> {
+    EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map_err(|_| PkiError::Key)
+}
+
+pub(super) fn private_key_pem(key: &EcdsaKeyPair) -> Result<String, PkiError> {
+    pem_text("PRIVATE KEY", key.to_pkcs8v1().map_err(|_| PkiError::Key)?.as_ref())
 }
 
 fn serial() -> Result<SerialNumber, PkiError> {
@@ -141,7 +162,7 @@ fn subject(eui: Eui, holder: Holder) -> Result<Name, PkiError> {
     name(&format!("2.5.4.45=#030900{:016X},OU={unit}", eui.0))
 }
 
-fn name(text: &str) -> Result<Name, PkiError> {
+pub(super) fn name(text: &str) -> Result<Name, PkiError> {
     Ok(text.parse::<Name>()?)
 }
 
@@ -162,7 +183,7 @@ fn sequence(parts: &[Vec<u8>]) -> Result<Vec<u8>, PkiError> {
     Ok(Any::new(Tag::Sequence, parts.concat())?.to_der()?)
 }
 
-fn pem_text(label: &'static str, der: &[u8]) -> Result<String, PkiError> {
+pub(super) fn pem_text(label: &'static str, der: &[u8]) -> Result<String, PkiError> {
     pem::encode_string(label, pem::LineEnding::LF, der).map_err(|e| PkiError::Encode(e.into()))
 }
 

@@ -38,7 +38,7 @@ async fn labs(limits: Limits) -> Vec<Lab> {
 
 fn setup(test: &testing::TestDb, pinned: Pinned, nudge: Arc<Notify>, limits: Limits) -> Setup {
     let listen = "127.0.0.1:0".parse().unwrap();
-    Setup { listen, path: PATH.into(), pinned, db: test.db.clone(), clock: clock(), nudge, limits }
+    Setup { listen, tls: None, path: PATH.into(), pinned, db: test.db.clone(), clock: clock(), nudge, limits }
 }
 
 fn request(method: &str, path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
