@@ -212,6 +212,7 @@ async fn receive(folder: &Path, url: &str) {
         clock: Clock::System,
         nudge: Arc::new(Notify::new()),
         limits: Limits::default(),
+        tls: None,
     };
     let receiver = receiver::start(setup).await.expect("it listens");
     println!("{}", receiver.local_addr());

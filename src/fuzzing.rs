@@ -19,7 +19,10 @@ use crate::{
 mod tests;
 
 /// Every target, by the name of its file in `fuzz/fuzz_targets`.
-pub const TARGETS: [(&str, fn(&[u8])); 5] =
+/// A target: one call on any bytes.
+pub type Target = fn(&[u8]);
+
+pub const TARGETS: [(&str, Target); 5] =
     [("prescan", prescan), ("reader", reader), ("sealed", sealed), ("ota", ota), ("csv", csv)];
 
 /// The prescan, the parser behind it, and the canonical forms.

@@ -24,7 +24,7 @@ mod hostile_tests;
 #[cfg(test)]
 mod peer_tests;
 #[cfg(test)]
-mod random;
+pub(crate) mod random;
 #[cfg(test)]
 mod read_tests;
 #[cfg(test)]

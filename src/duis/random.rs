@@ -66,6 +66,33 @@ fn warning() -> impl Strategy<Value = UpdateFirmwareWarning> {
     })
 }
 
+/// What the schema wants of a device, and no more.
+pub fn inventory_device_of(device_id: DeviceId) -> InventoryDevice {
+    InventoryDevice {
+        device_id,
+        device_type: "PPMID".into(),
+        device_status: None,
+        manufacturer: "106C".into(),
+        model: "433100AC".into(),
+        smets_chts_version: None,
+        firmware_version: None,
+        firmware_version_status: None,
+        cpl_status: None,
+        date_commissioned: None,
+        import_mpxn: None,
+        secondary_import_mpan: None,
+        export_mpan: None,
+        esme_variant: None,
+        uprn: None,
+        property_filter: None,
+        csp_region: None,
+        gbcs_version: None,
+        han_variant: None,
+        s1sp: None,
+        connectivity: None,
+    }
+}
+
 fn inventory_device() -> impl Strategy<Value = InventoryDevice> {
     let statuses = words(&["Active", "Cancelled", "Expired", "Withdrawn"]);
     let of_device = (
@@ -256,15 +283,6 @@ fn other_alert() -> impl Strategy<Value = Alert> {
     ]
 }
 
-/// A `DSPScheduleID` is the one element that the schema allows after a known alert and that has no field.
-fn alert() -> impl Strategy<Value = (Alert, Vec<UnknownElement>)> {
-    (prop_oneof![firmware_alert(), other_alert()], 0..1_000u32).prop_map(|(alert, n)| {
-        let has_more = n % 2 == 0 && matches!(alert, Alert::S1spAlert { .. });
-        let unknown = has_more.then(|| unknown("DSPScheduleID", &n.to_string())).into_iter().collect();
-        (alert, unknown)
-    })
-}
-
 fn smets1() -> impl Strategy<Value = Smets1Response> {
     let other = "[ -~é]{0,40}".prop_map(|text: String| {
         let escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
@@ -299,39 +317,40 @@ fn content() -> impl Strategy<Value = (&'static str, Content)> {
         select(&["8.2", "11.1", "11.2", "11.4"]).prop_map(|reference| (reference, Content::None)),
         (select(&["11.1", "11.4"]), warning())
             .prop_map(|(reference, warning)| (reference, Content::UpdateFirmwareWarning(warning))),
-        vec(inventory_device(), 1..=MAX_INVENTORY_DEVICES).prop_map(|devices| ("8.2", Content::Inventory(devices))),
+        vec(inventory_device().boxed(), 1..=MAX_INVENTORY_DEVICES).prop_map(|devices| ("8.2", Content::Inventory(devices))),
         vec(any::<u8>(), 0..100).prop_map(|bytes| ("11.2", Content::GbcsPayload(bytes))),
         (0..1_000u32).prop_map(|n| ("5.1", Content::Other(unknown("DSPScheduleID", &n.to_string())))),
     ]
 }
 
 /// Any Response this room can write.
-pub fn response() -> impl Strategy<Value = Response> {
+pub fn response() -> BoxedStrategy<Response> {
     let alert_codes = words(&["AD1", "N1", "N55", "N57", "N999"]);
     let body = prop_oneof![
-        2 => content().prop_map(|(reference, content)| Body::Message {
+        2 => content().boxed().prop_map(|(reference, content)| Body::Message {
             service_reference: reference.into(),
             service_reference_variant: reference.into(),
             content,
         }),
-        5 => (alert_codes, throttled(), alert())
-            .prop_map(|(alert_code, throttled, (alert, unknown))| Body::Alert { alert_code, throttled, alert, unknown }),
+        5 => (alert_codes, throttled(), prop_oneof![firmware_alert().boxed(), other_alert().boxed()]).prop_map(
+            |(alert_code, throttled, alert)| Body::Alert { alert_code, throttled, alert, unknown: Vec::new() },
+        ),
         1 => (hex_code(), throttled(), vec(any::<u8>(), 0..100))
             .prop_map(|(alert_code, throttled, gbcs_payload)| Body::DeviceAlert { alert_code, throttled, gbcs_payload }),
-        1 => smets1().prop_map(Body::Smets1),
+        1 => smets1().boxed().prop_map(Body::Smets1),
     ];
     let codes = words(&["I0", "I99", "E4", "E1004", "W110101", "W110401"]);
     let versions = words(&["3.0", "3.1", "5.4"]);
-    (versions, option::of(request_id()), option::of(request_id()), codes, time(), body).prop_map(
-        |(schema_version, request_id, response_id, code, at, body)| Response {
+    (versions, option::of(request_id()), option::of(request_id()), codes, time(), body)
+        .prop_map(|(schema_version, request_id, response_id, code, at, body)| Response {
             schema_version,
             request_id,
             response_id,
             code,
             at,
             body,
-        },
-    )
+        })
+        .boxed()
 }
 
 /// The parts of any request.
@@ -386,14 +405,14 @@ impl OwnedRequest {
 }
 
 /// Any request this room can write, in any version that has it.
-pub fn request() -> impl Strategy<Value = OwnedRequest> {
+pub fn request() -> BoxedStrategy<OwnedRequest> {
     let distinct = prop::collection::hash_set(eui(), 1..400).prop_map(|set| set.into_iter().collect());
     let kinds = select(&RequestKind::ALL).prop_flat_map(|kind| {
         let versions: Vec<DuisVersion> = DuisVersion::KNOWN.into_iter().filter(|v| *v >= kind.since()).collect();
         (Just(kind), select(versions))
     });
-    (kinds, request_id(), eui(), vec(any::<u8>(), 1..10_000), version(), distinct).prop_map(
-        |((kind, duis_version), id, device, image, firmware_version, devices)| OwnedRequest {
+    (kinds, request_id(), eui(), vec(any::<u8>(), 1..10_000), version(), distinct)
+        .prop_map(|((kind, duis_version), id, device, image, firmware_version, devices)| OwnedRequest {
             id,
             duis_version,
             kind,
@@ -401,6 +420,6 @@ pub fn request() -> impl Strategy<Value = OwnedRequest> {
             image,
             firmware_version,
             devices,
-        },
-    )
+        })
+        .boxed()
 }

@@ -124,27 +124,12 @@ fn nothing_personal_is_shown_by_debug() {
         export_mpan: Some(secret.into()),
     };
     let device = InventoryDevice {
-        device_id: crate::ids::Eui(1),
-        device_type: "ESME".into(),
-        device_status: None,
-        manufacturer: "106C".into(),
-        model: "433100AC".into(),
-        smets_chts_version: None,
-        firmware_version: None,
-        firmware_version_status: None,
-        cpl_status: None,
-        date_commissioned: None,
         import_mpxn: Some(secret.into()),
         secondary_import_mpan: Some(secret.into()),
         export_mpan: Some(secret.into()),
-        esme_variant: None,
         uprn: Some(secret.into()),
         property_filter: Some(PropertyFilter { post_code: secret.into(), address_identifier: secret.into() }),
-        csp_region: None,
-        gbcs_version: None,
-        han_variant: None,
-        s1sp: None,
-        connectivity: None,
+        ..random::inventory_device_of(crate::ids::Eui(1))
     };
     let change = DeviceStatusChange::MeterDecommissioningOrWithdrawal { mpxns: mpxns(), associated: vec![] };
     let of_device = ChangeOfSupplier::Device { device: crate::ids::Eui(1), device_type: "ESME".into(), mpxns: mpxns() };

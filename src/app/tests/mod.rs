@@ -2,6 +2,7 @@
 //! the test plays itself, one message at a time. No loops and no network: each verb is called when the story says so.
 
 mod approval;
+mod asked;
 mod brakes;
 mod messages;
 mod two_campaigns;
