@@ -280,3 +280,5 @@ fn cause<E: Error + 'static>(error: &reqwest::Error) -> Option<&E> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;
