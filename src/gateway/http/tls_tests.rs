@@ -139,6 +139,18 @@ async fn whatever_is_wrong_with_a_certificate_is_named_and_not_sent_is_said_only
     insta::assert_snapshot!(story);
 }
 
+/// A far side that refuses us closes while we are still sending, and its reason may be lost with that. What is certain is not.
+#[tokio::test]
+async fn a_large_request_that_is_refused_half_way_is_unknown() {
+    let lab = TlsLab::new(&clock());
+    let (reply, pinned) = accepted();
+    let peer = peer(Some(lab.server(Flaw::None)), reply).await;
+    let gateway = https(format!("https://127.0.0.1:{}", peer.port), lab.client(Flaw::Stranger), pinned, PATIENCE);
+    let outcome = gateway.post(Service::NonDevice, vec![b'x'; 12_000_000], id(1000)).await;
+    let PostOutcome::Unknown(trouble) = outcome else { panic!("{outcome:?}") };
+    assert!([Fault::Tls, Fault::BrokeOff].contains(&trouble.fault) && trouble.why.contains("our certificate"), "{trouble:?}");
+}
+
 #[tokio::test]
 async fn plain_http_to_a_tls_port_is_unknown_since_the_request_went_out_and_says_what_to_look_at() {
     let lab = TlsLab::new(&clock());

@@ -93,7 +93,7 @@ async fn only_the_right_certificates_meet_and_each_side_is_told_why_not() {
 }
 
 /// Trusts the authority, shows nothing.
-fn anonymous(lab: &TlsLab, clock: &Clock) -> Arc<ClientConfig> {
+pub fn anonymous(lab: &TlsLab, clock: &Clock) -> Arc<ClientConfig> {
     let roots = pem::load(&lab.files(Purpose::Client, Flaw::None)).unwrap().roots;
     let builder = ClientConfig::builder_with_details(provider(), Arc::new(Now(clock.clone())));
     let builder = builder.with_protocol_versions(VERSIONS).unwrap();
