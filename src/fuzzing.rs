@@ -18,10 +18,10 @@ use crate::{
 #[cfg(test)]
 mod tests;
 
-/// Every target, by the name of its file in `fuzz/fuzz_targets`.
-/// A target: one call on any bytes.
+/// One call on any bytes.
 pub type Target = fn(&[u8]);
 
+/// Every target, by the name of its file in `fuzz/fuzz_targets`.
 pub const TARGETS: [(&str, Target); 5] =
     [("prescan", prescan), ("reader", reader), ("sealed", sealed), ("ota", ota), ("csv", csv)];
 
