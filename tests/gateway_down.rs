@@ -14,7 +14,7 @@ async fn what_cannot_be_sent_waits(engine: Engine) {
     let image = lab.load_eligible(SITES);
     lab.start_campaign("spring", &image, 20);
     let serve = lab.serve();
-    serve.until_it_says("DCC cannot be reached");
+    serve.until_it_says("DCC is down");
     let queued = || {
         let status = lab.status("spring");
         (status["by_state"]["queued"] == SITES && status["requests_sent"] == 0).then_some(status)

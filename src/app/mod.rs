@@ -6,6 +6,7 @@ mod control;
 mod decide;
 mod import;
 mod keys;
+mod link;
 mod news;
 mod plan;
 mod prepare;

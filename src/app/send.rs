@@ -13,10 +13,10 @@ use crate::{
     },
     clock::Time,
     db::Tx,
-    duis::{self, SignedMessage, Signer, UpdateFirmwareRequest},
+    duis::{self, Asks, Firmware, ServiceRequest, SignedMessage, Signer},
     failure::{Failure, Outcome},
     gateway::{
-        PostOutcome, backoff,
+        PostOutcome, Trouble, backoff,
         outbox::{self, OutboxRequest, OutboxState},
     },
     ids::{DeviceId, RequestId},
@@ -164,17 +164,9 @@ impl App {
         let bytes = image::fetch_bytes(&self.vault, campaign.image_id).await?;
         let stored = image::store::get(tx, campaign.image_id).await?;
         let stored = stored.ok_or_else(|| Failure::failed(format!("the image {} is no longer stored", campaign.image_id)))?;
-        let message = duis::build_update_firmware(
-            &UpdateFirmwareRequest {
-                id: request.id,
-                duis_version: request.duis_version,
-                image: &bytes,
-                firmware_version: &stored.manifest.firmware_version,
-                devices: &batch.members,
-            },
-            signer,
-        )
-        .map_err(unbuildable)?;
+        let firmware = Firmware { image: &bytes, firmware_version: &stored.manifest.firmware_version, devices: &batch.members };
+        let asked = ServiceRequest { id: request.id, duis_version: request.duis_version, asks: Asks::UpdateFirmware(firmware) };
+        let message = duis::build_request(&asked, signer).map_err(unbuildable)?;
         if message.body_digest != request.body_digest {
             return Err(Failure::untrusted("the request no longer has the digest it was committed with")
                 .help("it is held; look at it with `ppmid campaign status`"));
@@ -202,24 +194,23 @@ impl App {
                 OutboxState::Held => Posted::Held,
                 OutboxState::Prepared | OutboxState::Posting | OutboxState::Unknown => Posted::Unknown,
             },
-            PostOutcome::NotSent { why } => {
-                let delay = backoff(request.attempts, id.counter, None);
-                outbox::mark_not_sent(&mut tx, id, &why, now.plus_millis(delay.as_millis() as i64)).await?;
+            PostOutcome::NotSent(trouble) => {
+                let (why, delay) = (trouble.to_string(), delay(&request, &trouble));
+                outbox::mark_not_sent(&mut tx, id, &why, now.plus_millis(delay)).await?;
                 if request.posts <= 1 {
                     let unposted = OutboxRequest { state: OutboxState::Prepared, posts: 0, ..request.clone() };
                     self.dissolve(&mut tx, &unposted, &why).await?;
                 }
                 Posted::NotSent
             }
-            PostOutcome::Unknown { why, retry_after } => {
-                let delay = backoff(request.attempts, id.counter, retry_after);
-                outbox::mark_unknown(&mut tx, id, &why, now.plus_millis(delay.as_millis() as i64)).await?;
+            PostOutcome::Unknown(trouble) => {
+                let (why, delay) = (trouble.to_string(), delay(&request, &trouble));
+                outbox::mark_unknown(&mut tx, id, &why, now.plus_millis(delay)).await?;
                 campaign::store::set_batch_state(&mut tx, batch.id, BatchState::Unknown, Some(&why), now).await?;
                 Posted::Unknown
             }
-            PostOutcome::Rejected { status, why } => {
-                let why = format!("DCC answered HTTP {status}: {why}");
-                hold(&mut tx, &request, &batch, &why, now).await?;
+            PostOutcome::Rejected(trouble) => {
+                hold(&mut tx, &request, &batch, &trouble.to_string(), now).await?;
                 Posted::Held
             }
         };
@@ -253,6 +244,11 @@ impl App {
         }
         Ok(())
     }
+}
+
+/// How long until the next attempt, in milliseconds.
+fn delay(request: &OutboxRequest, trouble: &Trouble) -> i64 {
+    backoff(request.attempts, request.id.counter, trouble.fault.pace(), trouble.retry_after).as_millis() as i64
 }
 
 /// Gives the members of a batch back to the queue: its request never left, or was refused for a passing reason. Those of an

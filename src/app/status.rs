@@ -10,7 +10,10 @@ use crate::{
     clock::Time,
     db::Tx,
     failure::Outcome,
-    gateway::outbox,
+    gateway::{
+        link::{self, Link},
+        outbox,
+    },
     ids::DeviceId,
     keys::{self, KeyCaseState},
     policy::Reason,
@@ -61,12 +64,16 @@ pub struct Status {
     pub ended_at: Option<Time>,
     /// Batches that wait for a person, and why.
     pub held_batches: Vec<String>,
+    /// How the way to DCC is, for every campaign alike; null where nobody has served on this database.
+    pub dcc_link: Option<Link>,
 }
 
 impl App {
     pub async fn campaign_status(&self, id_or_name: &str) -> Outcome<Status> {
         let campaign = self.campaign(id_or_name).await?;
-        let Some(plan) = self.shown_plan(&campaign).await? else { return Ok(Status::unplanned(campaign)) };
+        let Some(plan) = self.shown_plan(&campaign).await? else {
+            return Ok(Status { dcc_link: self.dcc_link().await?, ..Status::unplanned(campaign) });
+        };
         let mut tx = self.db.read().await?;
         let by_state: BTreeMap<_, _> = targets::count_by_state(&mut tx, plan.id).await?.into_iter().collect();
         let batches = campaign::store::list_batches(&mut tx, campaign.id).await?;
@@ -102,6 +109,7 @@ impl App {
             started_at: campaign.started_at,
             ended_at: campaign.ended_at,
             held_batches,
+            dcc_link: link::store::get(&mut tx).await?,
         })
     }
 }
@@ -134,6 +142,7 @@ impl Status {
             started_at: campaign.started_at,
             ended_at: campaign.ended_at,
             held_batches: Vec::new(),
+            dcc_link: None,
         }
     }
 }

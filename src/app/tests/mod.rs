@@ -17,13 +17,13 @@ use crate::{
         Db,
         testing::{TestDb, databases},
     },
-    duis::{Alert, Body, Content, FileSigner, Pinned, Response, Smets1FirmwareStatus, UpdateFirmwareWarning},
+    duis::{Alert, Body, Content, FileSigner, Pinned, Response, Smets1FirmwareStatus, Throttled, UpdateFirmwareWarning},
     estate::{
         SiteFilter,
         import::{Input, Kind, Options},
     },
     gateway::{
-        PostOutcome,
+        Fault, PostOutcome, Trouble,
         inbox::{self, InboxState, NewMessage},
         outbox, testing,
     },
@@ -169,12 +169,12 @@ impl Lab {
     }
 
     async fn no_reply(&self, id: RequestId) {
-        let outcome = PostOutcome::Unknown { why: "no answer in time".into(), retry_after: None };
+        let outcome = PostOutcome::Unknown(Trouble::new(Fault::NoAnswer, "no answer in time"));
         assert_eq!(self.app.record_outcome(id, outcome).await.unwrap(), Posted::Unknown);
     }
 
     async fn nothing_left(&self, id: RequestId) {
-        let outcome = PostOutcome::NotSent { why: "connection refused".into() };
+        let outcome = PostOutcome::NotSent(Trouble::new(Fault::NoConnection, "connection refused"));
         assert_eq!(self.app.record_outcome(id, outcome).await.unwrap(), Posted::NotSent);
     }
 
@@ -285,7 +285,7 @@ fn response_id(n: u64) -> RequestId {
 }
 
 fn alert(about: Option<RequestId>, n: u64, alert: Alert) -> Response {
-    let body = Body::Alert { alert_code: "N57".into(), throttled_alert_count: None, alert, unknown: Vec::new() };
+    let body = Body::Alert { alert_code: "N57".into(), throttled: Throttled::default(), alert, unknown: Vec::new() };
     Response { request_id: about, response_id: Some(response_id(n)), body, ..testing::alert(n) }
 }
 

@@ -108,6 +108,9 @@ pub fn status(output: Output, status: &Status) -> Outcome {
             status.supply_lost, status.campaign
         ))?;
     }
+    if let Some(link) = &status.dcc_link {
+        table::line(format!("  DCC        {link}"))?;
+    }
     status.held_batches.iter().try_for_each(|b| table::line(format!("  waits for a person: {b}")))
 }
 
