@@ -6,6 +6,7 @@ mod certificate_reload;
 mod commands;
 mod crash;
 mod demo;
+mod duis_files;
 mod gateway_down;
 mod halt_and_pause;
 mod harness;

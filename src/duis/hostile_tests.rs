@@ -10,7 +10,7 @@ use std::fmt::Write;
 
 use forge::{Forger, Row, replaced};
 
-use super::{samples::*, *};
+use super::{random::OwnedRequest, samples::*, *};
 use crate::clock::Time;
 
 /// The table as text: name, then reason. Lines with nothing but a name are headings.
@@ -108,8 +108,8 @@ fn a_kept_message_is_read_by_its_digest_alone_and_only_by_its_own() {
 fn a_requests_white_space_between_elements_is_refused() {
     let f = Forger::new();
     let id = "90-B3-D5-1F-30-01-00-00:90-B3-D5-1F-30-00-00-02:1000".parse().unwrap();
-    let request = OwnedRequest { id, image: vec![1; 10], firmware_version: "1".into(), devices: vec![crate::ids::Eui(1)] };
-    let text = String::from_utf8(build_update_firmware(&request.as_request(), &f.signer).unwrap().bytes).unwrap();
+    let request = OwnedRequest { id, ..OwnedRequest::update_firmware() };
+    let text = String::from_utf8(build_request(&request.as_request(), &f.signer).unwrap().bytes).unwrap();
     let template = format!("{}@</sr:Request>", &text[..text.find("<ds:Signature ").unwrap()]);
     assert!(read_request(&f.sign(&template, |i| i), &f.pinned, sample_time()).is_ok());
     let pretty = f.sign(&template.replace("><sr:", ">\n  <sr:"), |i| i);

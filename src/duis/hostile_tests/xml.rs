@@ -114,12 +114,14 @@ fn namespaces(f: &Forger) -> Vec<Row> {
         ("xml bound to another namespace", f.altered("<sr:Body>", "<sr:Body xmlns:xml=\"urn:x\">")),
         ("another prefix bound to xml's", f.altered("<sr:Body>", "<sr:Body xmlns:x=\"http://www.w3.org/XML/1998/namespace\">")),
         ("xmlns as a prefix", f.altered("<sr:Body>", "<sr:Body xmlns:xmlns=\"urn:x\">")),
+        ("xmlns with a prefix", f.altered("<sr:Body>", "<sr:Body sr:xmlns=\"urn:x\">")),
         ("a namespace named xmlns", f.altered("<sr:Body>", "<sr:Body xmlns:x=\"http://www.w3.org/2000/xmlns/\">")),
         ("one attribute by two prefixes", f.altered("<sr:Body>", &format!("<sr:Body xmlns:a=\"{sr}\" a:x=\"1\" sr:x=\"2\">"))),
         ("the prefix bound to another namespace", f.altered("<sr:Body>", "<sr:Body xmlns:sr=\"urn:x\">")),
         ("a default namespace", f.altered("<sr:Body>", &format!("<sr:Body xmlns:sr=\"{sr}\" xmlns=\"urn:x\">"))),
         ("another prefix for the same namespace", f.altered(">I99</sr:", &format!("><x:a xmlns:x=\"{sr}\"/>I99</sr:"))),
         ("two colons in a name", f.altered("<sr:Body>", "<sr:Body><sr:a:b/>")),
+        ("a colon at the start of an end tag's name", f.altered("</sr:ResponseMessage>", "<x></:x></sr:ResponseMessage>")),
         ("a colon at the start of a name", f.altered("<sr:Body>", "<sr:Body><:a/>")),
     ]
 }
@@ -139,6 +141,11 @@ fn sizes(f: &Forger) -> Vec<Row> {
         ("65 namespaces", inside((0..65).map(|n| format!("<a xmlns:n{n}=\"u\"/>")).collect())),
         ("an element's name of 70,000 bytes", inside(format!("<{long}/>"))),
         ("an attribute's name of 70,000 bytes", inside(format!("<a {long}é=\"\"/>"))),
+        ("a namespace of a megabyte, used a thousand times", {
+            let root = format!("<x:a xmlns:x=\"urn:{}\">{}</x:a>", "x".repeat(1 << 20), "<b><x:c/></b>".repeat(1_000));
+            f.altered("<ds:SignedInfo>", &format!("<ds:SignedInfo>{root}"))
+        }),
+        ("99,000 elements in SignedInfo", f.altered("<ds:SignedInfo>", &format!("<ds:SignedInfo>{}", "<ds:x/>".repeat(99_000)))),
         ("a text of 15 MB", inside("x".repeat(15_000_000))),
         ("a byte more than the cap", [f.good.as_bytes(), &vec![b' '; MAX_MESSAGE_BYTES - f.good.len() + 1]].concat()),
         ("a body of 100 MB", [f.good.as_bytes(), &vec![b' '; 100 << 20]].concat()),

@@ -15,15 +15,15 @@ pub(in crate::duis) const MAX_DEPTH_ELEMENTS: usize = 64;
 pub(in crate::duis) const MAX_ATTRIBUTES_PER_TAG: usize = 16;
 /// Most attributes of one message: they cost a parser about 60 bytes each. DUIS uses one, its signature seven.
 pub(in crate::duis) const MAX_ATTRIBUTES: usize = 10_000;
-/// Longest name of an element or attribute, prefix included; the schema's longest has about 60. Parsers keep lengths in few bits.
+/// Longest name of an element or attribute, prefix included, and of a namespace; the schema's longest have about 60. Parsers keep
+/// lengths in few bits, and exclusive canonical form writes a namespace again wherever it is used.
 pub(in crate::duis) const MAX_NAME_BYTES: usize = 256;
 /// Most namespace declarations of one message; each is in scope of every element below it.
 pub(in crate::duis) const MAX_NAMESPACE_DECLARATIONS: usize = 64;
 /// Most elements of one message: they cost a parser about 100 bytes each. The longest lists of DUIS are texts, not elements.
 pub(in crate::duis) const MAX_ELEMENTS: usize = 100_000;
 
-/// Checks the bytes and gives the text after an optional byte-order mark, with line ends as XML 1.0 (2.11) wants them before
-/// parsing (the parser here misses a lone carriage return before a character reference).
+/// Checks the bytes and gives the text after an optional byte-order mark, its line ends made `\n`.
 pub(in crate::duis) fn prescan(bytes: &[u8], max_bytes: usize) -> Result<Cow<'_, str>, SignatureError> {
     if bytes.len() > max_bytes {
         return Err(SignatureError::TooLarge(max_bytes));
@@ -41,7 +41,12 @@ pub(in crate::duis) fn prescan(bytes: &[u8], max_bytes: usize) -> Result<Cow<'_,
     let mut scan = Scan { rest: bytes, depth: 0, elements: 0, attributes: 0, declarations: 0 };
     scan.declaration()?;
     scan.elements()?;
-    Ok(if bytes.contains(&b'\r') { Cow::Owned(text.replace("\r\n", "\n").replace('\r', "\n")) } else { Cow::Borrowed(text) })
+    Ok(line_ends(text))
+}
+
+/// Line ends as XML 1.0 (2.11) wants them before parsing: the parser here misses a lone carriage return before a reference.
+pub(in crate::duis) fn line_ends(text: &str) -> Cow<'_, str> {
+    if text.contains('\r') { Cow::Owned(text.replace("\r\n", "\n").replace('\r', "\n")) } else { Cow::Borrowed(text) }
 }
 
 fn malformed(what: &str) -> SignatureError {
@@ -119,6 +124,7 @@ impl<'a> Scan<'a> {
                 Some(b'!') => return Err(malformed("it has a comment, a CDATA section or a DTD")),
                 Some(b'?') => return Err(malformed("it has a processing instruction")),
                 Some(b'/') => {
+                    name_fits(&self.rest[1..self.rest.len().min(2)])?;
                     self.depth = self.depth.checked_sub(1).ok_or_else(|| malformed("it closes what it did not open"))?;
                 }
                 _ => self.start_tag()?,
@@ -167,10 +173,18 @@ impl<'a> Scan<'a> {
 
     fn count_declaration(&mut self, name: &[u8], value: &[u8]) -> Result<(), SignatureError> {
         let prefixed = name.starts_with(b"xmlns:");
-        if prefixed && (value.is_empty() || name == b"xmlns:xmlns") {
-            return Err(malformed("it takes a namespace prefix back, or declares xmlns"));
+        if prefixed && value.is_empty() {
+            return Err(malformed("it takes a namespace prefix back"));
         }
-        self.declarations += usize::from(prefixed || name == b"xmlns");
+        let declares = prefixed || name == b"xmlns";
+        if declares && value.len() > MAX_NAME_BYTES {
+            return Err(malformed("a namespace is too long"));
+        }
+        if name.ends_with(b":xmlns") {
+            // The parser would take x:xmlns for xmlns.
+            return Err(malformed("an attribute has the name xmlns and a prefix"));
+        }
+        self.declarations += usize::from(declares);
         if self.declarations > MAX_NAMESPACE_DECLARATIONS {
             return Err(malformed("it declares too many namespaces"));
         }

@@ -33,6 +33,8 @@ impl<'a, 'input> SignatureParts<'a, 'input> {
     pub fn read(signature: Node<'a, 'input>) -> Result<Self, SignatureError> {
         attributes(signature, &[])?;
         let [signed_info, signature_value, key_info] = children(signature, ["SignedInfo", "SignatureValue", "KeyInfo"])?;
+        // Nothing else is brought into canonical form before the signature is checked: it could be made to grow.
+        signed_digest(signed_info)?;
         attributes(key_info, &[])?;
         let [data] = children(key_info, ["X509Data"])?;
         attributes(data, &[])?;
