@@ -2,6 +2,7 @@
 
 mod acceptance;
 mod bad_input;
+mod certificate_reload;
 mod commands;
 mod crash;
 mod demo;
@@ -10,6 +11,7 @@ mod gateway_down;
 mod halt_and_pause;
 mod harness;
 mod lab;
+mod mutual_tls;
 mod plain_sequence;
 mod restart_takes_up;
 mod tidy;
