@@ -14,7 +14,7 @@ use aws_lc_rs::{
 };
 use ppmid_orchestrator::{
     clock::Time,
-    duis::{self, Alert, Body, Certificate, CertificateSet, FileSigner, Response, Smets1FirmwareStatus},
+    duis::{self, Alert, Body, Certificate, CertificateSet, FileSigner, Response, Smets1FirmwareStatus, Throttled},
     ids::Eui,
     sim::pki::{self, Holder},
 };
@@ -104,7 +104,7 @@ fn alert(at: Time) -> Response {
         at,
         body: Body::Alert {
             alert_code: "N57".into(),
-            throttled_alert_count: None,
+            throttled: Throttled::default(),
             alert: Alert::Smets1FirmwareNotification {
                 device: Eui(0x00DB_1234_5678_90A0),
                 firmware_version: "0002012F".into(),

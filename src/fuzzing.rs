@@ -18,8 +18,9 @@ use crate::{
 #[cfg(test)]
 mod tests;
 
+type Target = fn(&[u8]);
 /// Every target, by the name of its file in `fuzz/fuzz_targets`.
-pub const TARGETS: [(&str, fn(&[u8])); 5] =
+pub const TARGETS: [(&str, Target); 5] =
     [("prescan", prescan), ("reader", reader), ("sealed", sealed), ("ota", ota), ("csv", csv)];
 
 /// The prescan, the parser behind it, and the canonical forms.
