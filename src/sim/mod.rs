@@ -5,6 +5,7 @@
 //! wrong. Promise: one seed and the same requests give the same outcomes, losses and doubles.
 
 pub mod authority;
+mod codes;
 mod deliver;
 mod dice;
 mod error;
@@ -14,6 +15,7 @@ mod population;
 mod portfolio;
 mod queue;
 mod scenario;
+mod schema;
 mod server;
 mod shared;
 mod simulator;
