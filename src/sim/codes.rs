@@ -2,6 +2,11 @@
 //! source. Of the codes marked as guesses only the names are known (the schema's `ResponseCode`): nobody should learn DCC's
 //! meaning from here.
 
+use crate::{
+    duis::{Alert, UnknownElement},
+    ids::DeviceId,
+};
+
 /// What the simulator answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Code {
@@ -126,6 +131,51 @@ impl Code {
     }
 }
 
+/// What the simulator writes as the `AlertCode` of a device alert. A guess.
+pub const DEVICE_ALERT_CODE: &str = "8F1D";
+/// The children of `QuarantinedRequest`.
+pub const BREACHES: [&str; 3] = ["ADUserThresholdBreach", "ADDCCThresholdBreach", "ADAttributeLimitsBreach"];
+/// The children of `DeviceStatusChange` that hold nothing.
+pub const STATUS_CHANGES: [&str; 5] =
+    ["DeviceRemovedFromInventory", "CHFDecommissioning", "DeviceSuspended", "DeviceRestored", "RecoveryComplete"];
+
+/// The `DCCAlertCode` under which an alert is sent. The schema binds no code to an element; those of S1SP alerts and SMETS1
+/// firmware notifications are as in the samples, AD1 is the schema's only code that is not a number, and the rest are guesses.
+pub fn alert_code(element: &str) -> &'static str {
+    match element {
+        "S1SPAlertDSP" => "N55",
+        "SMETS1CHFirmwareNotification" => "N57",
+        "QuarantinedRequest" => "AD1",
+        "DUISVersionMismatch" => "N999",
+        "ChangeOfSupplier" => "N27",
+        "DeviceStatusChangeEvent" => "N16",
+        "PPMIDRemoval" => "N31",
+        "PPMIDAlert" => "N39",
+        "FirmwareDistributionFailure" => "N18",
+        "CSPFirmwareDeliveryStatus" => "N59",
+        "CommsHubAlert" => "N60",
+        "FirmwareVersionMismatch" => "N49",
+        _ => "N61",
+    }
+}
+
+/// Whether the schema lists this `DCCAlertCode`.
+pub fn is_alert_code(code: &str) -> bool {
+    let number = code.strip_prefix('N').filter(|n| !n.starts_with('0')).and_then(|n| n.parse::<u32>().ok());
+    code == "AD1" || number.is_some_and(|n| (1..=65).contains(&n) && n != 32 || n == 999)
+}
+
+/// An alert of the schema that is not about firmware images for PPMIDs.
+pub fn unknown_alert(device: DeviceId, firmware_version: &str) -> Alert {
+    let name = "CommsHubFirmwareActivation".to_string();
+    let text = firmware_version.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let xml = format!(
+        "<sr:{name} xmlns:sr=\"{}\"><sr:DeviceID>{device}</sr:DeviceID><sr:FirmwareVersion>{text}</sr:FirmwareVersion></sr:{name}>",
+        super::schema::SR
+    );
+    Alert::Other(UnknownElement { name, xml })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,6 +189,20 @@ mod tests {
         for text in texts {
             assert!(schema.contains(&format!("<xs:enumeration value=\"{text}\"/>")), "{text}");
         }
+    }
+
+    #[test]
+    fn alert_codes_are_the_schemas() {
+        let Some(folder) = crate::duis::samples::shared("schema") else { return };
+        let schema = std::fs::read_to_string(folder.join("duis.xsd")).unwrap();
+        let from = schema.find("<xs:element name=\"DCCAlertCode\">").unwrap();
+        let list = &schema[from..from + schema[from..].find("</xs:simpleType>").unwrap()];
+        for n in 0..1_100 {
+            let code = format!("N{n}");
+            assert_eq!(is_alert_code(&code), list.contains(&format!("\"{code}\"")), "{code}");
+        }
+        assert!(is_alert_code("AD1") && !is_alert_code("AD2") && !is_alert_code("N01") && !is_alert_code(""));
+        assert!(super::super::message::KINDS.iter().all(|kind| is_alert_code(alert_code(kind))));
     }
 
     #[test]

@@ -18,8 +18,8 @@ pub enum SimError {
     NoDccId,
     #[error("no supplier certificate names an EUI in its subject")]
     NoUser,
-    #[error("cannot read the devices of {path}: {why}")]
-    Devices { path: String, why: String },
+    #[error("cannot use {path}: {why}")]
+    Table { path: String, why: String },
     #[error("cannot write the synthetic portfolio to {path}: {source}")]
     Portfolio { path: PathBuf, source: csv::Error },
 }
@@ -41,9 +41,9 @@ impl From<SimError> for Failure {
                 failure.help("its subject needs an x500UniqueIdentifier; --make-certificates DIR makes some that have it")
             }
             SimError::Portfolio { .. } => failure.help("check that the folder exists, may be written and has room"),
-            SimError::Devices { .. } => {
-                failure.help("population.devices_file is a CSV with a device_id column, such as sites.csv")
-            }
+            SimError::Table { .. } => failure
+                .help("population.devices_file is a CSV with a device_id column, such as sites.csv")
+                .help("registrations.file is a CSV such as registrations.csv: mpan, supplier_mpid, effective_from, effective_to"),
         }
     }
 }

@@ -6,7 +6,7 @@ use roxmltree::{Document, Node};
 
 use crate::ids::{DeviceId, RequestId};
 
-const SR: &str = "http://www.dccinterface.co.uk/ServiceUserGateway";
+pub const SR: &str = "http://www.dccinterface.co.uk/ServiceUserGateway";
 const DS: &str = "http://www.w3.org/2000/09/xmldsig#";
 const XSI: &str = "http://www.w3.org/2001/XMLSchema-instance";
 /// `UpdateFirmware/FirmwareImage`, maxLength.

@@ -1,6 +1,13 @@
-//! What the simulated DCC has been asked and owes: requests seen, devices taken, and the queue of messages still to be sent.
+//! What the simulated DCC has been asked and owes: devices taken, and the queue of messages still to be sent.
 //! No I/O and no clock: time comes in as milliseconds since the simulator started. Promise: what becomes of a device
 //! depends on the scenario, its id and the request, never on the order or the speed of things.
+
+mod letters;
+mod messages;
+mod smets2;
+mod submit;
+#[cfg(test)]
+mod tests;
 
 use std::{
     cmp::Reverse,
@@ -10,15 +17,21 @@ use std::{
 use serde::Serialize;
 
 use super::{
+    codes::Code,
     dice::{Dice, turn},
-    population::{Condition, Population},
+    inventory::SiteView,
+    population::Population,
     queue::{Delivery, Kind},
-    scenario::Scenario,
+    scenario::{Scenario, When},
+    users::Users,
+    work::{What, Work},
 };
 use crate::{
-    duis::UpdateFirmwareWarning,
-    ids::{DeviceId, RequestId, Sha256Hash},
+    duis::{Content, InventoryDevice, RequestKind, UpdateFirmwareWarning},
+    ids::{DeviceId, RequestId, UserId},
 };
+pub use letters::Letter;
+pub use messages::{KINDS, Moment};
 
 /// Milliseconds since the simulator started.
 pub type Millis = u64;
@@ -40,13 +53,16 @@ pub enum Outcome {
     Silent,
 }
 
-/// An 11.1 that was answered I99.
+/// An 11.1 or 11.4 that was answered I99.
 #[derive(Debug)]
 pub struct AcceptedRequest {
     pub id: RequestId,
+    pub kind: RequestKind,
     pub schema_version: String,
     pub firmware_version: String,
     pub warning: UpdateFirmwareWarning,
+    /// Named in a `FirmwareDistributionFailure`.
+    pub not_distributed: Vec<DeviceId>,
 }
 
 /// The last submission of a device.
@@ -59,6 +75,8 @@ struct Submission {
     settled: Millis,
     /// Named in two requests, neither of which had failed it.
     doubled: bool,
+    /// The request whose firmware it ran before this one.
+    ran_before: Option<u32>,
 }
 
 /// Counters of the world; those of the wire are in `Stats`.
@@ -68,14 +86,29 @@ pub struct Tally {
     pub lost: usize,
     pub duplicated: usize,
     pub reordered: usize,
+    pub withheld: usize,
+}
+
+/// What the reply on the request's own connection says.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Reply {
+    pub code: Code,
+    pub content: Content,
+}
+
+impl Reply {
+    pub fn of(code: Code) -> Reply {
+        Reply { code, content: Content::None }
+    }
 }
 
 pub struct World {
     scenario: Scenario,
+    users: Users,
     dice: Dice,
     population: Population,
-    requests: HashMap<RequestId, Sha256Hash>,
     accepted: Vec<AcceptedRequest>,
+    letters: Vec<Letter>,
     submissions: HashMap<DeviceId, Submission>,
     queue: BinaryHeap<Reverse<Delivery>>,
     next_serial: u32,
@@ -88,10 +121,11 @@ impl World {
     pub fn new(scenario: Scenario, population: Population) -> World {
         World {
             dice: scenario.dice(),
+            users: Users::new(&scenario),
             scenario,
             population,
-            requests: HashMap::new(),
             accepted: Vec::new(),
+            letters: Vec::new(),
             submissions: HashMap::new(),
             queue: BinaryHeap::new(),
             next_serial: 0,
@@ -100,100 +134,70 @@ impl World {
         }
     }
 
-    /// Whether a request with this id was accepted before, whatever it said.
-    pub fn has_seen(&self, id: &RequestId) -> bool {
-        self.requests.contains_key(id)
+    pub fn population(&self) -> &Population {
+        &self.population
     }
 
     pub fn request(&self, index: u32) -> &AcceptedRequest {
         &self.accepted[index as usize]
     }
 
-    /// Takes an 11.1 in: decides for each device and queues what will be said of it. The id must not have been seen.
-    pub fn accept(&mut self, request: AcceptedRequest, digest: Sha256Hash, devices: &[DeviceId], at: Millis) {
-        let before = self.requests.insert(request.id, digest);
-        assert!(before.is_none(), "a RequestID is accepted once");
-        let index = u32::try_from(self.accepted.len()).expect("fewer than 2^32 requests");
-        self.accepted.push(request);
-        let mut warning = UpdateFirmwareWarning::default();
-        for device in devices {
-            self.submit(*device, index, at, &mut warning);
-        }
-        if warning != UpdateFirmwareWarning::default() {
-            self.accepted[index as usize].warning = warning;
-            let due = at + u64::from(self.scenario.delays.warning_ms);
-            self.send(Kind::Warning, DeviceId::from_db(0), index, due);
-        }
-    }
-
-    fn submit(&mut self, device: DeviceId, index: u32, at: Millis, warning: &mut UpdateFirmwareWarning) {
-        let before = self.submissions.get(&device).copied();
-        if before.is_some_and(|b| b.request == index) {
-            // Listed twice in one request: once is enough.
-            return;
-        }
-        let running = before.is_some_and(|b| at < b.settled);
-        if let Some(before) = before {
-            let at_version = before.outcome == Outcome::Activated
-                && self.request(before.request).firmware_version == self.request(index).firmware_version;
-            if (running || at_version) && !before.doubled {
-                self.tally.duplicate_submissions += 1;
-                self.submissions.insert(device, Submission { doubled: true, ..before });
+    /// Does what a request asks for. `reply` is whether the requester waits on its connection: after a quarantine nobody does.
+    pub fn perform(&mut self, work: &Work, at: Millis, replies: bool) -> Reply {
+        match &work.what {
+            What::ReadInventory { device } => {
+                let inventory = Content::Inventory(self.inventory(*device, at));
+                let waits = replies && self.scenario.answers.inventory == When::AtOnce;
+                if waits && !self.is_withheld("DSPInventory", work.id.originator) {
+                    return Reply { code: Code::Done, content: inventory };
+                }
+                self.answer_inventory(work, inventory, at);
+                Reply::of(Code::Accepted)
+            }
+            What::ReadFirmwareVersion => {
+                self.answer_read(work, at);
+                Reply::of(Code::Accepted)
+            }
+            What::Update { .. } => {
+                let index = self.accept(work, at);
+                let warning = self.request(index).warning.clone();
+                let waits = replies && self.scenario.answers.warnings == When::AtOnce;
+                match warning == UpdateFirmwareWarning::default() {
+                    true => Reply::of(Code::Accepted),
+                    false if waits && !self.is_withheld(Kind::Warning.element_of(work.kind()), work.id.originator) => {
+                        Reply { code: messages::warning_code(work.kind()), content: Content::UpdateFirmwareWarning(warning) }
+                    }
+                    false => {
+                        let due = at + u64::from(self.scenario.delays.warning_ms);
+                        self.send(Kind::Warning, DeviceId::from_db(0), index, due);
+                        Reply::of(Code::Accepted)
+                    }
+                }
             }
         }
-        let condition = self.population.condition(device);
-        let list = match condition {
-            Condition::Unknown => &mut warning.invalid,
-            Condition::NotCommissioned => &mut warning.not_commissioned,
-            Condition::NotApplicable => &mut warning.not_applicable_firmware,
-            Condition::Busy => &mut warning.other_request_in_progress,
-            _ if running => &mut warning.other_request_in_progress,
-            _ => {
-                let (outcome, settled) = self.plan(device, condition, index, at);
-                self.record(device, index, outcome, settled);
-                return;
-            }
-        };
-        list.push(device);
-        if !running {
-            let told = at + u64::from(self.scenario.delays.warning_ms);
-            self.record(device, index, Outcome::Dropped, told);
+    }
+
+    /// What the inventory says of a device's site now.
+    pub fn inventory(&self, device: DeviceId, at: Millis) -> Vec<InventoryDevice> {
+        self.site(device, at).devices()
+    }
+
+    fn site(&self, device: DeviceId, at: Millis) -> SiteView<'_> {
+        SiteView {
+            dice: self.dice,
+            rules: &self.scenario.inventory,
+            device,
+            condition: self.population.condition(device),
+            generation: self.population.generation(device),
+            facts: self.population.facts(device),
+            upgraded_to: self.upgraded_to(device, at),
         }
     }
 
-    fn record(&mut self, device: DeviceId, request: u32, outcome: Outcome, settled: Millis) {
-        let doubled = self.submissions.get(&device).is_some_and(|b| b.doubled);
-        self.horizon = self.horizon.max(settled);
-        self.submissions.insert(device, Submission { request, outcome, settled, doubled });
-    }
-
-    /// Queues the alerts of one device that goes on; gives what will become of it, and when.
-    fn plan(&mut self, device: DeviceId, condition: Condition, index: u32, at: Millis) -> (Outcome, Millis) {
-        let dice = self.dice;
-        let subject = self.subject(device, index);
-        let span = |[low, high]: [u32; 2], word: &str| dice.between(u64::from(low), u64::from(high), word, subject);
-        if let Condition::KeyMissing { .. } = condition {
-            let due = at + span(self.scenario.delays.key_missing_ms, "key missing after");
-            self.alert(Kind::KeyMissing, device, index, due);
-            return (Outcome::KeyMissing, due);
-        }
-        let mut requested = at + span(self.scenario.delays.update_requested_ms, "requested after");
-        let settled = requested + span(self.scenario.delays.activated_ms, "activated after");
-        let mut last = settled;
-        let (outcome, end) = match condition {
-            Condition::ActivationFails => (Outcome::Failed, Some(Kind::ActivationFailed)),
-            Condition::Silent => (Outcome::Silent, None),
-            _ => (Outcome::Activated, Some(Kind::Activated)),
-        };
-        if end.is_some() && dice.hits(self.scenario.deliveries.reordered, "reordered", subject) {
-            self.tally.reordered += 1;
-            (requested, last) = (last, requested);
-        }
-        self.alert(Kind::UpdateRequested, device, index, requested);
-        if let Some(kind) = end {
-            self.alert(kind, device, index, last);
-        }
-        (outcome, settled)
+    /// The version that the last successful upgrade brought.
+    fn upgraded_to(&self, device: DeviceId, at: Millis) -> Option<&str> {
+        let last = self.submissions.get(&device)?;
+        Some(&self.request(last.runs(at)?).firmware_version)
     }
 
     /// Queues an alert unless the scenario loses it.
@@ -205,23 +209,41 @@ impl World {
         }
     }
 
-    /// Queues a message, and its double where the scenario says so.
+    /// Queues a message about a request, and its double where the scenario says so.
     fn send(&mut self, kind: Kind, device: DeviceId, request: u32, due: Millis) {
-        let delivery = Delivery { due, device, serial: self.next_serial, request, waited_ms: 0, attempts: 0, kind };
+        let of = self.request(request);
+        let withheld = self.is_withheld(kind.element_of(of.kind), of.id.originator);
+        let subject = self.subject(device, request);
+        self.queue_up(Delivery::new(kind, device, request, due, withheld), kind.element(), subject);
+    }
+
+    /// `element`: the word that decides on a double differs from the one that decides on loss.
+    fn queue_up(&mut self, delivery: Delivery, element: &str, subject: u64) {
+        let delivery = Delivery { serial: self.next_serial, ..delivery };
+        self.tally.withheld += usize::from(delivery.withheld);
         self.next_serial = self.next_serial.checked_add(1).expect("fewer than 2^32 messages");
         self.queue.push(Reverse(delivery));
-        let subject = self.subject(device, request);
-        // The word differs from the one that decides on loss.
-        if self.dice.hits(self.scenario.deliveries.duplicated, kind.element(), subject) {
+        if self.dice.hits(self.scenario.deliveries.duplicated, element, subject) {
             self.tally.duplicated += 1;
             let later = self.dice.between(0, DUPLICATE_WITHIN_MS, "duplicate after", subject);
-            self.queue.push(Reverse(Delivery { due: due + later, ..delivery }));
+            self.queue.push(Reverse(Delivery { due: delivery.due + later, ..delivery }));
         }
+    }
+
+    /// Whether the user's DUIS version is too old for a message of this element.
+    fn is_withheld(&self, element: &str, user: UserId) -> bool {
+        let needs = self.scenario.needs_version.get(element).and_then(|version| version.parse().ok());
+        let speaks = self.users.standing(user).and_then(|standing| standing.duis_version);
+        needs.zip(speaks).is_some_and(|(needs, speaks): (crate::duis::DuisVersion, _)| speaks < needs)
     }
 
     /// What chance is asked about: this device in this request.
     fn subject(&self, device: DeviceId, request: u32) -> u64 {
         device.0 ^ turn(self.request(request).id.counter)
+    }
+
+    fn between(&self, [low, high]: [u32; 2], word: &str, subject: u64) -> Millis {
+        self.dice.between(u64::from(low), u64::from(high), word, subject)
     }
 
     /// Takes the next message that is due.
@@ -283,5 +305,10 @@ impl World {
 impl Submission {
     fn outcome_at(&self, at: Millis) -> Outcome {
         if at < self.settled { Outcome::InProgress } else { self.outcome }
+    }
+
+    /// The request whose firmware the device runs.
+    fn runs(&self, at: Millis) -> Option<u32> {
+        if self.outcome_at(at) == Outcome::Activated { Some(self.request) } else { self.ran_before }
     }
 }
