@@ -49,7 +49,28 @@ impl Eui {
     pub fn from_db(bits: i64) -> Eui {
         Eui(bits as u64)
     }
+
+    /// As it is written, in ASCII.
+    pub fn to_ascii(self) -> [u8; 23] {
+        let mut text = [b'-'; 23];
+        for (byte, place) in self.0.to_be_bytes().iter().zip(text.chunks_mut(3)) {
+            place[..2].copy_from_slice(&HEX_PAIRS[usize::from(*byte)]);
+        }
+        text
+    }
 }
+
+/// The two digits of each byte: lists have 50,000 Device IDs.
+const HEX_PAIRS: [[u8; 2]; 256] = {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
 
 impl FromStr for Eui {
     type Err = IdError;
@@ -77,13 +98,7 @@ impl FromStr for Eui {
 
 impl fmt::Display for Eui {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const HEX: &[u8; 16] = b"0123456789ABCDEF";
-        let mut text = [b'-'; 23];
-        for (i, byte) in self.0.to_be_bytes().iter().enumerate() {
-            text[i * 3] = HEX[usize::from(byte >> 4)];
-            text[i * 3 + 1] = HEX[usize::from(byte & 15)];
-        }
-        f.write_str(std::str::from_utf8(&text).expect("hexadecimal digits and hyphens are ASCII"))
+        f.write_str(std::str::from_utf8(&self.to_ascii()).expect("hexadecimal digits and hyphens are ASCII"))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What an inbound message says, in our words: which device it is about and what happened to it. Pure.
 
 use crate::{
-    duis::{Alert, Body, FirmwareTransferResult, Response, Smets1FirmwareStatus},
+    duis::{Alert, Body, DeviceStatusChange, FirmwareTransferResult, Response, Smets1FirmwareStatus, Withheld},
     ids::{DeviceId, RequestId},
     policy::{Disposition, PolicySet},
     target::Event,
@@ -42,11 +42,22 @@ pub fn about(response: &Response) -> Option<RequestId> {
         Body::Alert { alert, .. } => match alert {
             Alert::S1spAlert { request_id, .. }
             | Alert::FirmwareTransfer { request_id, .. }
-            | Alert::DuisVersionMismatch { request_id, .. } => *request_id,
+            | Alert::DuisVersionMismatch { withheld: Withheld::Alert { request_id, .. }, .. } => *request_id,
             Alert::FirmwareDistributionFailure { request_id, .. }
             | Alert::CspFirmwareDeliveryStatus { request_id, .. }
-            | Alert::QuarantinedRequest { request_id, .. } => Some(*request_id),
-            _ => None,
+            | Alert::QuarantinedRequest { request_id, .. }
+            | Alert::CommandFailure { request_id, .. }
+            | Alert::DuisVersionMismatch { withheld: Withheld::Response { request_id, .. }, .. } => Some(*request_id),
+            Alert::Smets1FirmwareNotification { .. }
+            | Alert::PpmidFirmwareUpgrade { .. }
+            | Alert::Ppmid { .. }
+            | Alert::CommsHub { .. }
+            | Alert::FirmwareVersionMismatch { .. }
+            | Alert::ChangeOfSupplier(_)
+            | Alert::DeviceStatusChange { .. }
+            | Alert::PpmidRemoval { .. }
+            | Alert::FirmwareUpgradeRequested { .. }
+            | Alert::Other(_) => None,
         },
         _ => None,
     };
@@ -104,22 +115,34 @@ pub fn news_of(response: &Response, policies: &PolicySet) -> News {
         Alert::FirmwareVersionMismatch { device, version_on_device, .. } => {
             News::Fact { device: *device, version: Some(version_on_device.clone()), status: None }
         }
-        Alert::DeviceStatusChange { device, change } => match change.as_str() {
-            "DeviceSuspended" => News::Fact { device: *device, version: None, status: Some("Suspended".into()) },
-            "DeviceRestored" => News::Fact { device: *device, version: None, status: Some("Commissioned".into()) },
-            "MeterDecommissioningOrWithdrawal" | "CHFDecommissioning" | "DeviceRemovedFromInventory" => {
-                News::Fact { device: *device, version: None, status: Some("Decommissioned".into()) }
-            }
-            other => News::Unmatched(said(other)),
+        Alert::DeviceStatusChange { device, change } => match status_after(change) {
+            Some(status) => News::Fact { device: *device, version: None, status: Some(status.into()) },
+            None => News::Unmatched(said(change.element())),
         },
         Alert::QuarantinedRequest { quarantine_event_ref, .. } => News::Quarantined { event: quarantine_event_ref.clone() },
         Alert::CspFirmwareDeliveryStatus { success, .. } => News::Unmatched(said(if *success { "Success" } else { "Failure" })),
         Alert::DuisVersionMismatch { .. } => {
             News::Unmatched(said("DCC withheld a message because duis_version is too old for it"))
         }
-        Alert::Ppmid { .. } | Alert::ChangeOfSupplier { .. } | Alert::PpmidRemoval { .. } => {
-            News::Unmatched(said("kept for an operator"))
-        }
+        Alert::Ppmid { .. }
+        | Alert::CommsHub { .. }
+        | Alert::ChangeOfSupplier(_)
+        | Alert::PpmidRemoval { .. }
+        | Alert::CommandFailure { .. }
+        | Alert::FirmwareUpgradeRequested { .. } => News::Unmatched(said("kept for an operator")),
         Alert::Other(unknown) => News::Unmatched(format!("{} is of no kind this program acts on", unknown.name)),
+    }
+}
+
+/// The `DeviceStatus` of a device after a change, where the change says one.
+fn status_after(change: &DeviceStatusChange) -> Option<&'static str> {
+    use DeviceStatusChange as C;
+    match change {
+        C::DeviceSuspended => Some("Suspended"),
+        C::DeviceRestored => Some("Commissioned"),
+        C::MeterDecommissioningOrWithdrawal { .. } | C::ChfDecommissioning | C::DeviceRemovedFromInventory => {
+            Some("Decommissioned")
+        }
+        C::MeterIdentity { .. } | C::RecoveryCompleteAcbCredentials { .. } | C::RecoveryComplete | C::Other(_) => None,
     }
 }

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     campaign::{self, Campaign, CampaignState},
     db::Tx,
-    duis::{self, UpdateFirmwareRequest},
+    duis::{self, Asks, Firmware, ServiceRequest},
     failure::{Failure, Outcome},
     gateway::outbox::{self, NewRequest},
     ids::{DeviceId, RequestId},
@@ -23,9 +23,6 @@ use crate::{
         store::{self as targets, Decided},
     },
 };
-
-/// The service reference of `UpdateFirmware`: SMETS1 PPMIDs, always (domain.md, pipeline 1).
-const UPDATE_FIRMWARE: &str = "11.1";
 
 impl App {
     /// Decides the next members of a started campaign again and commits those that pass as one batch with its request.
@@ -127,17 +124,13 @@ impl App {
         let gateway = &self.settings.gateway;
         let originator = self.settings.organisation.user_id;
         let id = RequestId { originator, target: gateway.dcc_id, counter: outbox::next_counter(tx, originator, now).await? };
-        let request = UpdateFirmwareRequest {
-            id,
-            duis_version: gateway.duis_version,
-            image,
-            firmware_version: &decider.firmware_version,
-            devices: members,
-        };
-        let body_digest = duis::body_digest_of_update_firmware(&request).map_err(unbuildable)?;
+        let firmware = Firmware { image, firmware_version: &decider.firmware_version, devices: members };
+        // 11.1: SMETS1 PPMIDs, always (domain.md, pipeline 1).
+        let request = ServiceRequest { id, duis_version: gateway.duis_version, asks: Asks::UpdateFirmware(firmware) };
+        let body_digest = duis::request_digest(&request).map_err(unbuildable)?;
         let new = NewRequest {
             id,
-            service_reference: UPDATE_FIRMWARE,
+            service_reference: request.asks.kind().service_reference(),
             batch_id: Some(batch),
             duis_version: gateway.duis_version,
             body_digest,

@@ -13,7 +13,7 @@ use crate::{
     },
     clock::Time,
     db::Tx,
-    duis::{self, SignedMessage, Signer, UpdateFirmwareRequest},
+    duis::{self, Asks, Firmware, ServiceRequest, SignedMessage, Signer},
     failure::{Failure, Outcome},
     gateway::{
         PostOutcome, backoff,
@@ -164,17 +164,9 @@ impl App {
         let bytes = image::fetch_bytes(&self.vault, campaign.image_id).await?;
         let stored = image::store::get(tx, campaign.image_id).await?;
         let stored = stored.ok_or_else(|| Failure::failed(format!("the image {} is no longer stored", campaign.image_id)))?;
-        let message = duis::build_update_firmware(
-            &UpdateFirmwareRequest {
-                id: request.id,
-                duis_version: request.duis_version,
-                image: &bytes,
-                firmware_version: &stored.manifest.firmware_version,
-                devices: &batch.members,
-            },
-            signer,
-        )
-        .map_err(unbuildable)?;
+        let firmware = Firmware { image: &bytes, firmware_version: &stored.manifest.firmware_version, devices: &batch.members };
+        let asked = ServiceRequest { id: request.id, duis_version: request.duis_version, asks: Asks::UpdateFirmware(firmware) };
+        let message = duis::build_request(&asked, signer).map_err(unbuildable)?;
         if message.body_digest != request.body_digest {
             return Err(Failure::untrusted("the request no longer has the digest it was committed with")
                 .help("it is held; look at it with `ppmid campaign status`"));

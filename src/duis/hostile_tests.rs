@@ -4,7 +4,7 @@
 use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use super::{samples::*, signature::*, *};
+use super::{random::OwnedRequest, samples::*, signature::*, *};
 
 /// A signed acknowledgement, as text, and the set that verifies it.
 fn signed() -> (String, CertificateSet, FileSigner) {
@@ -187,39 +187,11 @@ fn messages_that_say_two_things_are_not_understood_though_the_signature_is_good(
 }
 
 #[test]
-fn unknown_alerts_keep_their_name_and_unknown_elements_of_known_ones_are_passed_over() {
-    let (text, set, signer) = signed();
-    let template = unsigned_template(&text);
-    let (start, end) = (template.find("<sr:ResponseMessage>").unwrap(), template.find("</sr:Body>").unwrap());
-    let read = |body: &str| {
-        let document = format!("{}{body}{}", &template[..start], &template[end..]);
-        read_response(forge(&signer, &document, |i| i).as_bytes(), &set, sample_time()).unwrap().body
-    };
-    let wrap = |alert: &str| {
-        format!(
-            "<sr:DCCAlertMessage><sr:DCCAlertCode>N99</sr:DCCAlertCode><sr:DCCAlert>{alert}</sr:DCCAlert></sr:DCCAlertMessage>"
-        )
-    };
-    let Body::Alert { alert, .. } = read(&wrap("<sr:NewAlert><sr:DeviceID>x</sr:DeviceID></sr:NewAlert>")) else {
-        panic!("an alert")
-    };
-    assert!(matches!(alert, Alert::Other(unknown) if unknown.name == "NewAlert" && unknown.xml.contains(">x<")));
-    let removal = "<sr:PPMIDRemoval><sr:New/><sr:PPMIDDeviceID> 00-db-12-34-56-78-90-a0 </sr:PPMIDDeviceID>\
-                   <sr:CHFDeviceID>00-DB-12-34-56-78-90-A1</sr:CHFDeviceID><x xmlns=\"urn:x\"/></sr:PPMIDRemoval>";
-    let Body::Alert { alert, .. } = read(&wrap(removal)) else { panic!("an alert") };
-    assert_eq!(alert.element(), "PPMIDRemoval");
-    assert!(matches!(
-        read("<sr:DeviceAlertMessage><sr:AlertCode>8F</sr:AlertCode></sr:DeviceAlertMessage>"),
-        Body::Other(unknown) if unknown.name == "DeviceAlertMessage"
-    ));
-}
-
-#[test]
 fn a_requests_white_space_between_elements_is_refused() {
     let (signer, _) = signer("4711");
     let id = "90-B3-D5-1F-30-01-00-00:90-B3-D5-1F-30-00-00-02:1000".parse().unwrap();
-    let request = OwnedRequest { id, image: vec![1; 10], firmware_version: "1".into(), devices: vec![crate::ids::Eui(1)] };
-    let text = String::from_utf8(build_update_firmware(&request.as_request(), &signer).unwrap().bytes).unwrap();
+    let request = OwnedRequest { id, ..OwnedRequest::update_firmware() };
+    let text = String::from_utf8(build_request(&request.as_request(), &signer).unwrap().bytes).unwrap();
     let start = text.find("<ds:Signature ").unwrap();
     let template = format!("{}@</sr:Request>", &text[..start]);
     assert!(read_request(forge(&signer, &template, |i| i).as_bytes(), &pinned(&signer), sample_time()).is_ok());
@@ -268,4 +240,19 @@ fn a_signature_written_with_a_default_namespace_is_as_good() {
     read_response(forged.as_bytes(), &set, sample_time()).unwrap();
     let elsewhere = forged.replacen("xmlns=\"http://www.w3.org/2000/09/xmldsig#\"", "xmlns=\"urn:x\"", 1);
     assert_eq!(refusal(&elsewhere, &set), SignatureError::Unsigned);
+}
+
+#[test]
+fn a_kept_message_is_read_by_its_digest_alone_and_only_by_its_own() {
+    let (text, set, signer) = signed();
+    let (response, digest) = verify_and_read_response(text.as_bytes(), &set, sample_time()).unwrap();
+    assert_eq!(read_kept_response(text.as_bytes(), digest).unwrap(), response);
+    assert_eq!(verify_message(text.as_bytes(), &set, sample_time()).unwrap().digest, digest);
+    let altered = text.replace(">I99<", ">I0<");
+    assert_eq!(read_kept_response(altered.as_bytes(), digest).unwrap_err(), SignatureError::Digest);
+    let (_, other) =
+        verify_and_read_response(&write_response(&acknowledgement("I0"), &signer).unwrap().bytes, &set, sample_time()).unwrap();
+    assert_eq!(read_kept_response(text.as_bytes(), other).unwrap_err(), SignatureError::Digest);
+    let unsigned = unsigned_template(&text).replace('@', "");
+    assert_eq!(read_kept_response(unsigned.as_bytes(), digest).unwrap_err(), SignatureError::Unsigned);
 }

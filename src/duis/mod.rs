@@ -3,28 +3,25 @@
 //! read from the very bytes whose signature was checked.
 //!
 //! Inbound: `prescan` (bytes) -> `verify` (profile, `canonical` form, signature) -> `read` (from the canonical bytes).
-//! Outbound: `write`, `write_response` -> `seal` (canonical from the start, digest, signature).
+//! Outbound: `write` -> `seal` (canonical from the start, digest, signature).
 //! The simulator shares this room and no other with the product, so third-party tools (`xmllint`, `xmlsec1`)
 //! check what is written here in `peer_tests`.
 
-mod canonical;
-mod certificate;
 mod messages;
-mod pinned;
-mod prescan;
+mod profile;
 mod read;
-mod read_alert;
 mod seal;
 mod signature;
-mod tree;
-mod verify;
 mod write;
-mod write_response;
 
 #[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]
 mod peer_tests;
+#[cfg(test)]
+mod random;
+#[cfg(test)]
+mod read_tests;
 #[cfg(test)]
 mod round_trip_tests;
 #[cfg(test)]
@@ -32,11 +29,21 @@ mod sample_tests;
 #[cfg(test)]
 pub(crate) mod samples;
 
-pub use certificate::{Certificate, CertificateError, CertificateSet};
 pub use messages::*;
-pub use pinned::Pinned;
-pub use prescan::MAX_MESSAGE_BYTES;
-pub use read::{MessageKind, message_kind, read_request, read_response, read_unsigned_refusal, verify_message};
-pub use signature::{FileSigner, SignError, SignatureError, Signer};
-pub use write::{BuildError, SignedMessage, UpdateFirmwareRequest, body_digest_of_update_firmware, build_update_firmware};
-pub use write_response::{write_response, write_unsigned_refusal};
+pub use profile::{Certificate, CertificateError, CertificateSet, MAX_MESSAGE_BYTES, Pinned, SignatureError};
+pub use read::{
+    MessageKind, VerifiedMessage, message_kind, read_kept_response, read_request, read_response, read_unsigned_refusal,
+    verify_and_read_response, verify_message,
+};
+pub use signature::{FileSigner, SignError, Signer};
+pub use write::{
+    Asks, BuildError, Firmware, ServiceRequest, SignedMessage, build_request, request_digest, write_response,
+    write_unsigned_refusal,
+};
+
+use profile::{canonical, prescan, verify};
+
+/// The namespace of every element of DUIS.
+const SR: &str = "http://www.dccinterface.co.uk/ServiceUserGateway";
+/// The namespace of what SMETS1 devices say inside.
+const RA: &str = "http://www.dccinterface.co.uk/ResponseAndAlert";

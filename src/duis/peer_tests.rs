@@ -8,7 +8,11 @@ use std::{
 
 use proptest::{collection::vec, prelude::*, strategy::ValueTree, test_runner::TestRunner};
 
-use super::{samples::*, *};
+use super::{
+    random::{OwnedRequest, request, response},
+    samples::*,
+    *,
+};
 
 /// Random messages of each kind put to the tools.
 const MESSAGES: usize = 40;
@@ -76,13 +80,13 @@ fn messages_written_here_are_valid_and_verify_elsewhere() {
         messages.push(write_response(&response, &signer).unwrap().bytes);
     }
     for request in examples(request(), MESSAGES) {
-        messages.push(build_update_firmware(&request.as_request(), &signer).unwrap().bytes);
+        messages.push(build_request(&request.as_request(), &signer).unwrap().bytes);
     }
     let files = write_all(folder.path(), &messages);
     assert_schema(&files);
     xmlsec_accepts(&key, &files).unwrap();
     // And the check itself can fail.
-    let altered = String::from_utf8(messages.pop().unwrap()).unwrap().replacen(">8<", ">1<", 1);
+    let altered = String::from_utf8(messages.pop().unwrap()).unwrap().replacen("sr:RequestID>", "sr:RequestID> ", 1);
     let files = write_all(folder.path(), &[altered.into_bytes()]);
     if tool("xmlsec1").is_some() {
         assert!(xmlsec_accepts(&key, &files).is_err());
@@ -107,8 +111,9 @@ fn the_largest_request_is_valid_and_verifies_elsewhere() {
         image: (0..750 * 1024u32).map(|n| n as u8).collect(),
         firmware_version: "0002012F".into(),
         devices: (0..MAX_DEVICES_PER_REQUEST as u64).map(crate::ids::Eui).collect(),
+        ..OwnedRequest::update_firmware()
     };
-    let files = write_all(folder.path(), &[build_update_firmware(&request.as_request(), &signer).unwrap().bytes]);
+    let files = write_all(folder.path(), &[build_request(&request.as_request(), &signer).unwrap().bytes]);
     assert_schema(&files);
     xmlsec_accepts(&key, &files).unwrap();
 }

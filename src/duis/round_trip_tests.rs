@@ -2,7 +2,12 @@
 
 use proptest::prelude::*;
 
-use super::{samples::*, *};
+use super::{
+    random::{self, OwnedRequest, request, response},
+    samples::*,
+    *,
+};
+use crate::ids::Eui;
 
 #[test]
 fn our_own_unsigned_refusal_reads_back() {
@@ -46,57 +51,102 @@ fn a_signer_is_loaded_from_two_files_and_names_the_one_that_is_wrong() {
     assert!(error.to_string().contains("it is a CERTIFICATE, not a PKCS#8 PRIVATE KEY"), "{error}");
 }
 
+fn builds(request: &OwnedRequest) -> Result<(), BuildError> {
+    let signed = build_request(&request.as_request(), one_signer()).map(|_| ());
+    let digested = request_digest(&request.as_request()).map(|_| ());
+    assert_eq!(format!("{signed:?}"), format!("{digested:?}"), "what cannot be built cannot be committed");
+    signed
+}
+
 #[test]
 fn what_a_request_may_not_hold_is_refused_before_it_is_signed() {
-    let (signer, _) = signer("4711");
-    let id = "90-B3-D5-1F-30-01-00-00:90-B3-D5-1F-30-00-00-02:1000".parse().unwrap();
-    let good = OwnedRequest { id, image: vec![1; 10], firmware_version: "12345678".into(), devices: vec![crate::ids::Eui(1)] };
-    let build = |r: &OwnedRequest| build_update_firmware(&r.as_request(), &signer).map(|_| ());
-    assert!(build(&good).is_ok());
-    assert!(matches!(build(&OwnedRequest { devices: vec![], ..good.clone() }), Err(BuildError::Devices(0))));
-    assert!(matches!(
-        build(&OwnedRequest { devices: vec![crate::ids::Eui(1); 50_001], ..good.clone() }),
-        Err(BuildError::Devices(50_001))
-    ));
-    assert!(matches!(build(&OwnedRequest { image: vec![], ..good.clone() }), Err(BuildError::Image(0))));
-    assert!(matches!(build(&OwnedRequest { image: vec![0; MAX_IMAGE_BYTES + 1], ..good.clone() }), Err(BuildError::Image(_))));
-    for version in ["", "123456789", "a\u{1}", "\u{ffff}"] {
-        let bad = OwnedRequest { firmware_version: version.into(), ..good.clone() };
-        assert!(matches!(build(&bad), Err(BuildError::FirmwareVersion(_))), "{version:?}");
-    }
-    let mut response = acknowledgement("I0");
-    for body in [
-        Body::Other(UnknownElement { name: "x><y".into(), xml: String::new() }),
-        Body::Alert {
-            alert_code: "N1".into(),
-            throttled_alert_count: None,
-            alert: Alert::Other(UnknownElement { name: "z".into(), xml: String::new() }),
-            unknown: Vec::new(),
-        },
-    ] {
-        response.body = body;
-        assert!(matches!(write_response(&response, &signer), Err(BuildError::Unwritable(_))));
+    for kind in [RequestKind::UpdateFirmware, RequestKind::UpdatePpmidFirmware] {
+        let good = OwnedRequest { kind, duis_version: "5.0".parse().unwrap(), ..OwnedRequest::update_firmware() };
+        assert!(builds(&good).is_ok());
+        let of = |devices: Vec<Eui>| OwnedRequest { devices, ..good.clone() };
+        assert!(matches!(builds(&of(vec![])), Err(BuildError::Devices(0))));
+        let count = MAX_DEVICES_PER_REQUEST as u64;
+        assert!(builds(&of((0..count).map(Eui).collect())).is_ok());
+        assert!(matches!(builds(&of((0..=count).map(Eui).collect())), Err(BuildError::Devices(50_001))));
+        assert!(matches!(builds(&of(vec![Eui(2), Eui(2)])), Err(BuildError::Twice(Eui(2)))));
+        assert!(matches!(builds(&of(vec![Eui(3), Eui(2), Eui(1), Eui(3)])), Err(BuildError::Twice(Eui(3)))));
+        assert!(builds(&of(vec![Eui(3), Eui(2), Eui(1)])).is_ok());
+        assert!(matches!(builds(&OwnedRequest { image: vec![], ..good.clone() }), Err(BuildError::Image(0))));
+        assert!(matches!(
+            builds(&OwnedRequest { image: vec![0; MAX_IMAGE_BYTES + 1], ..good.clone() }),
+            Err(BuildError::Image(_))
+        ));
+        for version in ["", "123456789", "a\u{1}", "\u{ffff}"] {
+            let bad = OwnedRequest { firmware_version: version.into(), ..good.clone() };
+            assert!(matches!(builds(&bad), Err(BuildError::FirmwareVersion(_))), "{version:?}");
+        }
     }
 }
 
 #[test]
+fn a_version_that_is_not_known_or_lacks_the_request_is_refused() {
+    for kind in RequestKind::ALL {
+        let of = |version: &str| {
+            builds(&OwnedRequest { kind, duis_version: version.parse().unwrap(), ..OwnedRequest::update_firmware() })
+        };
+        for unknown in ["0.0", "2.1", "3.2", "4.0", "5.5", "6.0", "9.9"] {
+            let error = of(unknown).unwrap_err();
+            assert!(matches!(error, BuildError::Version(_)), "{error}");
+        }
+        for known in ["5.0", "5.1", "5.2", "5.3", "5.4"] {
+            assert!(of(known).is_ok());
+        }
+        for early in ["3.0", "3.1"] {
+            match kind {
+                RequestKind::UpdatePpmidFirmware => assert_eq!(
+                    of(early).unwrap_err().to_string(),
+                    format!("11.4 (UpdatePPMIDFirmware) came with DUIS 5.0, and the version to be written is {early}")
+                ),
+                _ => assert!(of(early).is_ok()),
+            }
+        }
+    }
+}
+
+#[test]
+fn what_the_schema_has_no_way_to_say_is_refused() {
+    let lists = |body| write_response(&Response { body, ..acknowledgement("I0") }, one_signer()).map(|_| ());
+    let whole = |name: &str, xml: &str| UnknownElement { name: name.into(), xml: xml.into() };
+    let alert = |alert, unknown| Body::Alert { alert_code: "N1".into(), throttled: Throttled::default(), alert, unknown };
+    let good = random::unknown("x", "");
+    assert!(lists(Body::Other(good.clone())).is_ok());
+    for body in [
+        Body::Other(whole("x><y", "")),
+        Body::Other(whole("y", &good.xml)),
+        Body::Other(whole("x", &format!("{0}{0}", good.xml))),
+        Body::Other(whole("x", &format!("{} ", good.xml))),
+        Body::Other(whole("x", "<!DOCTYPE x>")),
+        alert(Alert::Other(whole("z", "<sr:z>")), vec![]),
+        alert(
+            Alert::FirmwareDistributionFailure { request_id: acknowledgement("I0").request_id.unwrap(), devices: vec![] },
+            vec![],
+        ),
+        alert(Alert::PpmidRemoval { device: Eui(1), comms_hub: Eui(2) }, vec![whole("z", "")]),
+    ] {
+        let shown = format!("{body:?}");
+        assert!(matches!(lists(body), Err(BuildError::Unwritable(_))), "{shown}");
+    }
+    let bad = Response { code: "\u{0}".into(), ..acknowledgement("I0") };
+    assert!(matches!(write_response(&bad, one_signer()), Err(BuildError::Unwritable(_))));
+    assert!(write_unsigned_refusal(&bad).is_empty());
+}
+
+#[test]
 fn the_largest_request_fits_the_cap_and_is_not_moved_while_it_is_built() {
-    let (signer, _) = signer("4711");
-    let id = "90-B3-D5-1F-30-01-00-00:90-B3-D5-1F-30-00-00-02:1000".parse().unwrap();
-    let devices = (0..50_000u64).map(crate::ids::Eui).collect();
-    let request = OwnedRequest { id, image: vec![7; MAX_IMAGE_BYTES], firmware_version: "00000001".into(), devices };
-    let message = build_update_firmware(&request.as_request(), &signer).unwrap();
+    let largest = OwnedRequest {
+        image: (0..MAX_IMAGE_BYTES).map(|n| n as u8).collect(),
+        devices: (0..MAX_DEVICES_PER_REQUEST as u64).map(Eui).collect(),
+        ..OwnedRequest::update_firmware()
+    };
+    let message = build_request(&largest.as_request(), one_signer()).unwrap();
     assert!(message.bytes.len() <= MAX_MESSAGE_BYTES);
     assert!(message.bytes.capacity() - message.bytes.len() < 4_096, "it grew beyond what was reserved");
-    let read = read_request(&message.bytes, &pinned(&signer), sample_time()).unwrap();
-    assert_eq!(
-        read.body,
-        RequestBody::UpdateFirmware(FirmwareUpdate {
-            image: request.image,
-            firmware_version: "00000001".into(),
-            devices: request.devices
-        })
-    );
+    assert_eq!(read_request(&message.bytes, &pinned(one_signer()), sample_time()).unwrap().body, largest.body());
 }
 
 fn one_signer() -> &'static FileSigner {
@@ -116,13 +166,21 @@ proptest! {
 
     #[test]
     fn requests_written_are_read_back_equal(request in request()) {
-        let message = build_update_firmware(&request.as_request(), one_signer()).unwrap();
+        let message = build_request(&request.as_request(), one_signer()).unwrap();
         let read = read_request(&message.bytes, &pinned(one_signer()), sample_time()).unwrap();
-        prop_assert_eq!(read.body_digest, message.body_digest);
-        prop_assert_eq!(body_digest_of_update_firmware(&request.as_request()).unwrap(), message.body_digest);
-        prop_assert_eq!(read.id, request.id);
-        let OwnedRequest { image, firmware_version, devices, .. } = request;
-        prop_assert_eq!(read.body, RequestBody::UpdateFirmware(FirmwareUpdate { image, firmware_version, devices }));
+        prop_assert_eq!(request_digest(&request.as_request()).unwrap(), message.body_digest);
+        let reference = request.kind.service_reference().to_owned();
+        prop_assert_eq!(read, Request {
+            schema_version: request.duis_version.to_string(),
+            id: request.id,
+            command_variant: request.kind.command_variant(),
+            service_reference: reference.clone(),
+            service_reference_variant: reference,
+            body: request.body(),
+            body_digest: message.body_digest,
+        });
+        let text = std::str::from_utf8(&message.bytes).unwrap();
+        prop_assert_eq!(canonical::inclusive(&roxmltree::Document::parse(text).unwrap(), None), text);
     }
 
     #[test]

@@ -22,7 +22,9 @@ fn the_request_of_the_reference_tool_verifies_and_reads() {
     );
     assert_eq!(STANDARD.encode(request.body_digest.0), "Nu8ro3vSgp6AVdrDV+m1nd6svgwgDl6Tq8grjplqIeo=");
     assert_eq!(message_kind(&bytes).unwrap(), MessageKind::Request);
-    assert_eq!(verify_message(&bytes, &supplier_set(), sample_time()).unwrap(), (MessageKind::Request, Some(request.id)));
+    let verified = verify_message(&bytes, &supplier_set(), sample_time()).unwrap();
+    assert_eq!((verified.kind, verified.request_id), (MessageKind::Request, Some(request.id)));
+    assert_eq!(verified.digest, request.body_digest);
     let as_response = read_response(&bytes, &supplier_set(), sample_time()).unwrap_err();
     assert!(matches!(as_response, SignatureError::Content(_)), "{as_response}");
     // The supplier's own key is not DCC's.

@@ -1,4 +1,5 @@
-//! What the tests of this room share: the files of the shared folder, a signer made on the spot, random messages.
+//! What the tests of this room share: the files of the shared folder, a signer made on the spot. Random messages are in
+//! [`super::random`].
 
 use std::path::PathBuf;
 
@@ -7,13 +8,9 @@ use aws_lc_rs::{
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use proptest::{collection::vec, option, prelude::*};
 
 use super::*;
-use crate::{
-    clock::Time,
-    ids::{DeviceId, Eui, RequestId},
-};
+use crate::clock::Time;
 
 /// A folder of the shared DUIS material, or `None`, said loudly.
 pub fn shared(name: &str) -> Option<PathBuf> {
@@ -111,143 +108,4 @@ pub fn acknowledgement(code: &str) -> Response {
             content: Content::None,
         },
     }
-}
-
-fn eui() -> impl Strategy<Value = Eui> {
-    any::<u64>().prop_map(Eui)
-}
-
-fn request_id() -> impl Strategy<Value = RequestId> {
-    (eui(), eui(), any::<u64>()).prop_map(|(originator, target, counter)| RequestId { originator, target, counter })
-}
-
-fn time() -> impl Strategy<Value = Time> {
-    (0i64..4_000_000_000_000).prop_map(Time)
-}
-
-/// 1 to 8 characters, with those that need escapes.
-fn version() -> impl Strategy<Value = String> {
-    "[0-9A-Za-z&<>\"' é]{1,8}"
-}
-
-fn free_text() -> impl Strategy<Value = String> {
-    "[ -~\t\n\ré€𝄞]{0,40}"
-}
-
-fn devices() -> impl Strategy<Value = Vec<DeviceId>> {
-    vec(eui(), 0..4)
-}
-
-fn warning() -> impl Strategy<Value = UpdateFirmwareWarning> {
-    [devices(), devices(), devices(), devices(), devices()].prop_map(|[a, b, c, d, e]| UpdateFirmwareWarning {
-        invalid: a,
-        not_commissioned: b,
-        not_applicable_firmware: c,
-        other_request_in_progress: d,
-        invalid_gbcs_version: e,
-    })
-}
-
-fn alert() -> impl Strategy<Value = Alert> {
-    use FirmwareTransferResult as R;
-    let results = prop::sample::select(vec![
-        R::FileTransferSuccess,
-        R::FirmwareImageDiscarded,
-        R::HardwareVersionMismatch,
-        R::FileTransferFailure,
-    ]);
-    let statuses = prop::sample::select(vec![Smets1FirmwareStatus::UpdateRequested, Smets1FirmwareStatus::ActivationSuccessful]);
-    let changes =
-        prop::sample::select(vec!["DeviceSuspended", "DeviceRestored", "DeviceRemovedFromInventory", "RecoveryComplete"]);
-    let breaches = prop::sample::select(vec!["ADUserThresholdBreach", "ADDCCThresholdBreach", "ADAttributeLimitsBreach"]);
-    prop_oneof![
-        (eui(), version(), statuses).prop_map(|(device, firmware_version, status)| Alert::Smets1FirmwareNotification {
-            device,
-            firmware_version,
-            status
-        }),
-        (option::of(request_id()), option::of(eui()), free_text(), option::of(free_text()), time()).prop_map(
-            |(request_id, device, code, information, at)| Alert::S1spAlert { request_id, device, code, information, at }
-        ),
-        (eui(), version(), any::<bool>(), option::of(time())).prop_map(|(device, firmware_version, success, at)| {
-            Alert::PpmidFirmwareUpgrade { device, firmware_version, success, at }
-        }),
-        eui().prop_map(|device| Alert::Ppmid { device }),
-        (request_id(), vec(eui(), 1..4))
-            .prop_map(|(request_id, devices)| Alert::FirmwareDistributionFailure { request_id, devices }),
-        (request_id(), eui(), version(), any::<bool>()).prop_map(|(request_id, comms_hub, firmware_version, success)| {
-            Alert::CspFirmwareDeliveryStatus { request_id, comms_hub, device: comms_hub, firmware_version, success }
-        }),
-        (option::of(request_id()), eui(), version(), results).prop_map(|(request_id, device, firmware_version, result)| {
-            Alert::FirmwareTransfer { request_id, device, firmware_version, result }
-        }),
-        (eui(), version(), version()).prop_map(|(device, version_in_inventory, version_on_device)| {
-            Alert::FirmwareVersionMismatch { device, version_in_inventory, version_on_device }
-        }),
-        eui().prop_map(|device| Alert::ChangeOfSupplier { device: Some(device) }),
-        (eui(), changes).prop_map(|(device, change)| Alert::DeviceStatusChange { device, change: change.into() }),
-        (eui(), eui()).prop_map(|(device, comms_hub)| Alert::PpmidRemoval { device, comms_hub }),
-        (request_id(), any::<u64>(), breaches).prop_map(|(request_id, n, breach)| Alert::QuarantinedRequest {
-            request_id,
-            quarantine_event_ref: n.to_string(),
-            breach: breach.into()
-        }),
-        (option::of(request_id()), option::of(eui())).prop_map(|(request_id, device)| Alert::DuisVersionMismatch {
-            request_id,
-            device,
-            our_version: "3.1".into()
-        }),
-    ]
-}
-
-/// Any Response this room can write.
-pub fn response() -> impl Strategy<Value = Response> {
-    let body = prop_oneof![
-        1 => Just(Body::Message { service_reference: "11.1".into(), service_reference_variant: "11.1".into(), content: Content::None }),
-        1 => warning().prop_map(|w| Body::Message {
-            service_reference: "11.1".into(),
-            service_reference_variant: "11.1".into(),
-            content: Content::UpdateFirmwareWarning(w),
-        }),
-        5 => (prop::sample::select(vec!["N1", "N55", "N57", "N999"]), option::of(any::<u32>()), alert())
-            .prop_map(|(code, throttled_alert_count, alert)| Body::Alert { alert_code: code.into(), throttled_alert_count, alert, unknown: Vec::new() }),
-    ];
-    let codes = prop::sample::select(vec!["I0", "I99", "E4", "E1004", "W110101"]);
-    let versions = prop::sample::select(vec!["3.0", "3.1", "5.4"]);
-    (versions, option::of(request_id()), option::of(request_id()), codes, time(), body).prop_map(
-        |(schema_version, request_id, response_id, code, at, body)| Response {
-            schema_version: schema_version.into(),
-            request_id,
-            response_id,
-            code: code.into(),
-            at,
-            body,
-        },
-    )
-}
-
-/// The parts of an 11.1 request.
-#[derive(Debug, Clone)]
-pub struct OwnedRequest {
-    pub id: RequestId,
-    pub image: Vec<u8>,
-    pub firmware_version: String,
-    pub devices: Vec<DeviceId>,
-}
-
-impl OwnedRequest {
-    pub fn as_request(&self) -> UpdateFirmwareRequest<'_> {
-        UpdateFirmwareRequest {
-            id: self.id,
-            duis_version: DuisVersion { major: 3, minor: 1 },
-            image: &self.image,
-            firmware_version: &self.firmware_version,
-            devices: &self.devices,
-        }
-    }
-}
-
-pub fn request() -> impl Strategy<Value = OwnedRequest> {
-    (request_id(), vec(any::<u8>(), 1..300), version(), vec(eui(), 1..6))
-        .prop_map(|(id, image, firmware_version, devices)| OwnedRequest { id, image, firmware_version, devices })
 }

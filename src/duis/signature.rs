@@ -1,5 +1,5 @@
-//! Signing in the profile of DUIS (enveloped XML-DSig, ECDSA P-256 with SHA-256) and the words for what can be wrong with a
-//! signature. Checking one is in [`super::verify`].
+//! Signing in our name: ECDSA P-256 with SHA-256 by a key in a file. What a signature must look like, and the checking of one,
+//! is in [`super::profile`].
 
 use std::path::Path;
 
@@ -11,14 +11,11 @@ use x509_cert::der::pem;
 use zeroize::Zeroizing;
 
 use super::{Certificate, CertificateError};
+pub(super) use super::{
+    SR,
+    profile::{DS, ECDSA_SHA256, ENVELOPED, EXCLUSIVE_C14N, SHA256},
+};
 use crate::failure::Failure;
-
-pub(super) const SR: &str = "http://www.dccinterface.co.uk/ServiceUserGateway";
-pub(super) const DS: &str = "http://www.w3.org/2000/09/xmldsig#";
-pub(super) const EXCLUSIVE_C14N: &str = "http://www.w3.org/2001/10/xml-exc-c14n#";
-pub(super) const ECDSA_SHA256: &str = "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha256";
-pub(super) const ENVELOPED: &str = "http://www.w3.org/2000/09/xmldsig#enveloped-signature";
-pub(super) const SHA256: &str = "http://www.w3.org/2001/04/xmlenc#sha256";
 
 /// Signs in our name: a key in a file today, an HSM tomorrow.
 pub trait Signer: Send + Sync {
@@ -49,56 +46,6 @@ impl From<SignError> for Failure {
             SignError::Mismatch => Failure::failed(error.to_string())
                 .help("gateway.signing_certificate must be the certificate of gateway.signing_key"),
             SignError::Failed => Failure::failed(error.to_string()).help("check that the signing key's device is reachable"),
-        }
-    }
-}
-
-/// Why a message is not what somebody we trust signed.
-///
-/// [`SignatureError::Content`] means that the signature was checked and is good: somebody we trust said something that is not
-/// understood, so keep it for an operator. Every other variant means that nothing is known of the sender.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SignatureError {
-    #[error("it is larger than {0} bytes")]
-    TooLarge(usize),
-    #[error("it is not XML of the kind allowed: {0}")]
-    Malformed(String),
-    #[error("it has no signature")]
-    Unsigned,
-    #[error("its signature is not of the profile: {0}")]
-    Profile(String),
-    #[error("its digest does not match what it says")]
-    Digest,
-    #[error("it is signed with a certificate that is not pinned: {issuer}, serial {serial}")]
-    UnknownCertificate { issuer: String, serial: String },
-    #[error("the certificate it is signed with is not valid at this time")]
-    CertificateNotValid,
-    #[error("its signature is false")]
-    Signature,
-    #[error("it does not say what its kind must: {0}")]
-    Content(String),
-}
-
-impl From<SignatureError> for Failure {
-    fn from(error: SignatureError) -> Failure {
-        let failure = Failure::untrusted(format!("the message is refused: {error}"));
-        match error {
-            SignatureError::UnknownCertificate { .. } => failure
-                .help("if DCC has begun to sign with a new certificate, add its file to gateway.dcc_certificates")
-                .help("a Request is checked against gateway.signing_certificate, a Response against gateway.dcc_certificates"),
-            SignatureError::CertificateNotValid => {
-                failure.help("pin the certificate that replaced it, and check this machine's clock")
-            }
-            SignatureError::TooLarge(_) | SignatureError::Malformed(_) => {
-                failure.help("give one DUIS message, UTF-8, without comments or DTD")
-            }
-            SignatureError::Unsigned => {
-                failure.help("only the immediate refusal of a request of ours may come without a signature")
-            }
-            SignatureError::Profile(_) | SignatureError::Digest | SignatureError::Signature => {
-                failure.help("it was altered on its way, or made by software that does not follow the DUIS signature profile")
-            }
-            SignatureError::Content(_) => failure.help("its signature is not what is wrong: look at the message itself"),
         }
     }
 }

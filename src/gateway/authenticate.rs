@@ -13,7 +13,7 @@ pub fn authenticate(bytes: Vec<u8>, pinned: &CertificateSet, now: Time) -> Resul
         Ok(response) => Ok(NewMessage::of(&response, bytes, now)),
         // Its signature is good, so it is DCC's; what it says is not understood.
         Err(SignatureError::Content(_)) => {
-            let request_id = verify_message(&bytes, pinned, now).ok().and_then(|(_, request_id)| request_id);
+            let request_id = verify_message(&bytes, pinned, now).ok().and_then(|m| m.request_id);
             tracing::warn!("DCC signed a message that cannot be read; it is kept for an operator");
             Ok(NewMessage::unreadable(request_id, bytes, now))
         }

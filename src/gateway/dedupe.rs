@@ -54,7 +54,7 @@ mod tests {
     use super::*;
     use crate::{
         clock::Time,
-        duis::Smets1FirmwareStatus,
+        duis::{Smets1FirmwareStatus, Throttled},
         ids::{DeviceId, Eui, RequestId},
     };
 
@@ -71,7 +71,7 @@ mod tests {
             at: Time(1000),
             body: Body::Alert {
                 alert_code: "N57".into(),
-                throttled_alert_count: None,
+                throttled: Throttled::default(),
                 alert: Alert::Smets1FirmwareNotification {
                     device: DeviceId::from_db(device as i64),
                     firmware_version: "9001".into(),

@@ -12,7 +12,7 @@ use crate::{
     clock::{Clock, Time},
     duis::{
         Alert, Body, Certificate, CertificateSet, Content, DuisVersion, FileSigner, Pinned, Response, Smets1FirmwareStatus,
-        write_response,
+        Throttled, write_response,
     },
     ids::{DeviceId, Eui, RequestId, Sha256Hash},
 };
@@ -83,7 +83,7 @@ pub fn alert(n: u64) -> Response {
         at: now(),
         body: Body::Alert {
             alert_code: "N57".into(),
-            throttled_alert_count: None,
+            throttled: Throttled::default(),
             alert: Alert::Smets1FirmwareNotification {
                 device: DeviceId::from_db(n as i64),
                 firmware_version: "00000001".into(),

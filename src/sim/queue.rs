@@ -4,7 +4,7 @@
 use super::world::{AcceptedRequest, Millis};
 use crate::{
     clock::Time,
-    duis::{Alert, Body, Content, Response, Smets1FirmwareStatus},
+    duis::{Alert, Body, Content, Response, Smets1FirmwareStatus, Throttled},
     ids::{DeviceId, RequestId},
 };
 
@@ -102,7 +102,7 @@ impl Delivery {
         };
         let alert = |code: &str, alert| Body::Alert {
             alert_code: code.to_string(),
-            throttled_alert_count: None,
+            throttled: Throttled::default(),
             alert,
             unknown: Vec::new(),
         };

@@ -19,8 +19,8 @@ use super::{pki::Holder, *};
 use crate::{
     clock::Clock,
     duis::{
-        Alert, Body, Certificate, CertificateSet, Content, FileSigner, Response, Smets1FirmwareStatus, UpdateFirmwareRequest,
-        build_update_firmware, read_response, read_unsigned_refusal,
+        Alert, Asks, Body, Certificate, CertificateSet, Content, FileSigner, Firmware, Response, ServiceRequest,
+        Smets1FirmwareStatus, build_request, read_response, read_unsigned_refusal,
     },
     ids::{DeviceId, Eui, RequestId},
 };
@@ -157,14 +157,12 @@ impl Lab {
 }
 
 fn request(signer: &FileSigner, target: Eui, counter: u64, devices: &[DeviceId]) -> Vec<u8> {
-    let request = UpdateFirmwareRequest {
+    let request = ServiceRequest {
         id: RequestId { originator: SUPPLIER, target, counter },
         duis_version: "3.1".parse().unwrap(),
-        image: b"image",
-        firmware_version: "00020200",
-        devices,
+        asks: Asks::UpdateFirmware(Firmware { image: b"image", firmware_version: "00020200", devices }),
     };
-    build_update_firmware(&request, signer).unwrap().bytes
+    build_request(&request, signer).unwrap().bytes
 }
 
 fn device(n: u64) -> DeviceId {

@@ -17,7 +17,7 @@ use crate::{
         Db,
         testing::{TestDb, databases},
     },
-    duis::{Alert, Body, Content, FileSigner, Pinned, Response, Smets1FirmwareStatus, UpdateFirmwareWarning},
+    duis::{Alert, Body, Content, FileSigner, Pinned, Response, Smets1FirmwareStatus, Throttled, UpdateFirmwareWarning},
     estate::{
         SiteFilter,
         import::{Input, Kind, Options},
@@ -285,7 +285,7 @@ fn response_id(n: u64) -> RequestId {
 }
 
 fn alert(about: Option<RequestId>, n: u64, alert: Alert) -> Response {
-    let body = Body::Alert { alert_code: "N57".into(), throttled_alert_count: None, alert, unknown: Vec::new() };
+    let body = Body::Alert { alert_code: "N57".into(), throttled: Throttled::default(), alert, unknown: Vec::new() };
     Response { request_id: about, response_id: Some(response_id(n)), body, ..testing::alert(n) }
 }
 

@@ -202,14 +202,13 @@ async fn what_dcc_signed_and_nobody_understands_is_kept() {
     for lab in labs(Limits::default()).await {
         // A Request is no Response, but the signature is good.
         let devices = [crate::ids::Eui(1)];
-        let request = crate::duis::UpdateFirmwareRequest {
+        let firmware = crate::duis::Firmware { image: b"image", firmware_version: "9001", devices: &devices };
+        let request = crate::duis::ServiceRequest {
             id: id(9),
             duis_version: crate::gateway::testing::version(),
-            image: b"image",
-            firmware_version: "9001",
-            devices: &devices,
+            asks: crate::duis::Asks::UpdateFirmware(firmware),
         };
-        let message = crate::duis::build_update_firmware(&request, &lab.signer).unwrap().bytes;
+        let message = crate::duis::build_request(&request, &lab.signer).unwrap().bytes;
         assert_eq!((lab.send(&xml(&message)).await, lab.send(&xml(&message)).await), (204, 204), "{:?}", lab.receiver.counts());
         let mut tx = lab.test.db.read().await.unwrap();
         let kept = inbox::list(&mut tx, Some(InboxState::New), None, 5).await.unwrap();

@@ -155,7 +155,7 @@ fn decimal(big_endian: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples::{self, shared};
+    use super::super::super::samples::{self, shared};
     use super::*;
 
     #[test]

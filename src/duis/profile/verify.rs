@@ -10,9 +10,9 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use roxmltree::{Document, Node, ParsingOptions};
 
 use super::{
-    Certificate, CertificateSet, SignatureError, canonical,
+    super::SR,
+    Certificate, CertificateSet, DS, ECDSA_SHA256, ENVELOPED, EXCLUSIVE_C14N, SHA256, SignatureError, canonical,
     prescan::{MAX_ELEMENTS, prescan},
-    signature::{DS, ECDSA_SHA256, ENVELOPED, EXCLUSIVE_C14N, SHA256, SR},
 };
 use crate::{
     clock::Time,
@@ -26,20 +26,25 @@ const MAX_SERIAL_DIGITS: usize = 49;
 
 /// A message whose signature is good.
 #[derive(Debug)]
-pub(super) struct Verified {
+pub(in crate::duis) struct Verified {
     /// Canonical XML of the document without its signature: the bytes that were digested.
     pub canonical: String,
     pub digest: Sha256Hash,
 }
 
 /// Parses text that passed the prescan.
-pub(super) fn parse(text: &str) -> Result<Document<'_>, SignatureError> {
+pub(in crate::duis) fn parse(text: &str) -> Result<Document<'_>, SignatureError> {
     let options = ParsingOptions { allow_dtd: false, nodes_limit: MAX_NODES, entity_resolver: None };
     Document::parse_with_options(text, options).map_err(|e| SignatureError::Malformed(e.to_string()))
 }
 
 /// Verifies `bytes` by a certificate of `pinned` that is valid at `at`.
-pub(super) fn verify(bytes: &[u8], max_bytes: usize, pinned: &CertificateSet, at: Time) -> Result<Verified, SignatureError> {
+pub(in crate::duis) fn verify(
+    bytes: &[u8],
+    max_bytes: usize,
+    pinned: &CertificateSet,
+    at: Time,
+) -> Result<Verified, SignatureError> {
     let text = prescan(bytes, max_bytes)?;
     let document = parse(&text)?;
     let signature = find_signature(&document)?;
@@ -60,11 +65,22 @@ pub(super) fn verify(bytes: &[u8], max_bytes: usize, pinned: &CertificateSet, at
     Ok(Verified { canonical, digest })
 }
 
-pub(super) fn sha256(bytes: &[u8]) -> Sha256Hash {
+/// Opens a message that was verified when it came and kept with the digest of its canonical form: the digest alone is compared.
+pub(in crate::duis) fn open_kept(bytes: &[u8], max_bytes: usize, digest: Sha256Hash) -> Result<Verified, SignatureError> {
+    let text = prescan(bytes, max_bytes)?;
+    let document = parse(&text)?;
+    let canonical = canonical::inclusive(&document, Some(find_signature(&document)?));
+    if sha256(canonical.as_bytes()) != digest {
+        return Err(SignatureError::Digest);
+    }
+    Ok(Verified { canonical, digest })
+}
+
+pub(in crate::duis) fn sha256(bytes: &[u8]) -> Sha256Hash {
     hash_of(digest::digest(&digest::SHA256, bytes))
 }
 
-pub(super) fn hash_of(sha256: digest::Digest) -> Sha256Hash {
+pub(in crate::duis) fn hash_of(sha256: digest::Digest) -> Sha256Hash {
     ImageId(sha256.as_ref().try_into().expect("SHA-256 gives 32 bytes"))
 }
 

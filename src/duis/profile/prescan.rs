@@ -10,17 +10,17 @@ use super::SignatureError;
 /// largest image (10,240,000 bytes, 13.7 MB as base64) and the longest list has 14.9 MB.
 pub const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 /// Deepest nesting of elements; the schema's deepest message uses about 20. Deep recursion overflows the stack of parsers.
-pub(super) const MAX_DEPTH_ELEMENTS: usize = 64;
+pub(in crate::duis) const MAX_DEPTH_ELEMENTS: usize = 64;
 /// Most attributes of one tag, namespace declarations included; parsers compare each with every other.
-pub(super) const MAX_ATTRIBUTES_PER_TAG: usize = 16;
+pub(in crate::duis) const MAX_ATTRIBUTES_PER_TAG: usize = 16;
 /// Most namespace declarations of one message; each is in scope of every element below it.
-pub(super) const MAX_NAMESPACE_DECLARATIONS: usize = 64;
+pub(in crate::duis) const MAX_NAMESPACE_DECLARATIONS: usize = 64;
 /// Most elements of one message: they cost a parser about 100 bytes each. The longest lists of DUIS are texts, not elements.
-pub(super) const MAX_ELEMENTS: usize = 100_000;
+pub(in crate::duis) const MAX_ELEMENTS: usize = 100_000;
 
 /// Checks the bytes and gives the text after an optional byte-order mark, with line ends as XML 1.0 (2.11) wants them before
 /// parsing (the parser here misses a lone carriage return before a character reference).
-pub(super) fn prescan(bytes: &[u8], max_bytes: usize) -> Result<Cow<'_, str>, SignatureError> {
+pub(in crate::duis) fn prescan(bytes: &[u8], max_bytes: usize) -> Result<Cow<'_, str>, SignatureError> {
     if bytes.len() > max_bytes {
         return Err(SignatureError::TooLarge(max_bytes));
     }

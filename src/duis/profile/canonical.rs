@@ -7,7 +7,7 @@ use std::ops::Range;
 use roxmltree::{Attribute, Document, Node};
 
 /// Canonical XML 1.0 of the document, as if the subtree of `without` were not there (the enveloped-signature transform).
-pub(super) fn inclusive(document: &Document<'_>, without: Option<Node<'_, '_>>) -> String {
+pub(in crate::duis) fn inclusive(document: &Document<'_>, without: Option<Node<'_, '_>>) -> String {
     let mut canon = Canon {
         source: document.input_text(),
         out: String::with_capacity(document.input_text().len() + 64),
@@ -20,7 +20,7 @@ pub(super) fn inclusive(document: &Document<'_>, without: Option<Node<'_, '_>>) 
 }
 
 /// Exclusive Canonical XML 1.0 of one element and what is in it, with no InclusiveNamespaces.
-pub(super) fn exclusive(element: Node<'_, '_>) -> String {
+pub(in crate::duis) fn exclusive(element: Node<'_, '_>) -> String {
     let mut canon = Canon {
         source: element.document().input_text(),
         out: String::with_capacity(element.range().len() + 128),
@@ -141,7 +141,7 @@ fn prefix(qname: &str) -> &str {
 }
 
 /// Text as canonical XML spells it.
-pub(super) fn push_text(out: &mut String, text: &str) {
+pub(in crate::duis) fn push_text(out: &mut String, text: &str) {
     push_escaped(out, text, |b| match b {
         b'&' => Some("&amp;"),
         b'<' => Some("&lt;"),
@@ -152,7 +152,7 @@ pub(super) fn push_text(out: &mut String, text: &str) {
 }
 
 /// An attribute's value as canonical XML spells it.
-pub(super) fn push_attribute_value(out: &mut String, value: &str) {
+pub(in crate::duis) fn push_attribute_value(out: &mut String, value: &str) {
     push_escaped(out, value, |b| match b {
         b'&' => Some("&amp;"),
         b'<' => Some("&lt;"),
