@@ -37,7 +37,7 @@ pub use read::{
 };
 pub use signature::{FileSigner, SignError, Signer};
 pub use write::{
-    Asks, BuildError, Firmware, ServiceRequest, SignedMessage, build_request, request_digest, write_response,
+    Asks, BuildError, Firmware, ServiceRequest, SignedMessage, build_request, request_digest, write_response, write_response_as,
     write_unsigned_refusal,
 };
 

@@ -3,7 +3,7 @@
 //! meaning from here.
 
 use crate::{
-    duis::{Alert, UnknownElement},
+    duis::{Alert, Body, Throttled, UnknownElement},
     ids::DeviceId,
 };
 
@@ -133,11 +133,15 @@ impl Code {
 
 /// What the simulator writes as the `AlertCode` of a device alert. A guess.
 pub const DEVICE_ALERT_CODE: &str = "8F1D";
-/// The children of `QuarantinedRequest`.
-pub const BREACHES: [&str; 3] = ["ADUserThresholdBreach", "ADDCCThresholdBreach", "ADAttributeLimitsBreach"];
-/// The children of `DeviceStatusChange` that hold nothing.
-pub const STATUS_CHANGES: [&str; 5] =
-    ["DeviceRemovedFromInventory", "CHFDecommissioning", "DeviceSuspended", "DeviceRestored", "RecoveryComplete"];
+/// Code and text of an S1SP alert about a missing key. The code is not public; this one is a setting of the product
+/// (`policies/response-codes.toml`).
+pub const S1SP_KEY_MISSING: (&str, &str) = (S1SP_CODE_KEY_MISSING, "PPMID key not held");
+pub const S1SP_CODE_KEY_MISSING: &str = "S1VE1";
+/// A guess like the one above.
+pub const S1SP_ACTIVATION_FAILED: (&str, &str) = (S1SP_CODE_ACTIVATION_FAILED, "activation failed");
+pub const S1SP_CODE_ACTIVATION_FAILED: &str = "S1VE2";
+/// Of S1SP alerts that are not about an upgrade: made up, so that nobody has an entry for it.
+pub const S1SP_OTHER: (&str, &str) = ("S1ZZ9", "made up by the simulator");
 
 /// The `DCCAlertCode` under which an alert is sent. The schema binds no code to an element; those of S1SP alerts and SMETS1
 /// firmware notifications are as in the samples, AD1 is the schema's only code that is not a number, and the rest are guesses.
@@ -157,6 +161,12 @@ pub fn alert_code(element: &str) -> &'static str {
         "FirmwareVersionMismatch" => "N49",
         _ => "N61",
     }
+}
+
+/// A DCC alert under its code.
+pub fn alert_body(alert: Alert) -> Body {
+    let alert_code = alert_code(alert.element()).to_string();
+    Body::Alert { alert_code, throttled: Throttled::default(), alert, unknown: Vec::new() }
 }
 
 /// Whether the schema lists this `DCCAlertCode`.
@@ -202,7 +212,7 @@ mod tests {
             assert_eq!(is_alert_code(&code), list.contains(&format!("\"{code}\"")), "{code}");
         }
         assert!(is_alert_code("AD1") && !is_alert_code("AD2") && !is_alert_code("N01") && !is_alert_code(""));
-        assert!(super::super::message::KINDS.iter().all(|kind| is_alert_code(alert_code(kind))));
+        assert!(super::super::world::KINDS.iter().all(|kind| is_alert_code(alert_code(kind))));
     }
 
     #[test]

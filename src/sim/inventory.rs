@@ -93,7 +93,11 @@ impl SiteView<'_> {
             import_mpxn: if is_meter { maybe("ImportMPxN", self.supply_number(device_type)) } else { None },
             secondary_import_mpan: None,
             export_mpan: if device_type == "ESME" { maybe("ExportMPAN", self.mpan("export").to_string()) } else { None },
-            esme_variant: if device_type == "ESME" { maybe("ESMEVariant", pick("variant", &["A", "B", "C", "ADE"])) } else { None },
+            esme_variant: if device_type == "ESME" {
+                maybe("ESMEVariant", pick("variant", &["A", "B", "C", "ADE"]))
+            } else {
+                None
+            },
             uprn: maybe("UPRN", (1 + self.dice.bits("UPRN", site) % 999_999_999_999).to_string()),
             property_filter: has(self.rules.other_fields, "PropertyFilter").then(|| self.address()),
             csp_region: maybe("CSPRegion", if second { pick("region", &REGIONS) } else { "SMETS1".to_string() }),
@@ -128,8 +132,13 @@ impl SiteView<'_> {
     fn supply_number(&self, device_type: &str) -> String {
         match device_type {
             "GSME" => format!("{:010}", self.dice.bits("MPRN", self.device.0) % NOBODYS_MPANS),
-            _ => self.facts.and_then(|f| f.mpan).unwrap_or_else(|| self.mpan("import")).to_string(),
+            _ => self.import_mpan().to_string(),
         }
+    }
+
+    /// The site's electricity supply number.
+    pub fn import_mpan(&self) -> Mpan {
+        self.facts.and_then(|f| f.mpan).unwrap_or_else(|| self.mpan("import"))
     }
 
     /// No post code begins with ZZ.

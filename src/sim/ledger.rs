@@ -71,12 +71,10 @@ mod tests {
         ledger.accept(id(1, 10));
         let now = ledger.heights();
         let judge = |id: RequestId| ledger.judge(&id, &now, Counters::Rising);
-        assert_eq!([judge(id(1, 10)), judge(id(1, 9)), judge(id(1, 11)), judge(id(2, 3))], [
-            Verdict::Seen,
-            Verdict::NotRising,
-            Verdict::New,
-            Verdict::New
-        ]);
+        assert_eq!(
+            [judge(id(1, 10)), judge(id(1, 9)), judge(id(1, 11)), judge(id(2, 3))],
+            [Verdict::Seen, Verdict::NotRising, Verdict::New, Verdict::New]
+        );
         let other_target = RequestId { target: Eui(8), ..id(1, 10) };
         assert_eq!(judge(other_target), Verdict::NotRising);
         assert_eq!(ledger.judge(&id(1, 9), &now, Counters::Unseen), Verdict::New);

@@ -10,25 +10,10 @@ use super::{
     work::{What, Work},
     world::Millis,
 };
-use crate::{duis::RequestKind, ids::UserId};
-
-/// Why a request is held back: the child of `QuarantinedRequest`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub enum Breach {
-    ADUserThresholdBreach,
-    ADDCCThresholdBreach,
-    ADAttributeLimitsBreach,
-}
-
-impl Breach {
-    pub fn element(self) -> &'static str {
-        match self {
-            Breach::ADUserThresholdBreach => "ADUserThresholdBreach",
-            Breach::ADDCCThresholdBreach => "ADDCCThresholdBreach",
-            Breach::ADAttributeLimitsBreach => "ADAttributeLimitsBreach",
-        }
-    }
-}
+use crate::{
+    duis::{Breach, RequestKind},
+    ids::UserId,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -81,7 +66,7 @@ impl Quarantine {
 
     /// Counts a request, and says whether it is one too many. What is held back counts too: it was sent.
     pub fn judge(&mut self, work: &Work, at: Millis) -> Option<Breach> {
-        let mut breach = self.beyond_data_values(work).then_some(Breach::ADAttributeLimitsBreach);
+        let mut breach = self.beyond_data_values(work).then_some(Breach::AttributeLimits);
         for (n, threshold) in self.thresholds.iter().enumerate() {
             let user = work.id.originator;
             if kind(&threshold.request) != Some(work.kind()) || threshold.user.is_some_and(|only| only != user) {
@@ -99,8 +84,8 @@ impl Quarantine {
             sent.sum += weight;
             if sent.sum > threshold.at_most {
                 breach = breach.or(Some(match threshold.set_by {
-                    SetBy::User => Breach::ADUserThresholdBreach,
-                    SetBy::Dcc => Breach::ADDCCThresholdBreach,
+                    SetBy::User => Breach::UserThreshold,
+                    SetBy::Dcc => Breach::DccThreshold,
                 }));
             }
         }
@@ -116,7 +101,7 @@ impl Quarantine {
     /// Holds a request back; gives the number of the event. A breach of a data-value limit is deleted at once for SMETS1.
     pub fn hold(&mut self, work: Work, breach: Breach) -> u64 {
         let reference = self.events.len() as u64 + 1;
-        let deleted = breach == Breach::ADAttributeLimitsBreach && work.kind() == RequestKind::UpdateFirmware;
+        let deleted = breach == Breach::AttributeLimits && work.kind() == RequestKind::UpdateFirmware;
         let state = if deleted { EventState::Deleted } else { EventState::Held };
         let (request_id, request) = (work.id.to_string(), work.kind().service_reference());
         let work = (!deleted).then_some(work);
@@ -178,7 +163,7 @@ mod tests {
     fn a_period_rolls_and_each_user_and_kind_counts_alone() {
         let mut q = quarantine("[[thresholds]]\nrequest = \"8.2\"\nat_most = 2\nperiod_ms = 100\n");
         let mut judge = |user, at, kind| q.judge(&work(user, at, kind, 1), at);
-        let over = Some(Breach::ADUserThresholdBreach);
+        let over = Some(Breach::UserThreshold);
         use RequestKind::{ReadFirmwareVersion as Read, ReadInventory as Ask};
         assert_eq!([judge(1, 0, Ask), judge(1, 50, Ask), judge(1, 99, Ask)], [None, None, over]);
         assert_eq!([judge(2, 99, Ask), judge(1, 99, Read)], [None, None]);
@@ -192,7 +177,7 @@ mod tests {
         let mut q = quarantine(text);
         let update = |user, devices| work(user, 1, RequestKind::UpdateFirmware, devices);
         assert_eq!(q.judge(&update(1, 10), 0), None);
-        assert_eq!(q.judge(&update(1, 1), 1), Some(Breach::ADDCCThresholdBreach));
+        assert_eq!(q.judge(&update(1, 1), 1), Some(Breach::DccThreshold));
         assert_eq!(q.judge(&update(2, 1_000), 1), None);
     }
 
@@ -201,8 +186,8 @@ mod tests {
         let mut q = quarantine("[data_values]\ndevices_at_most = 5\nimage_bytes_at_most = 9\n");
         for kind in [RequestKind::UpdateFirmware, RequestKind::UpdatePpmidFirmware] {
             let work = work(1, 1, kind, 1);
-            assert_eq!(q.judge(&work, 0), Some(Breach::ADAttributeLimitsBreach));
-            q.hold(work, Breach::ADAttributeLimitsBreach);
+            assert_eq!(q.judge(&work, 0), Some(Breach::AttributeLimits));
+            q.hold(work, Breach::AttributeLimits);
         }
         assert_eq!((q.process(1).err(), q.held()), (Some(EventError::Over), 1));
         assert_eq!(q.process(2).unwrap().kind(), RequestKind::UpdatePpmidFirmware);

@@ -98,6 +98,7 @@ impl Lab {
         let config = SimConfig {
             listen: "127.0.0.1:0".parse().unwrap(),
             deliver_to: receiver.listen("127.0.0.1:0").await,
+            tls: None,
             scenario: Scenario::parse(&format!("{scenario}{QUICK}"), "test").unwrap(),
             devices,
             supplier_certificates: pinned(&supplier),
@@ -418,6 +419,7 @@ async fn nothing_beyond_loopback_and_no_port_that_is_taken() {
     let config = |listen: &str, deliver_to: &str| SimConfig {
         listen: listen.parse().unwrap(),
         deliver_to: deliver_to.into(),
+        tls: None,
         scenario: Scenario::default(),
         devices: vec![],
         supplier_certificates: pinned(&signer(SUPPLIER, Holder::User)),

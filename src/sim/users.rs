@@ -127,7 +127,9 @@ mod tests {
         let users = Users::new(&Scenario::parse(text, "s.toml").unwrap());
         assert!(users.standing(UserId::from_db(1)).unwrap().may.contains(&RequestKind::UpdateFirmware));
         let gas = users.standing(UserId::from_db(2)).unwrap();
-        assert!(!gas.may.contains(&RequestKind::UpdateFirmware) && gas.may.contains(&RequestKind::ReadInventory) && gas.suspended);
+        assert!(
+            !gas.may.contains(&RequestKind::UpdateFirmware) && gas.may.contains(&RequestKind::ReadInventory) && gas.suspended
+        );
         assert_eq!(users.standing(UserId::from_db(3)), None);
     }
 

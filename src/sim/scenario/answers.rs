@@ -96,12 +96,7 @@ pub struct InventoryRules {
 impl Default for InventoryRules {
     fn default() -> InventoryRules {
         let share = |text: &str| text.parse().expect("it is a percentage");
-        InventoryRules {
-            device_status: Share::ALL,
-            firmware_version: Share::ALL,
-            other_fields: share("80%"),
-            gas: share("70%"),
-        }
+        InventoryRules { device_status: Share::ALL, firmware_version: Share::ALL, other_fields: share("80%"), gas: share("70%") }
     }
 }
 

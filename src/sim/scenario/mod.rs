@@ -15,14 +15,10 @@ use std::{
 
 use serde::{Deserialize, Deserializer};
 
-pub use answers::{
-    Answers, Counters, InventoryRules, LostDevices, NeedsVersion, OtherAlerts, Reads, Smets2Rules, When,
-};
+pub use answers::{Answers, Counters, InventoryRules, LostDevices, NeedsVersion, OtherAlerts, Reads, Smets2Rules, When};
 pub use population::{Group, KeyGroup, PopulationRules, Unlisted};
-pub use users::{
-    Counts, DataValues, DeviceRegistration, RegistrationRules, Roles, SetBy, Threshold, UnlistedSupply, UserRules, kind, own_mpids,
-};
-pub use wire::{Deliveries, Delays, Faults};
+pub use users::{Counts, DataValues, RegistrationRules, Roles, SetBy, Threshold, UnlistedSupply, UserRules, kind, own_mpids};
+pub use wire::{Delays, Deliveries, Faults};
 
 use super::{dice::Dice, orders::Order};
 use crate::{duis::DuisVersion, ids::DeviceId};
@@ -127,8 +123,8 @@ impl Scenario {
         self.check_users()?;
         for (element, version) in &self.needs_version {
             let key = || format!("needs_version.{element}");
-            if !super::message::KINDS.contains(&element.as_str()) {
-                return Err((key(), format!("is no message of the simulator: they are {}", super::message::KINDS.join(", "))));
+            if !super::world::KINDS.contains(&element.as_str()) {
+                return Err((key(), format!("is no message of the simulator: they are {}", super::world::KINDS.join(", "))));
             }
             version.parse::<DuisVersion>().map_err(|e| (key(), format!("is wrong: {e}")))?;
         }

@@ -1,6 +1,7 @@
 //! A scenario is read as it is written, and a mistake in it is named.
 
 use super::*;
+use crate::sim::Share;
 
 fn error(text: &str) -> String {
     Scenario::parse(text, "s.toml").unwrap_err().to_string()

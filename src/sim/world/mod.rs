@@ -2,12 +2,11 @@
 //! No I/O and no clock: time comes in as milliseconds since the simulator started. Promise: what becomes of a device
 //! depends on the scenario, its id and the request, never on the order or the speed of things.
 
+mod beside;
 mod letters;
 mod messages;
 mod smets2;
 mod submit;
-#[cfg(test)]
-mod tests;
 
 use std::{
     cmp::Reverse,
@@ -23,10 +22,11 @@ use super::{
     population::Population,
     queue::{Delivery, Kind},
     scenario::{Scenario, When},
-    users::Users,
+    users::{Registrations, Standing, Users},
     work::{What, Work},
 };
 use crate::{
+    clock::Day,
     duis::{Content, InventoryDevice, RequestKind, UpdateFirmwareWarning},
     ids::{DeviceId, RequestId, UserId},
 };
@@ -105,6 +105,8 @@ impl Reply {
 pub struct World {
     scenario: Scenario,
     users: Users,
+    registrations: Registrations,
+    dcc_id: UserId,
     dice: Dice,
     population: Population,
     accepted: Vec<AcceptedRequest>,
@@ -118,11 +120,13 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(scenario: Scenario, population: Population) -> World {
+    pub fn new(scenario: Scenario, population: Population, registrations: Registrations, dcc_id: UserId) -> World {
         World {
             dice: scenario.dice(),
             users: Users::new(&scenario),
             scenario,
+            registrations,
+            dcc_id,
             population,
             accepted: Vec::new(),
             letters: Vec::new(),
@@ -134,8 +138,22 @@ impl World {
         }
     }
 
+    pub fn scenario(&self) -> &Scenario {
+        &self.scenario
+    }
+
+    pub fn users(&self) -> &Users {
+        &self.users
+    }
+
     pub fn population(&self) -> &Population {
         &self.population
+    }
+
+    /// Whether the device is one of this user's on this day.
+    pub fn is_held(&self, device: DeviceId, standing: &Standing, day: Day) -> bool {
+        let mpan = self.population.facts(device).and_then(|facts| facts.mpan);
+        self.registrations.is_held(device, mpan, &standing.mpids, day)
     }
 
     pub fn request(&self, index: u32) -> &AcceptedRequest {
@@ -219,15 +237,21 @@ impl World {
 
     /// `element`: the word that decides on a double differs from the one that decides on loss.
     fn queue_up(&mut self, delivery: Delivery, element: &str, subject: u64) {
-        let delivery = Delivery { serial: self.next_serial, ..delivery };
-        self.tally.withheld += usize::from(delivery.withheld);
-        self.next_serial = self.next_serial.checked_add(1).expect("fewer than 2^32 messages");
+        let delivery = self.numbered(delivery);
         self.queue.push(Reverse(delivery));
         if self.dice.hits(self.scenario.deliveries.duplicated, element, subject) {
             self.tally.duplicated += 1;
             let later = self.dice.between(0, DUPLICATE_WITHIN_MS, "duplicate after", subject);
             self.queue.push(Reverse(Delivery { due: delivery.due + later, ..delivery }));
         }
+    }
+
+    /// Gives a message its serial: its ResponseID.
+    fn numbered(&mut self, delivery: Delivery) -> Delivery {
+        let serial = self.next_serial;
+        self.next_serial = serial.checked_add(1).expect("fewer than 2^32 messages");
+        self.tally.withheld += usize::from(delivery.withheld);
+        Delivery { serial, ..delivery }
     }
 
     /// Whether the user's DUIS version is too old for a message of this element.
