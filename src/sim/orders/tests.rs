@@ -70,7 +70,19 @@ fn what_is_missing_or_wrong_is_named() {
         order("{\"code\": \"S1VE1\", \"alert_code\": \"N32\"}", "S1SPAlertDSP"),
         order("{\"code\": \"S1VE1\", \"copies\": 0}", "S1SPAlertDSP"),
     ];
-    insta::assert_snapshot!(said.join("\n"), @"");
+    insta::assert_snapshot!(said.join("\n"), @r#"
+    "Nonsense" is not an alert such as ChangeOfSupplier; GET /sim/alerts lists them
+    ChangeOfSupplier needs device_id
+    FirmwareDistributionFailure needs request_id
+    DeviceStatusChangeEvent needs outcome
+    outcome is "Lost"; wanted: DeviceRemovedFromInventory, CHFDecommissioning, DeviceSuspended, DeviceRestored, RecoveryComplete
+    firmware_version is "123456789"; wanted: 1 to 8 characters
+    gbcs_payload is "?"; wanted: base64
+    alert_code is "8F1"; wanted: pairs of hexadecimal digits
+    code is "\0"; wanted: text without control characters
+    alert_code is "N32"; wanted: one of the schema's: AD1, N1 to N65 without N32, N999
+    copies is "0"; wanted: 1 to 1000
+    "#);
     assert!(serde_json::from_str::<Order>("{\"device\": \"x\"}").is_err(), "an unknown key");
     assert!(serde_json::from_str::<Order>("{\"device_id\": \"x\"}").is_err(), "no Device ID");
 }
