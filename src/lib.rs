@@ -31,5 +31,8 @@ pub mod app;
 pub mod engine;
 pub mod sim;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
+
 pub mod cli;
 pub mod telemetry;

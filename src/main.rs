@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     // A daemon that is told to stop before it has even read its command line stops cleanly too.
     let early = runtime().and_then(|r| {
         let first_word = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).skip(1).find(|a| !a.starts_with('-'));
-        let stop = first_word.is_some_and(|a| a == "serve").then(|| r.block_on(async { StopSignal::listen() }));
+        let stop = first_word.is_some_and(|a| a == "serve").then(|| r.block_on(async { StopSignal::listen_as_daemon() }));
         Ok((r, stop.transpose()?))
     });
     let (runtime, stop) = match early {

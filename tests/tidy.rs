@@ -41,6 +41,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("engine", &["app"]),
     // A peer on the wire: it must not share our opinions.
     ("sim", &["duis", "ids", "clock", "failure", "tls"]),
+    // Fuzz targets; `sim` for the key with which they seal.
+    ("fuzzing", &["duis", "image", "estate", "sim"]),
     ("cli", &["http", "console", "engine", "sim", "app", "telemetry"]),
     ("main", &["cli", "failure", "telemetry"]),
     ("lib", &[]),

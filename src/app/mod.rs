@@ -6,6 +6,7 @@ mod control;
 mod decide;
 mod import;
 mod keys;
+mod link;
 mod news;
 mod plan;
 mod prepare;
@@ -14,6 +15,7 @@ mod send;
 mod settle;
 mod site;
 mod status;
+mod supply;
 mod watch;
 
 #[cfg(test)]
@@ -39,6 +41,7 @@ pub use recheck::Rechecked;
 pub use send::{Posted, ReadyToPost};
 pub use site::{Dossier, Explanation, SiteTarget};
 pub use status::{KeyCaseCounts, Status, counts_of};
+pub use supply::SupplyChanges;
 
 /// Longest name or reason a person may give, in characters.
 pub const TEXT_CHARS: usize = 200;

@@ -16,7 +16,7 @@ use crate::{
     duis::{self, Asks, Firmware, ServiceRequest, SignedMessage, Signer},
     failure::{Failure, Outcome},
     gateway::{
-        PostOutcome, backoff,
+        PostOutcome, Trouble, backoff,
         outbox::{self, OutboxRequest, OutboxState},
     },
     ids::{DeviceId, RequestId},
@@ -194,24 +194,23 @@ impl App {
                 OutboxState::Held => Posted::Held,
                 OutboxState::Prepared | OutboxState::Posting | OutboxState::Unknown => Posted::Unknown,
             },
-            PostOutcome::NotSent { why } => {
-                let delay = backoff(request.attempts, id.counter, None);
-                outbox::mark_not_sent(&mut tx, id, &why, now.plus_millis(delay.as_millis() as i64)).await?;
+            PostOutcome::NotSent(trouble) => {
+                let (why, delay) = (trouble.to_string(), delay(&request, &trouble));
+                outbox::mark_not_sent(&mut tx, id, &why, now.plus_millis(delay)).await?;
                 if request.posts <= 1 {
                     let unposted = OutboxRequest { state: OutboxState::Prepared, posts: 0, ..request.clone() };
                     self.dissolve(&mut tx, &unposted, &why).await?;
                 }
                 Posted::NotSent
             }
-            PostOutcome::Unknown { why, retry_after } => {
-                let delay = backoff(request.attempts, id.counter, retry_after);
-                outbox::mark_unknown(&mut tx, id, &why, now.plus_millis(delay.as_millis() as i64)).await?;
+            PostOutcome::Unknown(trouble) => {
+                let (why, delay) = (trouble.to_string(), delay(&request, &trouble));
+                outbox::mark_unknown(&mut tx, id, &why, now.plus_millis(delay)).await?;
                 campaign::store::set_batch_state(&mut tx, batch.id, BatchState::Unknown, Some(&why), now).await?;
                 Posted::Unknown
             }
-            PostOutcome::Rejected { status, why } => {
-                let why = format!("DCC answered HTTP {status}: {why}");
-                hold(&mut tx, &request, &batch, &why, now).await?;
+            PostOutcome::Rejected(trouble) => {
+                hold(&mut tx, &request, &batch, &trouble.to_string(), now).await?;
                 Posted::Held
             }
         };
@@ -245,6 +244,11 @@ impl App {
         }
         Ok(())
     }
+}
+
+/// How long until the next attempt, in milliseconds.
+fn delay(request: &OutboxRequest, trouble: &Trouble) -> i64 {
+    backoff(request.attempts, request.id.counter, trouble.fault.pace(), trouble.retry_after).as_millis() as i64
 }
 
 /// Gives the members of a batch back to the queue: its request never left, or was refused for a passing reason. Those of an

@@ -10,7 +10,10 @@ use crate::{
     clock::Time,
     db::Tx,
     failure::Outcome,
-    gateway::outbox,
+    gateway::{
+        link::{self, Link},
+        outbox,
+    },
     ids::DeviceId,
     keys::{self, KeyCaseState},
     policy::Reason,
@@ -46,6 +49,8 @@ pub struct Status {
     /// Now; states without targets are left out.
     pub by_state: BTreeMap<TargetState, i64>,
     pub key_cases: KeyCaseCounts,
+    /// Devices whose site left the portfolio after they were sent: followed, and counted neither way.
+    pub supply_lost: i64,
     /// Devices named in more posted requests than they were queued for: always 0 unless this program is at fault.
     pub duplicate_submissions: u64,
     pub elapsed_ms: i64,
@@ -59,12 +64,16 @@ pub struct Status {
     pub ended_at: Option<Time>,
     /// Batches that wait for a person, and why.
     pub held_batches: Vec<String>,
+    /// How the way to DCC is, for every campaign alike; null where nobody has served on this database.
+    pub dcc_link: Option<Link>,
 }
 
 impl App {
     pub async fn campaign_status(&self, id_or_name: &str) -> Outcome<Status> {
         let campaign = self.campaign(id_or_name).await?;
-        let Some(plan) = self.shown_plan(&campaign).await? else { return Ok(Status::unplanned(campaign)) };
+        let Some(plan) = self.shown_plan(&campaign).await? else {
+            return Ok(Status { dcc_link: self.dcc_link().await?, ..Status::unplanned(campaign) });
+        };
         let mut tx = self.db.read().await?;
         let by_state: BTreeMap<_, _> = targets::count_by_state(&mut tx, plan.id).await?.into_iter().collect();
         let batches = campaign::store::list_batches(&mut tx, campaign.id).await?;
@@ -88,6 +97,7 @@ impl App {
             batches: batches.len() as i64,
             by_state,
             key_cases: counts_of(&counts),
+            supply_lost: targets::count_lost(&mut tx, plan.id).await?,
             elapsed_ms: campaign.started_at.map_or(0, |start| end.0 - start.0),
             name: campaign.name,
             state: campaign.state,
@@ -99,6 +109,7 @@ impl App {
             started_at: campaign.started_at,
             ended_at: campaign.ended_at,
             held_batches,
+            dcc_link: link::store::get(&mut tx).await?,
         })
     }
 }
@@ -121,6 +132,7 @@ impl Status {
             requests_sent: 0,
             by_state: BTreeMap::new(),
             key_cases: KeyCaseCounts::default(),
+            supply_lost: 0,
             duplicate_submissions: 0,
             elapsed_ms: 0,
             stopped_code: campaign.stopped_code,
@@ -130,6 +142,7 @@ impl Status {
             started_at: campaign.started_at,
             ended_at: campaign.ended_at,
             held_batches: Vec::new(),
+            dcc_link: None,
         }
     }
 }

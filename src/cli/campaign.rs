@@ -115,6 +115,9 @@ pub struct TargetsArgs {
     /// Only targets in this state
     #[arg(long)]
     state: Option<String>,
+    /// Only targets with this reason, e.g. SUPPLY_LOST
+    #[arg(long)]
+    reason: Option<String>,
 }
 
 /// The emergency brake: one person, at once, nothing leaves any more, resends included
@@ -168,7 +171,7 @@ pub async fn run(ctx: &Context, command: Command) -> Outcome {
             let (done, queued) = ctx.app().await?.retry_campaign(&args.campaign, &os_user_at_host()).await?;
             say(ctx, &done, &format!("{queued} devices queued again"))
         }
-        Command::Targets(args) => view::targets(ctx, &args.campaign, args.state.as_deref()).await,
+        Command::Targets(args) => view::targets(ctx, &args.campaign, args.state.as_deref(), args.reason.as_deref()).await,
     }
 }
 

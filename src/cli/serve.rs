@@ -1,4 +1,7 @@
-//! `ppmid serve`: the daemon. It ends cleanly on SIGTERM or SIGINT at any moment, start-up included.
+//! `ppmid serve`: the daemon. It ends cleanly on SIGTERM or SIGINT at any moment, start-up included; SIGHUP has it read its
+//! certificate files again.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Context, table};
 use crate::{
@@ -10,7 +13,9 @@ use crate::{
 /// Run the daemon: send what is approved, receive what DCC says, follow every device to its end
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  ppmid serve\n  ppmid serve --check --output json\n\nSIGTERM ends it with exit 0 within 10 seconds, at any moment; nothing is lost."
+    after_help = "Examples:\n  ppmid serve\n  ppmid serve --check --output json\n\nSIGTERM ends it with exit 0 within 10 seconds, at any moment; nothing is lost.\n\
+SIGHUP has it read again the files of gateway.dcc_certificates, [gateway.tls] and [receiver.tls] at once; it sees by itself within\n\
+a few seconds that they changed. Other settings need a restart."
 )]
 pub struct Args {
     /// Print the effective settings, secrets masked, and exit
@@ -26,16 +31,17 @@ pub async fn run(ctx: &Context, args: Args) -> Outcome {
     }
     let mut stop = match ctx.early_stop.take() {
         Some(stop) => stop,
-        None => StopSignal::listen()?,
+        None => StopSignal::listen_as_daemon()?,
     };
-    let node = tokio::select! {
+    let (app, node) = tokio::select! {
         biased;
         _ = stop.asked() => return Ok(()),
         started = start(ctx) => started?,
     };
-    stop.asked().await;
+    while stop.next().await == Asked::Reload {
+        node.reload();
+    }
     tracing::info!("stopping");
-    let (app, node) = node;
     node.stop().await;
     app.db.close().await;
     Ok(())
@@ -51,24 +57,55 @@ async fn start(ctx: &Context) -> Outcome<(App, Node)> {
     Ok((app, node))
 }
 
-/// SIGTERM or SIGINT.
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Stop,
+    Reload,
+}
+
+/// SIGTERM or SIGINT; for a daemon also SIGHUP, which would otherwise end the process.
 pub struct StopSignal {
-    term: tokio::signal::unix::Signal,
-    int: tokio::signal::unix::Signal,
+    term: Signal,
+    int: Signal,
+    hup: Option<Signal>,
 }
 
 impl StopSignal {
-    /// From here on neither signal ends the process by itself.
+    /// From here on neither SIGTERM nor SIGINT ends the process by itself.
     pub fn listen() -> Outcome<StopSignal> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let listen = |kind| signal(kind).map_err(|e| Failure::failed(format!("signals cannot be received: {e}")));
-        Ok(StopSignal { term: listen(SignalKind::terminate())?, int: listen(SignalKind::interrupt())? })
+        Ok(StopSignal { term: caught(SignalKind::terminate())?, int: caught(SignalKind::interrupt())?, hup: None })
     }
 
+    /// Nor does SIGHUP.
+    pub fn listen_as_daemon() -> Outcome<StopSignal> {
+        Ok(StopSignal { hup: Some(caught(SignalKind::hangup())?), ..StopSignal::listen()? })
+    }
+
+    /// Waits for the end to be asked for.
     pub async fn asked(&mut self) {
         tokio::select! {
             _ = self.term.recv() => {}
             _ = self.int.recv() => {}
         }
     }
+
+    async fn next(&mut self) -> Asked {
+        let hup = async {
+            match &mut self.hup {
+                Some(hup) => hup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = self.term.recv() => Asked::Stop,
+            _ = self.int.recv() => Asked::Stop,
+            _ = hup => Asked::Reload,
+        }
+    }
+}
+
+fn caught(kind: SignalKind) -> Outcome<Signal> {
+    signal(kind).map_err(|e| Failure::failed(format!("signals cannot be received: {e}")))
 }

@@ -1,12 +1,13 @@
-//! What is written here, held against implementations that share no code with it: `xmllint` (canonical form, schema) and
-//! `xmlsec1` (signatures). Skipped, loudly, where a tool is missing; with PPMID_REQUIRE_TOOLS=1 that is a failure.
+//! What is written here, held against implementations that share no code with it: `xmllint` (schema; the canonical form is in
+//! `canonical_tests`) and `xmlsec1` (signatures). Skipped, loudly, where a tool is missing; with PPMID_REQUIRE_TOOLS=1 that is a failure.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
 
-use proptest::{collection::vec, prelude::*, strategy::ValueTree, test_runner::TestRunner};
+use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 
 use super::{
     random::{OwnedRequest, request, response},
@@ -14,11 +15,12 @@ use super::{
     *,
 };
 
-/// Random messages of each kind put to the tools.
-const MESSAGES: usize = 40;
+/// Random Responses put to the tools, and a tenth as many requests: enough for each form to come up.
+/// PPMID_DUIS_MESSAGES sets another number.
+const MESSAGES: usize = 2_000;
 
 /// The tool, if this machine has it.
-fn tool(name: &str) -> Option<&str> {
+pub fn tool(name: &str) -> Option<&str> {
     let asks = if name == "openssl" { "version" } else { "--version" };
     if Command::new(name).arg(asks).output().is_ok() {
         return Some(name);
@@ -31,7 +33,14 @@ fn tool(name: &str) -> Option<&str> {
     None
 }
 
-fn said(output: &Output) -> String {
+/// What `openssl` prints with these arguments; it must succeed. `None` where it is missing.
+pub fn openssl(arguments: &[&str]) -> Option<String> {
+    let output = Command::new(tool("openssl")?).args(arguments).output().unwrap();
+    assert!(output.status.success(), "openssl {arguments:?}: {}", said(&output));
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+pub fn said(output: &Output) -> String {
     format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
@@ -55,7 +64,7 @@ fn xmlsec_accepts(pem: &Path, files: &[PathBuf]) -> Result<(), String> {
 }
 
 /// Random values of a strategy, the same on every run.
-fn examples<S: Strategy>(strategy: S, count: usize) -> Vec<S::Value> {
+pub fn examples<S: Strategy>(strategy: S, count: usize) -> Vec<S::Value> {
     let mut runner = TestRunner::deterministic();
     (0..count).map(|_| strategy.new_tree(&mut runner).unwrap().current()).collect()
 }
@@ -69,19 +78,80 @@ fn write_all(folder: &Path, messages: &[Vec<u8>]) -> Vec<PathBuf> {
     messages.iter().enumerate().map(write).collect()
 }
 
+/// What a Response is, to the last alternative of the schema.
+fn form(response: &Response) -> String {
+    let kind = response.kind();
+    match &response.body {
+        Body::Alert { alert: Alert::DeviceStatusChange { change, .. }, .. } => format!("{kind}/{}", change.element()),
+        Body::Alert { alert: Alert::QuarantinedRequest { breach, .. }, .. } => format!("{kind}/{breach}"),
+        Body::Alert { alert: Alert::ChangeOfSupplier(ChangeOfSupplier::Device { .. }), .. } => format!("{kind}/device"),
+        Body::Alert { alert: Alert::DuisVersionMismatch { withheld: Withheld::Response { .. }, .. }, .. } => {
+            format!("{kind}/response")
+        }
+        Body::Alert { alert: Alert::PpmidFirmwareUpgrade { .. }, .. } => format!("{kind}/upgrade"),
+        Body::Alert { alert: Alert::FirmwareTransfer { result, .. }, .. } => format!("{kind}/{result}"),
+        _ => kind.to_owned(),
+    }
+}
+
+const FORMS: [&str; 40] = [
+    "CSPFirmwareDeliveryStatus",
+    "ChangeOfSupplier",
+    "ChangeOfSupplier/device",
+    "CommandFailure",
+    "CommsHubAlert",
+    "CommsHubAlert/FileTransferFailure",
+    "CommsHubAlert/FileTransferSuccess",
+    "CommsHubAlert/FirmwareImageDiscarded",
+    "CommsHubAlert/HardwareVersionMismatch",
+    "DSPInventory",
+    "DSPScheduleID",
+    "DSPUpdateFirmwareWarning",
+    "DSPUpdatePPMIDFirmwareWarning",
+    "DUISVersionMismatch",
+    "DUISVersionMismatch/response",
+    "DeviceAlertMessage",
+    "DeviceStatusChangeEvent/CHFDecommissioning",
+    "DeviceStatusChangeEvent/DeviceRemovedFromInventory",
+    "DeviceStatusChangeEvent/DeviceRestored",
+    "DeviceStatusChangeEvent/DeviceSuspended",
+    "DeviceStatusChangeEvent/MeterDecommissioningOrWithdrawal",
+    "DeviceStatusChangeEvent/MeterIdentity",
+    "DeviceStatusChangeEvent/RecoveryComplete",
+    "DeviceStatusChangeEvent/RecoveryCompleteACBCredentials",
+    "FirmwareDistributionFailure",
+    "FirmwareUpgradeRequested",
+    "FirmwareVersionMismatch",
+    "GBCSPayload",
+    "PPMIDAlert",
+    "PPMIDAlert/upgrade",
+    "PPMIDRemoval",
+    "PowerOutageEvent",
+    "QuarantinedRequest/ADAttributeLimitsBreach",
+    "QuarantinedRequest/ADDCCThresholdBreach",
+    "QuarantinedRequest/ADUserThresholdBreach",
+    "ReadFirmwareVersionRsp",
+    "ResponseMessage",
+    "S1SPAlertDSP",
+    "SMETS1CHFirmwareNotification",
+    "SMETS1ResponseMessage",
+];
+
 #[test]
 fn messages_written_here_are_valid_and_verify_elsewhere() {
     let folder = tempfile::tempdir().unwrap();
     let (signer, public) = signer("167048897159233642262001557408276884033");
     let key = folder.path().join("public.pem");
     std::fs::write(&key, public).unwrap();
-    let mut messages: Vec<Vec<u8>> = Vec::new();
-    for response in examples(response(), MESSAGES) {
-        messages.push(write_response(&response, &signer).unwrap().bytes);
-    }
-    for request in examples(request(), MESSAGES) {
-        messages.push(build_request(&request.as_request(), &signer).unwrap().bytes);
-    }
+    let count = std::env::var("PPMID_DUIS_MESSAGES").ok().and_then(|n| n.parse().ok()).unwrap_or(MESSAGES);
+    let (responses, requests) = (examples(response(), count), examples(request(), count / 10));
+    let forms: BTreeSet<String> = responses.iter().map(form).collect();
+    assert_eq!(forms, FORMS.map(str::to_owned).into(), "every form, and none that is not listed");
+    let kinds: BTreeSet<_> = requests.iter().map(|r| (r.kind, r.duis_version)).collect();
+    assert_eq!(kinds.len(), 3 * 7 + 5, "every kind of request in every version that has it");
+
+    let mut messages: Vec<Vec<u8>> = responses.iter().map(|r| write_response(r, &signer).unwrap().bytes).collect();
+    messages.extend(requests.iter().map(|r| build_request(&r.as_request(), &signer).unwrap().bytes));
     let files = write_all(folder.path(), &messages);
     assert_schema(&files);
     xmlsec_accepts(&key, &files).unwrap();
@@ -91,6 +161,61 @@ fn messages_written_here_are_valid_and_verify_elsewhere() {
     if tool("xmlsec1").is_some() {
         assert!(xmlsec_accepts(&key, &files).is_err());
     }
+}
+
+/// What SMETS1 service providers sign is a document of its own: taken out, with the declaration it inherited, it is valid and
+/// verifies.
+#[test]
+fn what_is_signed_inside_is_valid_and_verifies_when_it_is_taken_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let (signer, public) = signer("4711");
+    let key = folder.path().join("public.pem");
+    std::fs::write(&key, public).unwrap();
+    let mut inner = Vec::new();
+    for response in examples(response(), MESSAGES / 4) {
+        let text = String::from_utf8(write_response(&response, &signer).unwrap().bytes).unwrap();
+        for name in ["S1SPAlert", "SMETS1SignedResponse"] {
+            let (start, end) = (text.find(&format!("<sr:{name} ")), format!("</sr:{name}>"));
+            let Some(start) = start else { continue };
+            let document = &text[start..text.find(&end).unwrap() + end.len()];
+            inner.push(document.replacen(' ', &format!(" xmlns:sr=\"{SR}\" "), 1).into_bytes());
+        }
+    }
+    assert!(inner.len() > 10, "both kinds come up");
+    let files = write_all(folder.path(), &inner);
+    assert_schema(&files);
+    xmlsec_accepts(&key, &files).unwrap();
+}
+
+/// Texts of the shape of `xs:dateTime`, right and wrong, of which the schema takes some: those are read.
+#[test]
+fn every_time_that_the_schema_takes_is_read() {
+    let (Some(xmllint), Some(schema)) = (tool("xmllint"), shared("schema")) else { return };
+    let number = |wrong: u32, most: u32| prop_oneof![8 => 0..=most, 1 => Just(wrong)].prop_map(|n| format!("{n:02}"));
+    let zone = prop_oneof![Just(String::new()), Just("Z".to_owned()), "[-+](0[0-9]|1[0-5]):(00|30|59|60)"];
+    let fraction = prop_oneof![3 => Just(String::new()), 1 => "\\.[0-9]{0,12}"];
+    let time = (1900..2100u32, number(13, 12), number(32, 31), number(25, 24), number(60, 59), number(60, 59), fraction, zone);
+    let texts: Vec<String> = examples(time, 400)
+        .into_iter()
+        .map(|(year, month, day, hour, minute, second, fraction, zone)| {
+            format!("{year}-{month}-{day}T{hour}:{minute}:{second}{fraction}{zone}")
+        })
+        .chain(["2026-12-31T24:00:00Z".into(), "2026-12-31T24:00:00.0+14:00".into(), "2026-02-29T00:00:00".into()])
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    let plain = String::from_utf8(write_unsigned_refusal(&acknowledgement("E4"))).unwrap();
+    let (before, after) = plain.split_once(&sample_time().to_string()).unwrap();
+    let documents: Vec<Vec<u8>> = texts.iter().map(|t| format!("{before}{t}{after}").into_bytes()).collect();
+    let mut check = Command::new(xmllint);
+    check.args(["--nonet", "--noout", "--schema"]).arg(schema.join("duis.xsd")).args(write_all(folder.path(), &documents));
+    let said = said(&check.output().unwrap());
+    let (mut taken, mut refused) = (0, 0);
+    for (n, (text, document)) in texts.iter().zip(&documents).enumerate() {
+        let valid = said.contains(&format!("/{n}.xml validates"));
+        assert_eq!(read_unsigned_refusal(document).is_ok(), valid, "{text}");
+        if valid { taken += 1 } else { refused += 1 }
+    }
+    assert!(taken > 50 && refused > 50, "{taken} and {refused}");
 }
 
 #[test]
@@ -153,128 +278,4 @@ fn a_key_and_certificate_made_by_openssl_are_loaded_and_sign() {
     let message = write_response(&acknowledgement("I99"), &signer).unwrap().bytes;
     assert_eq!(read_response(&message, &pinned(&signer), signer.certificate().not_before).unwrap(), acknowledgement("I99"));
     xmlsec_accepts(&public, &write_all(folder.path(), &[message])).unwrap();
-}
-
-/// An element to be rendered: name, namespace declarations, attributes, children; numbers choose from small sets.
-#[derive(Debug, Clone)]
-struct Element {
-    prefix: usize,
-    declarations: Vec<(usize, usize)>,
-    attributes: Vec<(usize, usize, String)>,
-    children: Vec<Child>,
-}
-
-#[derive(Debug, Clone)]
-enum Child {
-    Text(String),
-    Element(Element),
-}
-
-const PREFIXES: [&str; 4] = ["", "a", "b", "sr"];
-/// No &: xmllint writes it unescaped in a namespace declaration, which is not well formed.
-const URIS: [&str; 4] = ["urn:a", "urn:b", "http://example.com/x?y='1'", "urn:z"];
-const NAMES: [&str; 4] = ["n", "id", "a-b", "Z"];
-
-/// Text as it may be written: references, line ends, quotes, letters beyond ASCII.
-fn written_text() -> impl Strategy<Value = String> {
-    let piece = prop::sample::select(vec![
-        "x",
-        " ",
-        "\n",
-        "\t",
-        "\r\n",
-        "\r",
-        "&amp;",
-        "&lt;",
-        "&gt;",
-        ">",
-        "'",
-        "&quot;",
-        "&#13;",
-        "&#x9;",
-        "&#10;",
-        "é",
-        "€",
-        "&#x1D11E;",
-        "] ",
-    ]);
-    vec(piece, 0..6).prop_map(|p| p.concat())
-}
-
-fn element() -> impl Strategy<Value = Element> {
-    let tag = || (0..4usize, vec((0..4usize, 0..5usize), 0..3), vec((0..4usize, 0..4usize, written_text()), 0..4));
-    let leaf =
-        tag().prop_map(|(prefix, declarations, attributes)| Element { prefix, declarations, attributes, children: vec![] });
-    leaf.prop_recursive(4, 24, 4, move |inner| {
-        let child = prop_oneof![written_text().prop_map(Child::Text), inner.prop_map(Child::Element)];
-        (tag(), vec(child, 0..4)).prop_map(|((prefix, declarations, attributes), children)| Element {
-            prefix,
-            declarations,
-            attributes,
-            children,
-        })
-    })
-}
-
-/// Writes the element so that it is well formed: prefixes that are not bound in `scope` are left out, doubles too.
-fn render(element: &Element, scope: &[Option<usize>; 4], out: &mut String) {
-    let mut scope = *scope;
-    let mut tag = String::new();
-    let mut declared = [false; 4];
-    for (prefix, uri) in &element.declarations {
-        // Four stands for no namespace, which only the default can be.
-        if std::mem::replace(&mut declared[*prefix], true) || (*uri == 4 && *prefix != 0) {
-            continue;
-        }
-        let colon = if *prefix == 0 { "" } else { ":" };
-        tag += &format!("  xmlns{colon}{}=\"{}\"", PREFIXES[*prefix], URIS.get(*uri).unwrap_or(&""));
-        scope[*prefix] = URIS.get(*uri).map(|_| *uri);
-    }
-    let mut used: Vec<(Option<usize>, usize)> = Vec::new();
-    for (prefix, name, value) in &element.attributes {
-        let uri = if *prefix == 0 { None } else { scope[*prefix] };
-        if (*prefix != 0 && uri.is_none()) || used.contains(&(uri, *name)) {
-            continue;
-        }
-        used.push((uri, *name));
-        let colon = if *prefix == 0 { "" } else { ":" };
-        tag += &format!("\n{}{colon}{} = \"{}\"", PREFIXES[*prefix], NAMES[*name], value);
-    }
-    let prefix = if scope[element.prefix].is_some() { PREFIXES[element.prefix] } else { "" };
-    let name = format!("{prefix}{}e", if prefix.is_empty() { "" } else { ":" });
-    if element.children.is_empty() {
-        *out += &format!("<{name}{tag} />");
-        return;
-    }
-    *out += &format!("<{name}{tag}>");
-    for child in &element.children {
-        match child {
-            Child::Text(text) => *out += text,
-            Child::Element(element) => render(element, &scope, out),
-        }
-    }
-    *out += &format!("</{name}\n>");
-}
-
-#[test]
-fn canonical_forms_agree_with_xmllint_on_random_documents() {
-    let Some(xmllint) = tool("xmllint") else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("random.xml");
-    let documents: usize = std::env::var("PPMID_C14N_DOCUMENTS").ok().and_then(|n| n.parse().ok()).unwrap_or(300);
-    for element in examples(element(), documents) {
-        let mut text = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n".to_owned();
-        render(&element, &[None; 4], &mut text);
-        text += "\n";
-        std::fs::write(&path, &text).unwrap();
-        let theirs = |how: &str| {
-            let output = Command::new(xmllint).args(["--nonet", how]).arg(&path).output().unwrap();
-            assert!(output.status.success(), "{text}\n{}", said(&output));
-            String::from_utf8(output.stdout).unwrap()
-        };
-        let scanned = prescan::prescan(text.as_bytes(), MAX_MESSAGE_BYTES).expect(&text);
-        let document = verify::parse(&scanned).expect(&text);
-        assert_eq!(canonical::inclusive(&document, None), theirs("--c14n"), "{text}");
-        assert_eq!(canonical::exclusive(document.root_element()), theirs("--exc-c14n"), "{text}");
-    }
 }

@@ -7,18 +7,16 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::lease::Lease;
+use super::{dispatch::dispatch, lease::Lease};
 use crate::{
-    app::{App, Posted},
+    app::{App, SupplyChanges},
     campaign::{self, CampaignState},
     duis::{Pinned, Signer},
     estate,
     failure::{Failure, Outcome},
-    gateway::{Gateway, Service, backoff},
+    gateway::Gateway,
 };
 
-/// How often the dispatcher looks for requests that are due: the first retry is due within two seconds.
-const DISPATCH_PERIOD: Duration = Duration::from_millis(250);
 /// The receiver nudges; this is for what another node received.
 const SETTLE_PERIOD: Duration = Duration::from_millis(500);
 /// Messages may have ended a campaign: looked at when none waits, but not more often, since it may mean reading a million targets.
@@ -29,12 +27,8 @@ const LEASE_PERIOD: Duration = Duration::from_secs(1);
 /// Silence is looked for this many times within the time allowed, but neither hectically nor idly.
 const SILENCE_CHECKS: i64 = 20;
 const SILENCE_PERIOD_MILLIS: std::ops::RangeInclusive<i64> = 250..=60_000;
-/// An outcome that could not be recorded is tried again this often, a pause apart: lost, it would have to be asked for again.
-const RECORD_TRIES: usize = 3;
 /// After a fault (a database that is away, a policy file that does not parse) a loop waits this long.
 const FAULT_PAUSE: Duration = Duration::from_secs(1);
-/// Requests taken up in one go.
-const DUE_REQUESTS: u32 = 64;
 
 /// Wakes the loops: something came in, or something changed.
 #[derive(Clone, Default)]
@@ -54,13 +48,13 @@ pub struct Engine {
 
 /// What every loop has.
 #[derive(Clone)]
-struct Shared {
-    app: App,
+pub(super) struct Shared {
+    pub app: App,
+    pub nudge: Nudge,
+    pub gateway: Arc<dyn Gateway>,
+    pub signer: Arc<dyn Signer>,
     lease: Lease,
-    nudge: Nudge,
     stop: watch::Receiver<bool>,
-    gateway: Arc<dyn Gateway>,
-    signer: Arc<dyn Signer>,
     pinned: Pinned,
 }
 
@@ -92,16 +86,16 @@ impl Engine {
 }
 
 impl Shared {
-    fn stopping(&self) -> bool {
+    pub(super) fn stopping(&self) -> bool {
         *self.stop.borrow()
     }
 
-    fn may_act(&self) -> bool {
+    pub(super) fn may_act(&self) -> bool {
         !self.stopping() && self.lease.is_held(self.app.now())
     }
 
     /// Sleeps until the period is over, a nudge comes or the engine stops.
-    async fn rest(&mut self, period: Duration, nudge: Option<&Notify>) {
+    pub(super) async fn rest(&mut self, period: Duration, nudge: Option<&Notify>) {
         let nudged = async {
             match nudge {
                 Some(n) => n.notified().await,
@@ -116,7 +110,7 @@ impl Shared {
     }
 
     /// Waits for `work` unless the engine stops first.
-    async fn unless_stopped<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+    pub(super) async fn unless_stopped<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
             done = work => Some(done),
@@ -124,7 +118,7 @@ impl Shared {
         }
     }
 
-    async fn fault(&mut self, what: &str, failure: &Failure) {
+    pub(super) async fn fault(&mut self, what: &str, failure: &Failure) {
         tracing::error!(reason = %failure, help = failure.help.join("; "), "{what}");
         self.rest(FAULT_PAUSE, None).await;
     }
@@ -154,83 +148,6 @@ async fn keep_lease(mut shared: Shared) {
         }
         shared.rest(LEASE_PERIOD, None).await;
     }
-}
-
-/// Posts what is due, then makes and posts new batches until there is nothing to send. While the way to DCC is down, no
-/// new batch is made.
-async fn dispatch(mut shared: Shared) {
-    let nudge = shared.nudge.dispatch.clone();
-    let mut down = 0u32;
-    let mut not_before = shared.app.now();
-    while !shared.stopping() {
-        if shared.may_act() {
-            match dispatch_once(&mut shared, not_before).await {
-                Ok(Some(Posted::NotSent)) => {
-                    let wait = backoff(down + 1, 0, None);
-                    not_before = shared.app.now().plus_millis(wait.as_millis() as i64);
-                    if down == 0 {
-                        tracing::warn!(base_url = %shared.app.settings.gateway.base_url, "DCC cannot be reached, or takes no requests now; trying again");
-                    }
-                    down += 1;
-                }
-                Ok(Some(_)) => {
-                    if down > 0 {
-                        tracing::info!("DCC answers again");
-                    }
-                    down = 0;
-                    continue;
-                }
-                Ok(None) => {}
-                Err(e) => shared.fault("a batch could not be sent", &e).await,
-            }
-        }
-        shared.rest(DISPATCH_PERIOD, Some(&nudge)).await;
-    }
-}
-
-/// One round. `Some` where something was posted.
-async fn dispatch_once(shared: &mut Shared, not_before: crate::clock::Time) -> Outcome<Option<Posted>> {
-    let mut last = None;
-    for id in shared.app.due_requests(DUE_REQUESTS).await? {
-        if !shared.may_act() {
-            return Ok(None);
-        }
-        last = post(shared, id).await?.or(last);
-    }
-    if last.is_some() || shared.app.now() < not_before {
-        return Ok(last);
-    }
-    let campaigns = campaign::store::list(&mut shared.app.db.read().await?).await?;
-    let mut fault = None;
-    for campaign in campaigns.iter().filter(|c| c.state == CampaignState::Started) {
-        if !shared.may_act() {
-            return Ok(None);
-        }
-        match shared.app.prepare_batch(campaign.id).await {
-            Ok(Some(id)) => return post(shared, id).await,
-            Ok(None) => {}
-            // What is wrong with one campaign does not keep the others waiting.
-            Err(e) => fault = Some(e),
-        }
-    }
-    fault.map_or(Ok(None), Err)
-}
-
-async fn post(shared: &mut Shared, id: crate::ids::RequestId) -> Outcome<Option<Posted>> {
-    let signer = shared.signer.clone();
-    let Some(ready) = shared.app.begin_post(id, &*signer).await? else { return Ok(None) };
-    let gateway = shared.gateway.clone();
-    let Some(outcome) = shared.unless_stopped(gateway.post(Service::NonDevice, ready.bytes, ready.id)).await else {
-        return Ok(None);
-    };
-    crate::crash::point("after-post");
-    for _ in 1..RECORD_TRIES {
-        match shared.app.record_outcome(id, outcome.clone()).await {
-            Ok(posted) => return Ok(Some(posted)),
-            Err(e) => shared.fault("what came of a request could not be recorded", &e).await,
-        }
-    }
-    Ok(Some(shared.app.record_outcome(id, outcome).await?))
 }
 
 async fn settle(mut shared: Shared) {
@@ -299,6 +216,10 @@ async fn recheck_once(shared: &Shared, seen: &mut Option<Facts>, next: &mut crat
     }
     if seen.as_ref().is_none_or(|s| (s.estate_version, s.day) != (facts.estate_version, facts.day)) {
         shared.app.reconcile_key_cases().await?;
+        let changes = shared.app.mark_lost_supply().await?;
+        if changes != SupplyChanges::default() {
+            tracing::warn!(lost = changes.lost, regained = changes.regained, "devices that were sent changed hands");
+        }
     }
     let done = shared.app.recheck_held().await?;
     *seen = Some(facts);

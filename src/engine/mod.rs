@@ -2,9 +2,11 @@
 //! make no choices: every choice is a verb of `App`. Promise: only the node that holds the lease posts and settles, and
 //! whatever a dead node left is taken up within five seconds.
 
+mod dispatch;
 mod lease;
 mod loops;
 mod node;
+mod reload;
 mod store;
 
 pub use loops::{Engine, Nudge};

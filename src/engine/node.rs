@@ -2,7 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Engine, Nudge};
+use tokio::{sync::Notify, task::JoinHandle};
+
+use super::{
+    Engine, Nudge,
+    reload::{self, Reloaded},
+};
 use crate::{
     app::App,
     config,
@@ -12,6 +17,7 @@ use crate::{
         http::{HttpGateway, HttpSettings},
         receiver::{self, Limits, Receiver, Setup},
     },
+    tls::{self, Current},
 };
 
 /// How long the loops may take to end: with the receiver's own time it stays below the ten seconds of SIGTERM.
@@ -20,6 +26,9 @@ const ENGINE_STOP: Duration = Duration::from_secs(4);
 pub struct Node {
     pub receiver: Receiver,
     engine: Engine,
+    /// Notified, it reads the certificate files now.
+    reload: Arc<Notify>,
+    reloading: JoinHandle<()>,
 }
 
 impl Node {
@@ -31,12 +40,23 @@ impl Node {
         let gateway = &settings.gateway;
         config::check_private_key_file(&gateway.signing_key)?;
         let signer: Arc<dyn Signer> = Arc::new(FileSigner::load(&gateway.signing_key, &gateway.signing_certificate)?);
-        let pinned = Pinned::new(CertificateSet::from_pem_files(&gateway.dcc_certificates)?);
+        // For its check alone: we sign under our own name.
+        CertificateSet::of_holder(std::slice::from_ref(&gateway.signing_certificate), settings.organisation.user_id)?
+            .warn_of_dates(app.clock.now());
+        // Read before the files are loaded: what changes in between is seen to have changed.
+        let seen = reload::look(settings);
+        let pinned = Pinned::new(CertificateSet::of_dcc(&gateway.dcc_certificates, gateway.dcc_id, signer.certificate())?);
+        pinned.current().warn_of_dates(app.clock.now());
+        let client_tls = gateway.tls.as_ref().map(|files| tls::client_config(files, &app.clock)).transpose()?;
+        let server_tls = settings.receiver.tls.as_ref().map(|files| tls::server_config(files, &app.clock)).transpose()?;
+        let receiver_tls = server_tls.map(Current::new);
         let timeout = Duration::from_secs(gateway.request_timeout_seconds);
-        let http = HttpGateway::new(HttpSettings::new(&gateway.base_url, timeout, pinned.clone(), app.clock.clone()))?;
+        let http = HttpSettings::new(&gateway.base_url, timeout, pinned.clone(), app.clock.clone());
+        let http = Arc::new(HttpGateway::new(HttpSettings { tls: client_tls, ..http })?);
         let nudge = Nudge::default();
         let setup = Setup {
             listen: settings.receiver.listen,
+            tls: receiver_tls.clone(),
             path: settings.receiver.path.clone(),
             pinned: pinned.clone(),
             db: app.db.clone(),
@@ -45,12 +65,22 @@ impl Node {
             limits: Limits::default(),
         };
         let receiver = receiver::start(setup).await?;
-        let engine = Engine::start(app.clone(), Arc::new(http), signer, pinned, nudge);
-        Ok(Node { receiver, engine })
+        let reload = Arc::new(Notify::new());
+        let own = signer.certificate().clone();
+        let reloaded = Reloaded { app: app.clone(), own, pinned: pinned.clone(), http: http.clone(), receiver_tls };
+        let reloading = tokio::spawn(reload::watch(reloaded, seen, reload.clone()));
+        let engine = Engine::start(app.clone(), http, signer, pinned, nudge);
+        Ok(Node { receiver, engine, reload, reloading })
+    }
+
+    /// Reads the certificate files again, at once and changed or not.
+    pub fn reload(&self) {
+        self.reload.notify_one();
     }
 
     /// The receiver first finishes what it has read; then the loops end.
     pub async fn stop(self) {
+        self.reloading.abort();
         self.receiver.stop().await;
         self.engine.stop(ENGINE_STOP).await;
     }

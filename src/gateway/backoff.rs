@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::Pace;
+
 /// The longest first wait (contract.md: the first retry within 2 s).
 const FIRST_WAIT_MILLIS: u64 = 2_000;
 /// The longest wait ever, unless DCC itself asks for a longer one (contract.md: backing off to 60 s).
@@ -12,11 +14,15 @@ const RETRY_AFTER_CAP_SECONDS: u64 = 300;
 /// Doublings after which the cap is reached: 2 s * 2^5 = 64 s.
 const DOUBLINGS: u32 = 5;
 
-/// The wait after attempt number `attempt` (the first is 1) failed. Each wait lies in the upper half of its doubled range,
-/// spread by (`seed`, `attempt`), so that many requests do not come back at once. `retry_after` is DCC's own wish: never
-/// undercut, and bounded.
-pub fn backoff(attempt: u32, seed: u64, retry_after: Option<Duration>) -> Duration {
-    let ceiling = FIRST_WAIT_MILLIS << attempt.saturating_sub(1).min(DOUBLINGS);
+/// The wait after attempt number `attempt` (the first is 1) failed. Each wait lies in the upper half of its range, which grows
+/// as the fault's pace says, spread by (`seed`, `attempt`), so that many requests do not come back at once. `retry_after` is
+/// DCC's own wish: never undercut, and bounded.
+pub fn backoff(attempt: u32, seed: u64, pace: Pace, retry_after: Option<Duration>) -> Duration {
+    let doublings_each = match pace {
+        Pace::Doubling => 1,
+        Pace::Steep => 2,
+    };
+    let ceiling = FIRST_WAIT_MILLIS << attempt.saturating_sub(1).saturating_mul(doublings_each).min(DOUBLINGS);
     let floor = ceiling / 2;
     let millis = floor + mixed(seed, attempt) % (ceiling.min(WAIT_CAP_MILLIS) - floor + 1);
     let asked = retry_after.unwrap_or_default().min(Duration::from_secs(RETRY_AFTER_CAP_SECONDS));
@@ -35,9 +41,11 @@ fn mixed(seed: u64, attempt: u32) -> u64 {
 mod tests {
     use super::*;
 
+    const PACES: [Pace; 2] = [Pace::Doubling, Pace::Steep];
+
     #[test]
     fn waits_of_many_requests_are_spread() {
-        let waits: std::collections::BTreeSet<_> = (0..100).map(|seed| backoff(3, seed, None)).collect();
+        let waits: std::collections::BTreeSet<_> = (0..100).map(|seed| backoff(3, seed, Pace::Doubling, None)).collect();
         assert!(waits.len() > 80, "{}", waits.len());
     }
 
@@ -45,23 +53,30 @@ mod tests {
         #[test]
         fn a_wait_is_bounded_and_the_same_each_time(attempt: u32, seed: u64, asked in proptest::option::of(0u64..u64::MAX)) {
             let asked = asked.map(Duration::from_secs);
-            let wait = backoff(attempt, seed, asked);
-            proptest::prop_assert_eq!(wait, backoff(attempt, seed, asked));
-            proptest::prop_assert!(wait >= Duration::from_secs(1));
-            proptest::prop_assert!(wait <= Duration::from_secs(RETRY_AFTER_CAP_SECONDS));
-            proptest::prop_assert!(backoff(attempt, seed, None) <= Duration::from_secs(60));
-            proptest::prop_assert!(wait >= asked.unwrap_or_default().min(Duration::from_secs(RETRY_AFTER_CAP_SECONDS)));
+            for pace in PACES {
+                let wait = backoff(attempt, seed, pace, asked);
+                proptest::prop_assert_eq!(wait, backoff(attempt, seed, pace, asked));
+                proptest::prop_assert!(wait >= Duration::from_secs(1));
+                proptest::prop_assert!(wait <= Duration::from_secs(RETRY_AFTER_CAP_SECONDS));
+                proptest::prop_assert!(backoff(attempt, seed, pace, None) <= Duration::from_secs(60));
+                proptest::prop_assert!(wait >= asked.unwrap_or_default().min(Duration::from_secs(RETRY_AFTER_CAP_SECONDS)));
+            }
         }
 
         #[test]
         fn the_first_retry_comes_within_two_seconds(seed: u64) {
-            proptest::prop_assert!(backoff(1, seed, None) <= Duration::from_secs(2));
+            for pace in PACES {
+                proptest::prop_assert!(backoff(1, seed, pace, None) <= Duration::from_secs(2));
+            }
         }
 
         #[test]
-        fn waits_rise_until_the_cap(seed: u64) {
-            let waits: Vec<_> = (1..=DOUBLINGS + 1).map(|attempt| backoff(attempt, seed, None)).collect();
-            proptest::prop_assert!(waits.is_sorted(), "{:?}", waits);
+        fn waits_rise_until_the_cap_and_what_waits_for_a_person_rises_faster(seed: u64) {
+            for pace in PACES {
+                let waits: Vec<_> = (1..=DOUBLINGS + 1).map(|attempt| backoff(attempt, seed, pace, None)).collect();
+                proptest::prop_assert!(waits.iter().zip(&waits[1..]).all(|(a, b)| a <= b || *b >= Duration::from_secs(32)), "{:?}", waits);
+            }
+            proptest::prop_assert!(backoff(3, seed, Pace::Steep, None) > backoff(3, seed, Pace::Doubling, None));
         }
     }
 }

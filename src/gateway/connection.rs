@@ -1,5 +1,6 @@
-//! Inbound connections with bounds: how many, how long one may take to send a request, how long it may idle. Not HTTP: it
-//! sees only bytes going in and out. Promise: no connection outlives its bounds or the server's end.
+//! Inbound connections with bounds: how many, how long a TLS handshake may take, how long a request, how long one may idle. Not
+//! HTTP: it sees only bytes going in and out (what TLS makes of them). Promise: no connection outlives its bounds or the
+//! server's end; one counts from the moment it is accepted, handshake or not.
 
 use std::{
     future::Future,
@@ -18,12 +19,26 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
+use crate::tls::{Accepted, Current, HandshakeRefused, ServerConfig};
+
 /// Wait after a failed accept (out of file descriptors, usually): long enough for some to be closed.
 const ACCEPT_RETRY_MILLIS: u64 = 200;
+
+/// Who hears of handshakes that came to nothing.
+pub type RefusedHandshakes = Arc<dyn Fn(SocketAddr, HandshakeRefused) + Send + Sync>;
+
+/// Mutual TLS for a listener.
+pub struct ListenerTls {
+    pub config: Current<ServerConfig>,
+    pub handshake_time: Duration,
+    pub refused: RefusedHandshakes,
+}
 
 /// A TCP listener that hands out [`Connection`]s.
 pub struct BoundedListener {
     pub listener: TcpListener,
+    /// Without it, plain.
+    pub tls: Option<ListenerTls>,
     pub slots: Arc<Semaphore>,
     /// From the first byte of a request to its answer.
     pub request_time: Duration,
@@ -48,6 +63,13 @@ impl BoundedListener {
         };
         // Without it an answer may wait for the peer's acknowledgement; a failure costs only time.
         let _ = stream.set_nodelay(true);
+        let stream = match &self.tls {
+            None => Accepted::plain(stream),
+            Some(tls) => {
+                let refused = tls.refused.clone();
+                Accepted::tls(stream, tls.config.get(), tls.handshake_time, move |why| refused(peer, why))
+            }
+        };
         let mut ended = self.ended.clone();
         let connection = Connection {
             stream,
@@ -64,9 +86,9 @@ impl BoundedListener {
     }
 }
 
-/// A TCP stream that fails with `TimedOut` past its deadline and with `ConnectionAborted` at the server's end.
+/// A stream that fails with `TimedOut` past its deadline and with `ConnectionAborted` at the server's end.
 pub struct Connection {
-    stream: TcpStream,
+    stream: Accepted<TcpStream>,
     /// Bytes came in since the last ones went out.
     in_request: bool,
     deadline: Pin<Box<Sleep>>,

@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr};
 
+use super::Remedy;
 use crate::{db::DbError, failure::Failure, ids::RequestId};
 
 #[derive(Debug, thiserror::Error)]
@@ -31,9 +32,27 @@ impl GatewayError {
     }
 }
 
+impl GatewayError {
+    /// What follows from it; the words for a person are its [`Failure`]'s.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            GatewayError::Db(_) => Remedy::RetryLater,
+            GatewayError::StaleRequest { .. } | GatewayError::StaleMessages { .. } => Remedy::AskBeforeRetrying,
+            GatewayError::Listen { .. } => Remedy::FixAndResubmit("set receiver.listen to an address and port that are free"),
+            GatewayError::BaseUrl { .. } => Remedy::FixAndResubmit("set gateway.base_url, such as http://127.0.0.1:8079"),
+            GatewayError::Client { .. } => {
+                Remedy::FixAndResubmit("this is a fault of the program or of this machine; run the command again with -v")
+            }
+            GatewayError::CounterExhausted { .. } => {
+                Remedy::FixAndResubmit("set another organisation.user_id, as DCC assigned it")
+            }
+        }
+    }
+}
+
 impl From<GatewayError> for Failure {
     fn from(e: GatewayError) -> Failure {
-        let failure = Failure::failed(e.to_string());
+        let (failure, remedy) = (Failure::failed(e.to_string()), e.remedy().to_string());
         match e {
             GatewayError::Db(e) => e.into(),
             GatewayError::StaleRequest { .. } | GatewayError::StaleMessages { .. } => {
@@ -52,10 +71,8 @@ impl From<GatewayError> for Failure {
                 }
                 _ => Failure::failed(format!("the receiver cannot listen on {address}: {source}")).help("check receiver.listen"),
             },
-            GatewayError::BaseUrl { .. } => failure.help("set gateway.base_url, such as http://127.0.0.1:8079"),
-            GatewayError::Client { source } => Failure::failed(format!("the HTTP client cannot be made: {source}"))
-                .help("this is a fault of the program or of this machine; run the command again with -v"),
-            GatewayError::CounterExhausted { .. } => failure.help("set another organisation.user_id, as DCC assigned it"),
+            GatewayError::Client { source } => Failure::failed(format!("the HTTP client cannot be made: {source}")).help(remedy),
+            GatewayError::BaseUrl { .. } | GatewayError::CounterExhausted { .. } => failure.help(remedy),
         }
     }
 }

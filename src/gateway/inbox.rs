@@ -41,7 +41,7 @@ impl NewMessage {
     pub fn of(response: &Response, body: Vec<u8>, received_at: Time) -> NewMessage {
         NewMessage {
             received_at,
-            dedupe_key: dedupe_key(response, &body),
+            dedupe_key: dedupe_key(response),
             request_id: response.request_id,
             kind: response.kind().to_string(),
             response_code: response.code.clone(),

@@ -4,21 +4,25 @@
 
 mod authenticate;
 mod backoff;
+pub mod circuit;
 mod committer;
 mod connection;
 mod dedupe;
 mod error;
 pub mod http;
 pub mod inbox;
+pub mod link;
 pub mod outbox;
 pub mod receiver;
+mod remedy;
 #[cfg(test)]
 pub(crate) mod testing;
 
-use std::{pin::Pin, time::Duration};
+use std::pin::Pin;
 
 pub use backoff::backoff;
 pub use error::GatewayError;
+pub use remedy::{Fault, Pace, Remedy, Trouble};
 
 use crate::{duis::Response, ids::RequestId};
 
@@ -51,12 +55,27 @@ pub enum PostOutcome {
     Answered(Response),
     /// An unsigned acknowledgement of an error for this RequestID (signature profile, rule 9). Never a success.
     Refused(Response),
-    /// No byte of the request left: the connection was refused, timed out or its name is not known.
-    NotSent { why: String },
+    /// No byte of the request left: there was no connection, or its TLS handshake failed on our side.
+    NotSent(Trouble),
     /// It was sent, or may have been, and there is no usable answer: resend the same RequestID, never a new one.
-    Unknown { why: String, retry_after: Option<Duration> },
+    Unknown(Trouble),
     /// The far side's HTTP said no (4xx other than 408, 425 and 429) without a readable Response: a person must look.
-    Rejected { status: u16, why: String },
+    Rejected(Trouble),
+}
+
+impl PostOutcome {
+    /// What went wrong, unless DCC answered.
+    pub fn trouble(&self) -> Option<&Trouble> {
+        match self {
+            PostOutcome::Answered(_) | PostOutcome::Refused(_) => None,
+            PostOutcome::NotSent(trouble) | PostOutcome::Unknown(trouble) | PostOutcome::Rejected(trouble) => Some(trouble),
+        }
+    }
+
+    /// What is to be done about it, unless DCC answered.
+    pub fn remedy(&self) -> Option<Remedy> {
+        self.trouble().map(|trouble| trouble.fault.remedy())
+    }
 }
 
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

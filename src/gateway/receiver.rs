@@ -4,12 +4,13 @@
 //!
 //! A message that DCC signed but nobody here can read is stored too (`unreadable`): keep before you understand.
 
+mod counts;
+
 use std::{
-    collections::BTreeMap,
     io,
     net::SocketAddr,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -33,16 +34,20 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
+use counts::Counts;
+pub use counts::ReceiverCounts;
+
 use super::{
     GatewayError,
     authenticate::authenticate,
-    committer::{CommitCounts, Waiting, commit_groups},
-    connection::{BoundedListener, Connection},
+    committer::{Waiting, commit_groups},
+    connection::{BoundedListener, Connection, ListenerTls},
 };
 use crate::{
     clock::Clock,
     db::Db,
     duis::{MAX_MESSAGE_BYTES, Pinned},
+    tls::{Current, ServerConfig},
 };
 
 /// A message up to this size is verified where it is read (60 us for 2 KB) and counts as small.
@@ -57,6 +62,8 @@ const QUEUE_MESSAGES: usize = 1_000;
 pub struct Limits {
     /// The largest message. A warning that lists 50,000 devices has 1.2 MB.
     pub body_bytes: usize,
+    /// From the connection to the end of its TLS handshake.
+    pub handshake_time: Duration,
     /// From the headers to the last byte of the body.
     pub body_time: Duration,
     /// From the first byte of a request to its answer.
@@ -75,6 +82,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             body_bytes: MAX_MESSAGE_BYTES,
+            handshake_time: Duration::from_secs(10),
             body_time: Duration::from_secs(30),
             request_time: Duration::from_secs(60),
             idle_time: Duration::from_secs(90),
@@ -89,6 +97,8 @@ impl Default for Limits {
 /// What the receiver stands on.
 pub struct Setup {
     pub listen: SocketAddr,
+    /// Mutual TLS; without it the receiver is plain, and must be loopback (the configuration sees to that).
+    pub tls: Option<Current<ServerConfig>>,
     /// The one path that takes messages.
     pub path: String,
     /// DCC's certificates, and nobody else's.
@@ -98,41 +108,6 @@ pub struct Setup {
     /// Notified after each commit.
     pub nudge: Arc<Notify>,
     pub limits: Limits,
-}
-
-/// What came in since the start.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
-pub struct ReceiverCounts {
-    pub stored: u64,
-    /// Messages that came again.
-    pub duplicates: u64,
-    /// Transactions that stored them.
-    pub groups: u64,
-    /// Requests not answered 204, by reason.
-    pub refused: BTreeMap<&'static str, u64>,
-}
-
-#[derive(Default)]
-struct Counts {
-    commits: Arc<CommitCounts>,
-    refused: Mutex<BTreeMap<&'static str, u64>>,
-}
-
-impl Counts {
-    /// Counts a refusal and says so, ever more rarely, so that a flood of them does not fill the log.
-    fn refuse(&self, refusal: &Refusal) {
-        let mut refused = self.refused.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let times = refused.entry(refusal.reason).or_default();
-        *times += 1;
-        if times.is_power_of_two() {
-            tracing::warn!(
-                reason = refusal.reason,
-                status = refusal.status.as_u16(),
-                times = *times,
-                "an inbound message was refused"
-            );
-        }
-    }
 }
 
 /// A running receiver. Dropped, it ends at once; [`Receiver::stop`] ends it cleanly.
@@ -176,7 +151,7 @@ impl axum::serve::Listener for BoundedListener {
 
 /// Binds the address and begins to receive.
 pub async fn start(setup: Setup) -> Result<Receiver, GatewayError> {
-    let Setup { listen, path, pinned, db, clock, nudge, limits } = setup;
+    let Setup { listen, tls, path, pinned, db, clock, nudge, limits } = setup;
     let listening = |source| GatewayError::Listen { address: listen, source };
     let listener = TcpListener::bind(listen).await.map_err(listening)?;
     let local_addr = listener.local_addr().map_err(listening)?;
@@ -186,8 +161,14 @@ pub async fn start(setup: Setup) -> Result<Receiver, GatewayError> {
     let arriving = Arc::new(AtomicUsize::new(0));
     let counts = Arc::new(Counts::default());
     let committer = tokio::spawn(commit_groups(db, queued, arriving.clone(), nudge, counts.commits.clone()));
+    let tls = tls.map(|config| {
+        let counts = counts.clone();
+        let refused = Arc::new(move |peer, why| counts.refuse_handshake(peer, why));
+        ListenerTls { config, handshake_time: limits.handshake_time, refused }
+    });
     let bounded = BoundedListener {
         listener,
+        tls,
         slots: Arc::new(Semaphore::new(limits.connections)),
         request_time: limits.request_time,
         idle_time: limits.idle_time,
@@ -212,13 +193,7 @@ impl Receiver {
     }
 
     pub fn counts(&self) -> ReceiverCounts {
-        let commits = &self.counts.commits;
-        ReceiverCounts {
-            stored: commits.stored.load(Ordering::Relaxed),
-            duplicates: commits.duplicates.load(Ordering::Relaxed),
-            groups: commits.groups.load(Ordering::Relaxed),
-            refused: self.counts.refused.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone(),
-        }
+        self.counts.read()
     }
 
     /// Accepts nothing more, answers what was read, commits it and ends, within the limits' `finish_time` and `last_commit_time`.
@@ -364,4 +339,8 @@ impl Reader<'_> {
 }
 
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;

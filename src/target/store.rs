@@ -149,6 +149,25 @@ pub async fn page(tx: &mut Tx, plan: i64, after: Option<DeviceId>, limit: usize)
     found.into_iter().map(target).collect()
 }
 
+/// A page of a plan's targets that were sent and whose end is not known, by Device ID.
+pub async fn in_flight(tx: &mut Tx, plan: i64, after: Option<DeviceId>, limit: usize) -> DbResult<Vec<Target>> {
+    let states: Vec<String> = TargetState::ALL.iter().filter(|s| s.is_in_flight()).map(|s| format!("'{s}'")).collect();
+    let sql = format!(
+        "select {COLUMNS} from targets where plan_id = $1 and device_id >= $2 and state in ({}) order by device_id limit $3",
+        states.join(", ")
+    );
+    let Some(from) = first_after(after) else { return Ok(Vec::new()) };
+    let found: Vec<TargetRow> =
+        sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(plan).bind(from).bind(limit as i64).fetch_all(c).await)?;
+    found.into_iter().map(target).collect()
+}
+
+/// How many targets of a plan left the portfolio after they were sent.
+pub async fn count_lost(tx: &mut Tx, plan: i64) -> DbResult<i64> {
+    let text = "select count(*) from targets where plan_id = $1 and reason = $2";
+    Ok(sql!(tx, c => sqlx::query_scalar(text).bind(plan).bind(Reason::SupplyLost.as_str()).fetch_one(c).await)?)
+}
+
 /// The devices of a plan that are in one state, by Device ID.
 pub async fn in_state(
     tx: &mut Tx,

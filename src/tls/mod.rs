@@ -6,7 +6,12 @@ mod accept;
 mod pem;
 mod reason;
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{Arc, RwLock},
+    time::Duration,
+};
 
 use rustls::{
     RootCertStore, SupportedProtocolVersion,
@@ -36,6 +41,29 @@ pub struct TlsFiles {
     pub certificate: PathBuf,
     /// PKCS#8; refused where others than its owner can read it.
     pub key: PathBuf,
+}
+
+/// A configuration that may be replaced while it is in use: handshakes from then on use the new one. Clones share it.
+pub struct Current<C>(Arc<RwLock<Arc<C>>>);
+
+impl<C> Current<C> {
+    pub fn new(config: Arc<C>) -> Current<C> {
+        Current(Arc::new(RwLock::new(config)))
+    }
+
+    pub fn get(&self) -> Arc<C> {
+        Arc::clone(&self.0.read().unwrap_or_else(|poisoned| poisoned.into_inner()))
+    }
+
+    pub fn replace(&self, config: Arc<C>) {
+        *self.0.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = config;
+    }
+}
+
+impl<C> Clone for Current<C> {
+    fn clone(&self) -> Current<C> {
+        Current(Arc::clone(&self.0))
+    }
 }
 
 /// For connecting: shows our certificate, and trusts what `files.ca` issued for the name that is connected to.
@@ -96,4 +124,4 @@ impl TimeProvider for Now {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

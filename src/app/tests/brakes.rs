@@ -80,9 +80,9 @@ async fn an_outcome_that_comes_after_the_answer_changes_nothing() {
         let id = lab.post(campaign).await;
         assert_eq!(lab.hears(&later(id, 1, "I0")).await, InboxState::Settled);
         let late = [
-            PostOutcome::Unknown { why: "no answer in time".into(), retry_after: None },
-            PostOutcome::NotSent { why: "connection refused".into() },
-            PostOutcome::Rejected { status: 400, why: "no".into() },
+            PostOutcome::Unknown(Trouble::new(Fault::NoAnswer, "no answer in time")),
+            PostOutcome::NotSent(Trouble::new(Fault::NoConnection, "connection refused")),
+            PostOutcome::Rejected(Trouble::new(Fault::Rejected, "HTTP 400: no")),
         ];
         for outcome in late {
             lab.app.record_outcome(id, outcome).await.unwrap();

@@ -2,6 +2,7 @@
 //! the test plays itself, one message at a time. No loops and no network: each verb is called when the story says so.
 
 mod approval;
+mod asked;
 mod brakes;
 mod messages;
 mod two_campaigns;
@@ -23,7 +24,7 @@ use crate::{
         import::{Input, Kind, Options},
     },
     gateway::{
-        PostOutcome,
+        Fault, PostOutcome, Trouble,
         inbox::{self, InboxState, NewMessage},
         outbox, testing,
     },
@@ -169,12 +170,12 @@ impl Lab {
     }
 
     async fn no_reply(&self, id: RequestId) {
-        let outcome = PostOutcome::Unknown { why: "no answer in time".into(), retry_after: None };
+        let outcome = PostOutcome::Unknown(Trouble::new(Fault::NoAnswer, "no answer in time"));
         assert_eq!(self.app.record_outcome(id, outcome).await.unwrap(), Posted::Unknown);
     }
 
     async fn nothing_left(&self, id: RequestId) {
-        let outcome = PostOutcome::NotSent { why: "connection refused".into() };
+        let outcome = PostOutcome::NotSent(Trouble::new(Fault::NoConnection, "connection refused"));
         assert_eq!(self.app.record_outcome(id, outcome).await.unwrap(), Posted::NotSent);
     }
 

@@ -132,3 +132,32 @@ async fn a_key_that_comes_after_the_campaign_ended_opens_it_again() {
         lab.send(campaign).await;
     }
 }
+
+#[tokio::test]
+async fn a_site_lost_after_it_was_sent_is_followed_and_said_to_be_lost() {
+    for lab in labs(4).await {
+        let campaign = lab.started("spring", 10).await;
+        let id = lab.send(campaign).await;
+        let changes = lab.app.mark_lost_supply().await.unwrap();
+        assert_eq!((changes.lost, changes.regained), (0, 0), "all of them are ours");
+        lab.registered(&[1, 2], "2026-11-20").await;
+        lab.registered(&[3], "2026-11-26").await;
+        let changes = lab.app.mark_lost_supply().await.unwrap();
+        assert_eq!((changes.lost, changes.regained), (2, 0), "the third is ours until the 26th");
+        assert_eq!(lab.app.mark_lost_supply().await.unwrap(), Default::default(), "once");
+        let (state, reason) = (lab.target(campaign, 1).await.state, lab.target(campaign, 1).await.reason);
+        assert_eq!((state, reason), (TargetState::Accepted, Reason::SupplyLost), "the state is what DCC's messages made it");
+        lab.hears(&activated(Some(id), 1, 1)).await;
+        let target = lab.target(campaign, 1).await;
+        assert_eq!(
+            (target.state, target.reason),
+            (TargetState::Activated, Reason::SupplyLost),
+            "it is followed, and not counted"
+        );
+        lab.registered(&[2], "").await;
+        lab.app.clock.advance(3 * 86_400_000);
+        let changes = lab.app.mark_lost_supply().await.unwrap();
+        assert_eq!((changes.lost, changes.regained), (1, 1), "a correction gives one back, a new day takes another");
+        assert_eq!(lab.app.campaign_status("spring").await.unwrap().supply_lost, 2);
+    }
+}

@@ -102,6 +102,15 @@ pub fn status(output: Output, status: &Status) -> Outcome {
         "  key cases  {} retrying, {} investigating, {} resolved, {} closed",
         k.retrying, k.investigating, k.resolved, k.closed
     ))?;
+    if status.supply_lost > 0 {
+        table::line(format!(
+            "  supply     {} left the portfolio after they were sent and cannot be recalled: `ppmid campaign targets {} --reason SUPPLY_LOST`",
+            status.supply_lost, status.campaign
+        ))?;
+    }
+    if let Some(link) = &status.dcc_link {
+        table::line(format!("  DCC        {link}"))?;
+    }
     status.held_batches.iter().try_for_each(|b| table::line(format!("  waits for a person: {b}")))
 }
 
@@ -120,9 +129,12 @@ struct TargetLine {
 }
 
 /// One row for every site considered, in the order of Device IDs, however many.
-pub async fn targets(ctx: &Context, campaign: &str, state: Option<&str>) -> Outcome {
+pub async fn targets(ctx: &Context, campaign: &str, state: Option<&str>, reason: Option<&str>) -> Outcome {
     let wanted: Option<TargetState> =
         state.map(str::parse).transpose().map_err(|e: crate::ids::IdError| Failure::usage(e.to_string()).help(STATES))?;
+    let because: Option<Reason> = reason.map(str::parse).transpose().map_err(|e: crate::ids::IdError| {
+        Failure::usage(e.to_string()).help("`ppmid campaign status` lists the reasons of a plan")
+    })?;
     let app = ctx.app().await?;
     let campaign = app.campaign(campaign).await?;
     let plan = app.shown_plan(&campaign).await?.ok_or_else(|| {
@@ -137,7 +149,7 @@ pub async fn targets(ctx: &Context, campaign: &str, state: Option<&str>) -> Outc
         let page = targets::page(&mut app.db.read().await?, plan.id, after, PAGE_TARGETS).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.device);
-        for t in page.iter().filter(|t| wanted.is_none_or(|w| t.state == w)) {
+        for t in page.iter().filter(|t| wanted.is_none_or(|w| t.state == w) && because.is_none_or(|b| t.reason == b)) {
             let cells = [
                 t.device.to_string(),
                 t.state.to_string(),

@@ -1,14 +1,31 @@
-//! Pinned X.509 certificates: who may have signed, found by issuer and serial as `X509IssuerSerial` names them.
-//! It builds no chains and trusts no authority: a certificate counts because an operator put its file into the configuration.
+//! One X.509 certificate of a signing key, read from PEM. It builds no chains and trusts no authority: a certificate counts
+//! because an operator put its file into the configuration. Promise: one that is read holds a P-256 key that may sign.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use x509_cert::der::{Decode, asn1::BitString, oid::ObjectIdentifier, pem};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
+use x509_cert::{
+    der::{
+        Any, Decode, Tag, Tagged,
+        asn1::{BitString, ObjectIdentifier},
+        pem,
+    },
+    ext::pkix::KeyUsage,
+    spki::SubjectPublicKeyInfoOwned,
+};
 
 use crate::{clock::Time, failure::Failure, ids::Eui};
 
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const PRIME256V1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+/// Kinds of key that are met in certificates, for the message that refuses them.
+const OTHER_KEYS: [(&str, &str); 5] = [
+    ("1.2.840.113549.1.1.1", "RSA"),
+    ("1.3.101.112", "Ed25519"),
+    ("1.3.132.0.34", "ECDSA P-384"),
+    ("1.3.132.0.35", "ECDSA P-521"),
+    ("1.3.132.0.10", "ECDSA secp256k1"),
+];
 const X500_UNIQUE_IDENTIFIER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.45");
 const PEM_BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const PEM_END: &str = "-----END CERTIFICATE-----";
@@ -32,27 +49,47 @@ pub struct Certificate {
 pub enum CertificateError {
     #[error("it is not a PEM certificate: {0}")]
     NotPem(String),
-    #[error("its key is not ECDSA P-256")]
-    KeyType,
+    #[error("its key is {0}, and an ECDSA P-256 key (prime256v1, uncompressed) is wanted")]
+    KeyType(String),
+    #[error("its key usage does not include digitalSignature")]
+    KeyUsage,
+    #[error("its serial number is negative")]
+    Serial,
+    #[error("it is the certificate of {found}, and that of {wanted} is wanted")]
+    Holder { found: Eui, wanted: Eui },
+    #[error("two certificates have the issuer {issuer}, the serial {serial} and different keys")]
+    Ambiguous { issuer: String, serial: String },
+    #[error("it holds our own signing key: what we signed would pass for DCC's")]
+    OwnKey,
     #[error("the certificate file {} cannot be read: {source}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
     #[error("the certificate file {} cannot be used: {cause}", path.display())]
     InFile { path: PathBuf, cause: Box<CertificateError> },
 }
 
-impl From<CertificateError> for Failure {
-    fn from(error: CertificateError) -> Failure {
-        let failure = Failure::failed(error.to_string());
-        match error {
-            CertificateError::Read { .. } => failure.help("check the path in the configuration and that the file may be read"),
-            _ => failure.help("give one or more PEM certificates (BEGIN CERTIFICATE) of ECDSA P-256 keys"),
+impl CertificateError {
+    fn help(&self) -> &'static str {
+        match self {
+            CertificateError::Read { .. } => "check the path in the configuration and that the file may be read",
+            CertificateError::NotPem(_) | CertificateError::KeyType(_) | CertificateError::KeyUsage => {
+                "give one or more PEM certificates (BEGIN CERTIFICATE) of ECDSA P-256 keys that may sign"
+            }
+            CertificateError::Serial => "ask whoever issued it for a certificate of RFC 5280",
+            CertificateError::Holder { .. } => {
+                "gateway.dcc_certificates must be those of gateway.dcc_id, gateway.signing_certificate that of organisation.user_id"
+            }
+            CertificateError::Ambiguous { .. } => "keep the one with which DCC signs",
+            CertificateError::OwnKey => "take it out of gateway.dcc_certificates: only DCC's belong there",
+            CertificateError::InFile { cause, .. } => cause.help(),
         }
     }
 }
 
-/// Certificates pinned for one role (DCC's, or ours); a message of the other role never verifies against it.
-#[derive(Debug, Clone, Default)]
-pub struct CertificateSet(pub Vec<Certificate>);
+impl From<CertificateError> for Failure {
+    fn from(error: CertificateError) -> Failure {
+        Failure::failed(error.to_string()).help(error.help())
+    }
+}
 
 impl Certificate {
     /// The one certificate of a PEM text.
@@ -83,27 +120,37 @@ impl Certificate {
     }
 
     fn from_der(der: &[u8]) -> Result<Certificate, CertificateError> {
-        let certificate = x509_cert::Certificate::from_der(der).map_err(|e| CertificateError::NotPem(e.to_string()))?;
+        let not_pem = |e: x509_cert::der::Error| CertificateError::NotPem(e.to_string());
+        let certificate = x509_cert::Certificate::from_der(der).map_err(not_pem)?;
         let tbs = certificate.tbs_certificate();
-        let key = tbs.subject_public_key_info();
-        let curve = key.algorithm.parameters.as_ref().and_then(|p| p.decode_as::<ObjectIdentifier>().ok());
-        let point = key.subject_public_key.as_bytes().unwrap_or_default();
-        if key.algorithm.oid != EC_PUBLIC_KEY || curve != Some(PRIME256V1) || point.len() != 65 || point[0] != 4 {
-            return Err(CertificateError::KeyType);
+        let serial = tbs.serial_number().as_bytes();
+        if serial.first().is_some_and(|b| b & 0x80 != 0) {
+            return Err(CertificateError::Serial);
+        }
+        if let Some((_, usage)) = tbs.get_extension::<KeyUsage>().map_err(not_pem)?
+            && !usage.digital_signature()
+        {
+            return Err(CertificateError::KeyUsage);
         }
         let unique = tbs.subject().iter().find(|a| a.oid == X500_UNIQUE_IDENTIFIER);
-        let eui = unique.and_then(|a| a.value.decode_as::<BitString>().ok());
-        let eui = eui.and_then(|bits| <[u8; 8]>::try_from(bits.as_bytes()?).ok());
         let time =
             |t: x509_cert::time::Time| Time(i64::try_from(t.to_unix_duration().as_millis()).expect("ASN.1 years end at 9999"));
         Ok(Certificate {
             issuer: tbs.issuer().to_string(),
-            serial: decimal(tbs.serial_number().as_bytes()),
-            public_key: point.to_vec(),
+            serial: decimal(serial),
+            public_key: p256_point(tbs.subject_public_key_info())?,
             not_before: time(tbs.validity().not_before),
             not_after: time(tbs.validity().not_after),
-            subject_eui: eui.map(|bytes| Eui(u64::from_be_bytes(bytes))),
+            subject_eui: unique.and_then(|a| eui(&a.value)),
         })
+    }
+
+    /// Refuses a certificate that names somebody else; one that names nobody passes.
+    pub fn check_holder(&self, wanted: Eui) -> Result<(), CertificateError> {
+        match self.subject_eui {
+            Some(found) if found != wanted => Err(CertificateError::Holder { found, wanted }),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Whether `at` lies within its validity, both ends included.
@@ -113,25 +160,36 @@ impl Certificate {
     }
 }
 
-impl CertificateSet {
-    /// Reads every certificate of every file.
-    pub fn from_pem_files(paths: &[PathBuf]) -> Result<CertificateSet, CertificateError> {
-        let mut all = Vec::new();
-        for path in paths {
-            all.extend(certificates_in(path)?);
-        }
-        Ok(CertificateSet(all))
+/// The point of a P-256 key, uncompressed and on the curve.
+fn p256_point(key: &SubjectPublicKeyInfoOwned) -> Result<Vec<u8>, CertificateError> {
+    let curve = key.algorithm.parameters.as_ref().and_then(|p| p.decode_as::<ObjectIdentifier>().ok());
+    if key.algorithm.oid != EC_PUBLIC_KEY || curve != Some(PRIME256V1) {
+        let oid = curve.filter(|_| key.algorithm.oid == EC_PUBLIC_KEY).unwrap_or(key.algorithm.oid).to_string();
+        let known = OTHER_KEYS.iter().find(|(other, _)| *other == oid);
+        return Err(CertificateError::KeyType(known.map_or(format!("of the kind {oid}"), |(_, name)| (*name).to_owned())));
     }
-
-    /// The pinned certificate of this issuer (RFC 2253) and serial (decimal).
-    pub fn find(&self, issuer: &str, serial: &str) -> Option<&Certificate> {
-        self.0.iter().find(|c| c.issuer == issuer && c.serial == serial)
+    let point = key.subject_public_key.as_bytes().unwrap_or_default();
+    if point.len() != 65 || point[0] != 4 {
+        return Err(CertificateError::KeyType("a compressed point".into()));
     }
+    ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
+        .map_err(|_| CertificateError::KeyType("no point of its curve".into()))?;
+    Ok(point.to_vec())
 }
 
-fn certificates_in(path: &Path) -> Result<Vec<Certificate>, CertificateError> {
-    let pem = std::fs::read(path).map_err(|source| CertificateError::Read { path: path.to_owned(), source })?;
-    Certificate::all_from_pem(&pem).map_err(|cause| CertificateError::InFile { path: path.to_owned(), cause: Box::new(cause) })
+/// The EUI that an x500UniqueIdentifier holds: eight bytes, as DCC's certificates have it, or a text.
+fn eui(value: &Any) -> Option<Eui> {
+    match value.tag() {
+        Tag::BitString => {
+            let bits = value.decode_as::<BitString>().ok()?;
+            Some(Eui(u64::from_be_bytes(bits.as_bytes()?.try_into().ok()?)))
+        }
+        Tag::Utf8String | Tag::PrintableString => {
+            let text = std::str::from_utf8(value.value()).ok()?;
+            text.parse().ok().or_else(|| u64::from_str_radix(text, 16).ok().filter(|_| text.len() == 16).map(Eui))
+        }
+        _ => None,
+    }
 }
 
 /// A big-endian number (at most 20 bytes in a certificate) in decimal, by long division.
@@ -174,26 +232,6 @@ mod tests {
         assert_eq!(ours.subject_eui.unwrap().to_string(), "90-B3-D5-1F-30-01-00-00");
         assert_eq!(ours.serial, "27572613927499351639968579586655397031");
         assert_eq!(samples::dcc_set().0.len(), 3);
-    }
-
-    #[test]
-    fn one_file_may_hold_several_and_says_what_is_wrong_with_it() {
-        let Some(dir) = shared("certs") else { return };
-        let one = std::fs::read(dir.join("dsp-xml-sign-90B3D51F30000002-ds.pem")).unwrap();
-        let two = [b"Certificate:\n  Data:\n".as_slice(), &one, b"\r\n\n", &one].concat();
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("two.pem");
-        std::fs::write(&path, &two).unwrap();
-        assert_eq!(CertificateSet::from_pem_files(std::slice::from_ref(&path)).unwrap().0.len(), 2);
-        assert!(matches!(Certificate::from_pem(&two), Err(CertificateError::NotPem(_))));
-        for bad in [&two[..two.len() - 20], b"", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", &[0xff, 0xfe]]
-        {
-            std::fs::write(&path, bad).unwrap();
-            let error = CertificateSet::from_pem_files(std::slice::from_ref(&path)).unwrap_err();
-            assert!(error.to_string().contains("two.pem"), "{error}");
-        }
-        let missing = CertificateSet::from_pem_files(&[folder.path().join("none.pem")]).unwrap_err();
-        assert!(matches!(missing, CertificateError::Read { .. }));
     }
 
     proptest::proptest! {

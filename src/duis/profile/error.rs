@@ -1,6 +1,10 @@
 //! Why a message is refused: one word for each thing that can be wrong, and what a person can do about it.
 
+use super::shape::KeyName;
 use crate::failure::Failure;
+
+/// Longest piece of a message that is repeated in an error: what a stranger sent stays readable, and out of the log's way.
+const SHOWN_CHARS: usize = 160;
 
 /// Why a message is not what somebody we trust signed.
 ///
@@ -26,6 +30,29 @@ pub enum SignatureError {
     Signature,
     #[error("it does not say what its kind must: {0}")]
     Content(String),
+}
+
+impl SignatureError {
+    pub(in crate::duis) fn malformed(what: impl AsRef<str>) -> SignatureError {
+        SignatureError::Malformed(shown(what.as_ref()))
+    }
+
+    pub(super) fn profile(what: impl Into<String>) -> SignatureError {
+        SignatureError::Profile(what.into())
+    }
+
+    pub(super) fn unknown_certificate(key: &KeyName) -> SignatureError {
+        SignatureError::UnknownCertificate { issuer: shown(&key.issuer), serial: key.serial.clone() }
+    }
+}
+
+/// A stranger's text as it may stand in an error and a log: short, one line, without control characters.
+fn shown(text: &str) -> String {
+    let mut shown: String = text.chars().take(SHOWN_CHARS).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    if text.chars().nth(SHOWN_CHARS).is_some() {
+        shown.push_str("...");
+    }
+    shown
 }
 
 impl From<SignatureError> for Failure {

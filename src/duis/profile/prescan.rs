@@ -13,36 +13,79 @@ pub const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 pub(in crate::duis) const MAX_DEPTH_ELEMENTS: usize = 64;
 /// Most attributes of one tag, namespace declarations included; parsers compare each with every other.
 pub(in crate::duis) const MAX_ATTRIBUTES_PER_TAG: usize = 16;
+/// Most attributes of one message: they cost a parser about 60 bytes each. DUIS uses one, its signature seven.
+pub(in crate::duis) const MAX_ATTRIBUTES: usize = 10_000;
+/// Longest name of an element or attribute, prefix included, and of a namespace; the schema's longest have about 60. Parsers keep
+/// lengths in few bits, and exclusive canonical form writes a namespace again wherever it is used.
+pub(in crate::duis) const MAX_NAME_BYTES: usize = 256;
 /// Most namespace declarations of one message; each is in scope of every element below it.
 pub(in crate::duis) const MAX_NAMESPACE_DECLARATIONS: usize = 64;
 /// Most elements of one message: they cost a parser about 100 bytes each. The longest lists of DUIS are texts, not elements.
 pub(in crate::duis) const MAX_ELEMENTS: usize = 100_000;
 
-/// Checks the bytes and gives the text after an optional byte-order mark, with line ends as XML 1.0 (2.11) wants them before
-/// parsing (the parser here misses a lone carriage return before a character reference).
+/// Checks the bytes and gives the text after an optional byte-order mark, its line ends made `\n`.
 pub(in crate::duis) fn prescan(bytes: &[u8], max_bytes: usize) -> Result<Cow<'_, str>, SignatureError> {
     if bytes.len() > max_bytes {
         return Err(SignatureError::TooLarge(max_bytes));
     }
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    if bytes.starts_with(b"\xEF\xBB\xBF") {
+        // The parser would pass over a second one.
+        return Err(malformed("it has two byte-order marks"));
+    }
     let text = std::str::from_utf8(bytes).map_err(|_| malformed("it is not UTF-8"))?;
-    if bytes.iter().any(|b| *b < 0x20 && !matches!(b, b'\t' | b'\n' | b'\r')) {
+    // Without an early end, since that is many bytes at a time.
+    if bytes.iter().fold(false, |found, b| found | (*b < 0x20 && !matches!(b, b'\t' | b'\n' | b'\r'))) {
         return Err(malformed("it has control characters"));
     }
-    let mut scan = Scan { rest: bytes, depth: 0, elements: 0, declarations: 0 };
+    references(text)?;
+    let mut scan = Scan { rest: bytes, depth: 0, elements: 0, attributes: 0, declarations: 0 };
     scan.declaration()?;
     scan.elements()?;
-    Ok(if bytes.contains(&b'\r') { Cow::Owned(text.replace("\r\n", "\n").replace('\r', "\n")) } else { Cow::Borrowed(text) })
+    Ok(line_ends(text))
+}
+
+/// Line ends as XML 1.0 (2.11) wants them before parsing: the parser here misses a lone carriage return before a reference.
+pub(in crate::duis) fn line_ends(text: &str) -> Cow<'_, str> {
+    if text.contains('\r') { Cow::Owned(text.replace("\r\n", "\n").replace('\r', "\n")) } else { Cow::Borrowed(text) }
 }
 
 fn malformed(what: &str) -> SignatureError {
-    SignatureError::Malformed(what.to_owned())
+    SignatureError::malformed(what)
+}
+
+/// No entities but the five of XML itself, and references to characters that XML has.
+fn references(text: &str) -> Result<(), SignatureError> {
+    /// Between `&` and `;`, with some leading zeros.
+    const MAX_REFERENCE_BYTES: usize = 16;
+    for after in text.split('&').skip(1) {
+        let window = &after.as_bytes()[..after.len().min(MAX_REFERENCE_BYTES)];
+        let end = window.iter().position(|b| *b == b';').ok_or_else(|| malformed("a reference does not end"))?;
+        let name = &window[..end];
+        let allowed = match name {
+            b"amp" | b"lt" | b"gt" | b"quot" | b"apos" => true,
+            [b'#', b'x', hex @ ..] => is_xml_character(hex, 16),
+            [b'#', decimal @ ..] => is_xml_character(decimal, 10),
+            _ => false,
+        };
+        if !allowed {
+            return Err(malformed("it has an entity, or a reference to no character"));
+        }
+    }
+    Ok(())
+}
+
+fn is_xml_character(digits: &[u8], radix: u32) -> bool {
+    let number = std::str::from_utf8(digits).ok().filter(|d| d.chars().all(|c| c.is_digit(radix)));
+    let character = number.and_then(|d| u32::from_str_radix(d, radix).ok()).and_then(char::from_u32);
+    character.is_some_and(|c| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..))
 }
 
 struct Scan<'a> {
     rest: &'a [u8],
     depth: usize,
     elements: usize,
+    attributes: usize,
     declarations: usize,
 }
 
@@ -82,6 +125,7 @@ impl<'a> Scan<'a> {
                 Some(b'!') => return Err(malformed("it has a comment, a CDATA section or a DTD")),
                 Some(b'?') => return Err(malformed("it has a processing instruction")),
                 Some(b'/') => {
+                    name_fits(&self.rest[1..self.rest.len().min(2)])?;
                     self.depth = self.depth.checked_sub(1).ok_or_else(|| malformed("it closes what it did not open"))?;
                 }
                 _ => self.start_tag()?,
@@ -101,6 +145,7 @@ impl<'a> Scan<'a> {
         }
         let (inside, empty) = inside.strip_suffix(b"/").map_or((inside, false), |i| (i, true));
         let name_end = inside.iter().position(u8::is_ascii_whitespace).unwrap_or(inside.len());
+        name_fits(&inside[..name_end])?;
         let mut tag = Tag { rest: &inside[name_end..] };
         let mut names = [b"".as_slice(); MAX_ATTRIBUTES_PER_TAG];
         let mut count = 0;
@@ -111,9 +156,14 @@ impl<'a> Scan<'a> {
             if names[..count].contains(&name) {
                 return Err(malformed("a tag has an attribute twice"));
             }
+            name_fits(name)?;
             names[count] = name;
             count += 1;
             self.count_declaration(name, value)?;
+        }
+        self.attributes += count;
+        if self.attributes > MAX_ATTRIBUTES {
+            return Err(malformed("it has too many attributes"));
         }
         if self.depth + 1 > MAX_DEPTH_ELEMENTS {
             return Err(malformed("it is nested too deeply"));
@@ -127,7 +177,15 @@ impl<'a> Scan<'a> {
         if prefixed && value.is_empty() {
             return Err(malformed("it takes a namespace prefix back"));
         }
-        self.declarations += usize::from(prefixed || name == b"xmlns");
+        let declares = prefixed || name == b"xmlns";
+        if declares && value.len() > MAX_NAME_BYTES {
+            return Err(malformed("a namespace is too long"));
+        }
+        if name.ends_with(b":xmlns") {
+            // The parser would take x:xmlns for xmlns.
+            return Err(malformed("an attribute has the name xmlns and a prefix"));
+        }
+        self.declarations += usize::from(declares);
         if self.declarations > MAX_NAMESPACE_DECLARATIONS {
             return Err(malformed("it declares too many namespaces"));
         }
@@ -135,18 +193,25 @@ impl<'a> Scan<'a> {
     }
 }
 
+/// Names are the parser's to judge, apart from what it lets through.
+fn name_fits(name: &[u8]) -> Result<(), SignatureError> {
+    match name {
+        [b':', ..] => Err(malformed("a name begins with a colon")),
+        name if name.len() > MAX_NAME_BYTES => Err(malformed("a name is too long")),
+        _ => Ok(()),
+    }
+}
+
 /// Bytes before the `>` that ends a tag, quotes respected.
-fn tag_length(from: &[u8]) -> Option<usize> {
-    let mut quote = None;
-    from.iter().position(|b| {
-        match (quote, *b) {
-            (None, b'>') => return true,
-            (None, b'"' | b'\'') => quote = Some(*b),
-            (Some(q), b) if q == b => quote = None,
-            _ => {}
+pub(super) fn tag_length(from: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        at += from[at..].iter().position(|b| matches!(b, b'>' | b'"' | b'\''))?;
+        if from[at] == b'>' {
+            return Some(at);
         }
-        false
-    })
+        at += 2 + from[at + 1..].iter().position(|b| *b == from[at])?;
+    }
 }
 
 type NameAndValue<'a> = (&'a [u8], &'a [u8]);
@@ -208,11 +273,16 @@ mod tests {
         let wide = format!("<a {}/>", (0..100_000).map(|n| format!("b{n}='' ")).collect::<String>());
         let spaces = format!("<a>{}</a>", (0..65).map(|n| format!("<b xmlns:c{n}='u'/>")).collect::<String>());
         let many = format!("<a>{}</a>", "<b/>".repeat(MAX_ELEMENTS));
+        let worded = format!("<a>{}</a>", "<b c='' d=''/>".repeat(MAX_ATTRIBUTES / 2 + 1));
+        let (long, longer) = (format!("<{}/>", "n".repeat(MAX_NAME_BYTES + 1)), format!("<a {}é=''/>", "n".repeat(65_534)));
         for bad in [
             deep.as_str(),
             &wide,
             &spaces,
             &many,
+            &worded,
+            &long,
+            &longer,
             "<!DOCTYPE a><a/>",
             "<a><!-- x --></a>",
             "<a><![CDATA[x]]></a>",

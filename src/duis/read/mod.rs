@@ -2,6 +2,7 @@
 //! again, the message as it came is not looked at any more.
 
 mod alert;
+mod claimed;
 mod inventory;
 mod request;
 mod response;
@@ -9,6 +10,7 @@ mod smets1;
 mod time;
 mod tree;
 
+pub use claimed::{Claimed, read_unverified};
 use roxmltree::{Document, Node};
 
 use self::{
@@ -17,10 +19,12 @@ use self::{
     tree::{Fields, Read, content},
 };
 use super::{
-    Body, CertificateSet, Request, Response, SR, SignatureError,
-    prescan::{MAX_MESSAGE_BYTES, prescan},
-    signature::DS,
-    verify::{open_kept, parse, verify},
+    Body, CertificateSet, Content, MAX_MESSAGE_BYTES, Request, Response, SR, SignatureError,
+    profile::{
+        DS,
+        prescan::prescan,
+        verify::{open_kept, parse, verify},
+    },
 };
 use crate::{
     clock::Time,
@@ -81,11 +85,11 @@ pub fn read_unsigned_refusal(bytes: &[u8]) -> Result<Response, SignatureError> {
     }
     // Content is the word for what somebody we trust said; nobody is known to have said this.
     let response = read_as_response(&document).map_err(|e| match e {
-        SignatureError::Content(what) => SignatureError::Malformed(what),
+        SignatureError::Content(what) => SignatureError::malformed(what),
         other => other,
     })?;
-    let is_refusal =
-        response.code.starts_with('E') && response.request_id.is_some() && matches!(response.body, Body::Message { .. });
+    let says_nothing_more = matches!(response.body, Body::Message { content: Content::None, .. });
+    let is_refusal = response.code.starts_with('E') && response.request_id.is_some() && says_nothing_more;
     if is_refusal { Ok(response) } else { Err(SignatureError::Unsigned) }
 }
 
@@ -99,19 +103,21 @@ pub fn message_kind(bytes: &[u8]) -> Result<MessageKind, SignatureError> {
 /// What is known of a message whose signature is good, whatever it says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VerifiedMessage {
-    pub kind: MessageKind,
+    /// `None`: it is neither a Request nor a Response of DUIS.
+    pub kind: Option<MessageKind>,
+    /// Where it has one that can be read.
     pub request_id: Option<RequestId>,
     /// SHA-256 of its canonical form without its signature: the digest that was signed.
     pub digest: Sha256Hash,
 }
 
-/// Verifies a message of either kind, without understanding it.
+/// Verifies a message of either kind, without understanding it: no error here is a [`SignatureError::Content`].
 pub fn verify_message(bytes: &[u8], pinned: &CertificateSet, at: Time) -> Result<VerifiedMessage, SignatureError> {
     let verified = verify(bytes, MAX_MESSAGE_BYTES, pinned, at)?;
     let document = parse(&verified.canonical)?;
-    let kind = kind_of(&document).ok_or_else(|| content("it is neither a Request nor a Response of DUIS"))?;
-    let request_id = Fields::of(Fields::of(document.root_element()).need("Header")?).value_if("RequestID")?;
-    Ok(VerifiedMessage { kind, request_id, digest: verified.digest })
+    let header = Fields::of(document.root_element()).need("Header");
+    let request_id = header.and_then(|h| Fields::of(h).value_if("RequestID")).ok().flatten();
+    Ok(VerifiedMessage { kind: kind_of(&document), request_id, digest: verified.digest })
 }
 
 fn kind_of(document: &Document<'_>) -> Option<MessageKind> {

@@ -8,6 +8,8 @@ mod columns;
 mod error;
 mod input;
 pub(super) mod kinds;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod properties;
 mod records;
 mod registrations;
 mod rejects;

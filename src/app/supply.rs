@@ -1,0 +1,98 @@
+//! Sites that change hands after their request left. Nothing sent can be recalled: such a device is followed as before, and its
+//! reason says that it left the portfolio, so that nobody counts it for or against the campaign. Not the sites still to be sent:
+//! those are decided again before their batch.
+
+use std::collections::HashSet;
+
+use super::{App, decide::sites, import::whole_facts};
+use crate::{
+    campaign::{self, CampaignState, store::Followed},
+    failure::Outcome,
+    ids::DeviceId,
+    policy::Reason,
+    target::store::{self as targets, Change, Target},
+};
+
+/// Targets looked at in one step, and changed in one transaction.
+const PAGE_TARGETS: usize = 5_000;
+
+/// What changed hands among the devices that are out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SupplyChanges {
+    pub lost: u64,
+    /// Ours after all: a correction of the registrations.
+    pub regained: u64,
+}
+
+impl App {
+    /// Marks what is out and no longer ours, and takes the mark off what is ours again. For when registrations were imported and
+    /// when a day begins.
+    pub async fn mark_lost_supply(&self) -> Outcome<SupplyChanges> {
+        let mut changes = SupplyChanges::default();
+        let campaigns = campaign::store::list(&mut self.db.read().await?).await?;
+        let finished: HashSet<i64> = campaigns.iter().filter(|c| c.state == CampaignState::Finished).map(|c| c.id).collect();
+        let followed = campaign::store::followed(&mut self.db.read().await?).await?;
+        for campaign in followed.iter().filter(|f| !finished.contains(&f.campaign_id)) {
+            self.mark_in_campaign(campaign, &mut changes).await?;
+        }
+        Ok(changes)
+    }
+
+    async fn mark_in_campaign(&self, campaign: &Followed, total: &mut SupplyChanges) -> Outcome {
+        let mut after = None;
+        loop {
+            self.wait_for_import().await?;
+            let mut look = self.db.read().await?;
+            let facts = whole_facts(&mut look).await?;
+            let page = targets::in_flight(&mut look, campaign.plan_id, after, PAGE_TARGETS).await?;
+            let Some(last) = page.last().map(|t| t.device) else { return Ok(()) };
+            let devices: Vec<DeviceId> = page.iter().map(|t| t.device).collect();
+            let now = self.now();
+            let rows = sites(&mut look, &devices, &self.settings.organisation.mpids, now).await?;
+            drop(look);
+            let day = now.london_day();
+            let is_ours = |r: &&crate::estate::SiteRow| r.own_registrations.iter().any(|own| own.covers(day));
+            let ours: HashSet<DeviceId> = rows.iter().filter(is_ours).map(|r| r.site.device_id).collect();
+            let changes: Vec<Change> = page.into_iter().filter_map(|t| change(t, &ours)).collect();
+            if facts.is_none() || !self.save_marks(&changes, facts).await? {
+                continue;
+            }
+            let lost = changes.iter().filter(|c| c.reason == Reason::SupplyLost).count() as u64;
+            total.lost += lost;
+            total.regained += changes.len() as u64 - lost;
+            after = Some(last);
+        }
+    }
+
+    /// `false`: the registrations, or one of the devices, changed since they were looked at, so nothing was written.
+    async fn save_marks(&self, changes: &[Change], facts: Option<i64>) -> Outcome<bool> {
+        if changes.is_empty() {
+            return Ok(true);
+        }
+        let mut tx = self.db.begin().await?;
+        if whole_facts(&mut tx).await? != facts || targets::apply(&mut tx, changes, self.now()).await? != changes.len() as u64 {
+            return Ok(false);
+        }
+        tx.commit().await?;
+        Ok(true)
+    }
+}
+
+/// The state stays what DCC's messages make it.
+fn change(target: Target, ours: &HashSet<DeviceId>) -> Option<Change> {
+    let (is_ours, was_lost) = (ours.contains(&target.device), target.reason == Reason::SupplyLost);
+    let (reason, detail) = match (is_ours, was_lost) {
+        (false, false) => (Reason::SupplyLost, "left the portfolio after it was sent: it cannot be recalled"),
+        (true, true) => (Reason::Eligible, "in the portfolio again: the registrations were corrected"),
+        (true, false) | (false, true) => return None,
+    };
+    Some(Change {
+        plan_id: target.plan_id,
+        device: target.device,
+        version: target.version,
+        state: target.state,
+        reason,
+        answer_by: target.answer_by,
+        detail: Some(detail.into()),
+    })
+}

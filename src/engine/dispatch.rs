@@ -1,0 +1,231 @@
+//! The loop that posts: what is due again, then new batches, one at a time, while the circuit lets it. Not what came of a post
+//! (`App::record_outcome`), nor whether DCC is down (`gateway::circuit`). Promise: new batches and resends ask the circuit
+//! alike; while DCC is down nobody makes batches that only pile up.
+
+use std::time::Duration;
+
+use super::loops::Shared;
+use crate::{
+    app::Posted,
+    campaign::{self, CampaignState},
+    clock::Time,
+    failure::Outcome,
+    gateway::{
+        Pace, PostOutcome, Service, Trouble, backoff,
+        circuit::{Change, Circuit, Permit},
+        link::Link,
+    },
+    ids::RequestId,
+};
+
+/// How often the dispatcher looks for requests that are due: the first retry is due within two seconds.
+const DISPATCH_PERIOD: Duration = Duration::from_millis(250);
+/// An outcome that could not be recorded is tried again this often, a pause apart: lost, it would have to be asked for again.
+const RECORD_TRIES: usize = 3;
+/// Requests taken up in one go.
+const DUE_REQUESTS: u32 = 64;
+/// One request may time out whatever DCC's health (a large one at a slow hour): after it has been the only probe this often,
+/// a new batch is.
+const SAME_PROBES: u32 = 3;
+
+pub(super) async fn dispatch(mut shared: Shared) {
+    let nudge = shared.nudge.dispatch.clone();
+    let mut dispatcher = None;
+    while !shared.stopping() {
+        if shared.may_act() {
+            if dispatcher.is_none() {
+                // The work has just come to this node: whatever it, or another, knew of DCC is old.
+                let mut new = Dispatcher::new(shared.app.now());
+                new.note(&shared).await;
+                dispatcher = Some(new);
+            }
+            if let Some(dispatcher) = &mut dispatcher {
+                match dispatcher.round(&mut shared).await {
+                    Ok(true) => continue,
+                    Ok(false) => {}
+                    Err(e) => shared.fault("a batch could not be sent", &e).await,
+                }
+            }
+        } else {
+            dispatcher = None;
+        }
+        shared.rest(DISPATCH_PERIOD, Some(&nudge)).await;
+    }
+}
+
+struct Dispatcher {
+    circuit: Circuit,
+    /// Answers in a row by which DCC takes no requests now, and until when no new batch is made for that.
+    not_now: u32,
+    not_before: Time,
+    /// The request that was last posted to see whether DCC is there again, and how often in a row.
+    probe: Option<(RequestId, u32)>,
+    link: Link,
+    /// As it was last written.
+    noted: Option<Link>,
+}
+
+impl Dispatcher {
+    fn new(now: Time) -> Dispatcher {
+        let circuit = Circuit::new(now.0 as u64);
+        Dispatcher { circuit, not_now: 0, not_before: now, probe: None, link: Link::untried(now), noted: None }
+    }
+
+    /// One round. Gives whether something was posted.
+    async fn round(&mut self, shared: &mut Shared) -> Outcome<bool> {
+        let due = shared.app.due_requests(DUE_REQUESTS).await?;
+        match self.circuit.ask(shared.app.now()) {
+            Permit::Wait { .. } => Ok(false),
+            Permit::Probe => {
+                let probed = self.probe(shared, &due).await;
+                self.circuit.unused();
+                probed
+            }
+            Permit::Go => self.send(shared, due).await,
+        }
+    }
+
+    async fn send(&mut self, shared: &mut Shared, due: Vec<RequestId>) -> Outcome<bool> {
+        let mut posted = false;
+        for id in due {
+            if !self.may_post(shared) {
+                return Ok(posted);
+            }
+            posted |= self.post(shared, id).await?;
+        }
+        if posted || !self.may_post(shared) {
+            return Ok(posted);
+        }
+        match self.new_batch(shared).await? {
+            Some(id) => self.post(shared, id).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Asked again before each post: the one before may have opened the circuit.
+    fn may_post(&mut self, shared: &Shared) -> bool {
+        shared.may_act() && self.circuit.is_closed() && self.circuit.ask(shared.app.now()) == Permit::Go
+    }
+
+    /// Posts one request to see whether DCC is there: the one that waits longest, but the one tried last only where there is no
+    /// other. One whose campaign is stopped is not posted, and the next takes its turn.
+    async fn probe(&mut self, shared: &mut Shared, due: &[RequestId]) -> Outcome<bool> {
+        let (last, times) = self.probe.unzip();
+        for id in due.iter().copied().filter(|id| Some(*id) != last) {
+            if !shared.may_act() {
+                return Ok(false);
+            }
+            if self.post(shared, id).await? {
+                self.probe = Some((id, 1));
+                return Ok(true);
+            }
+        }
+        let again = last.filter(|last| due.contains(last));
+        if (again.is_none() || times >= Some(SAME_PROBES))
+            && let Some(id) = self.new_batch(shared).await?
+        {
+            self.probe = Some((id, 1));
+            return self.post(shared, id).await;
+        }
+        let Some(id) = again else { return Ok(false) };
+        self.probe = Some((id, times.unwrap_or(0) + 1));
+        self.post(shared, id).await
+    }
+
+    /// The next batch of any campaign, committed and ready.
+    async fn new_batch(&self, shared: &Shared) -> Outcome<Option<RequestId>> {
+        if shared.app.now() < self.not_before {
+            return Ok(None);
+        }
+        let campaigns = campaign::store::list(&mut shared.app.db.read().await?).await?;
+        let mut fault = None;
+        for campaign in campaigns.iter().filter(|c| c.state == CampaignState::Started) {
+            if !shared.may_act() {
+                return Ok(None);
+            }
+            match shared.app.prepare_batch(campaign.id).await {
+                Ok(Some(id)) => return Ok(Some(id)),
+                Ok(None) => {}
+                // What is wrong with one campaign does not keep the others waiting.
+                Err(e) => fault = Some(e),
+            }
+        }
+        fault.map_or(Ok(None), Err)
+    }
+
+    /// Posts one request and records what came of it. Gives whether it was posted.
+    async fn post(&mut self, shared: &mut Shared, id: RequestId) -> Outcome<bool> {
+        let signer = shared.signer.clone();
+        let Some(ready) = shared.app.begin_post(id, &*signer).await? else { return Ok(false) };
+        let gateway = shared.gateway.clone();
+        let posting = gateway.post(Service::NonDevice, ready.bytes, ready.id);
+        let Some(outcome) = shared.unless_stopped(posting).await else { return Ok(false) };
+        crate::crash::point("after-post");
+        let trouble = outcome.trouble().cloned();
+        self.hear(shared, id, trouble.as_ref());
+        let recorded = record(shared, id, outcome).await;
+        self.note(shared).await;
+        self.pause_if_not_now(recorded?, trouble.is_none(), shared.app.now());
+        Ok(true)
+    }
+
+    /// What came of a post changes what is known of the way to DCC, and is said where it is news.
+    fn hear(&mut self, shared: &Shared, id: RequestId, trouble: Option<&Trouble>) {
+        let now = shared.app.now();
+        let change = self.circuit.heard(trouble, now);
+        match (&change, trouble) {
+            (Some(Change::Opened { since, failures, until }), Some(trouble)) => {
+                let base_url = &shared.app.settings.gateway.base_url;
+                tracing::warn!(%base_url, %since, failures, next_try = %until, reason = %trouble, "DCC is down: nothing is posted but one request now and then, until it answers");
+            }
+            (Some(Change::StayedOpen { until, .. }), Some(trouble)) => {
+                tracing::debug!(next_try = %until, reason = %trouble, "DCC is still down");
+            }
+            (Some(Change::Closed { since, failures }), _) => {
+                tracing::info!(down_since = %since, failures, "DCC answers again");
+            }
+            (_, Some(trouble)) => tracing::warn!(request = %id, reason = %trouble, "a request was not answered"),
+            (_, None) => {}
+        }
+        self.link = self.link.after(trouble, self.circuit.failures(), change.as_ref(), now);
+    }
+
+    /// Keeps the row that people read. That it cannot be written keeps nobody from working.
+    async fn note(&mut self, shared: &Shared) {
+        if self.noted.as_ref().is_some_and(|noted| !self.link.is_news(noted)) {
+            return;
+        }
+        match shared.app.note_link(&self.link).await {
+            Ok(()) => self.noted = Some(self.link.clone()),
+            Err(e) => tracing::warn!(reason = %e, "how the way to DCC is could not be noted for `ppmid campaign status`"),
+        }
+    }
+
+    /// DCC answered that it takes no requests now: new ones wait, ever longer.
+    fn pause_if_not_now(&mut self, posted: Posted, answered: bool, now: Time) {
+        if !answered {
+            return;
+        }
+        match posted {
+            Posted::NotSent => {
+                self.not_now = self.not_now.saturating_add(1);
+                let wait = backoff(self.not_now, 0, Pace::Doubling, None);
+                self.not_before = now.plus_millis(wait.as_millis() as i64);
+                if self.not_now == 1 {
+                    tracing::warn!(not_before = %self.not_before, "DCC takes no requests now; trying again");
+                }
+            }
+            Posted::Settled | Posted::Unknown | Posted::Held => self.not_now = 0,
+        }
+    }
+}
+
+async fn record(shared: &mut Shared, id: RequestId, outcome: PostOutcome) -> Outcome<Posted> {
+    for _ in 1..RECORD_TRIES {
+        match shared.app.record_outcome(id, outcome.clone()).await {
+            Ok(posted) => return Ok(posted),
+            Err(e) => shared.fault("what came of a request could not be recorded", &e).await,
+        }
+    }
+    shared.app.record_outcome(id, outcome).await
+}
