@@ -5,6 +5,7 @@
 
 use std::{
     error::Error,
+    io,
     sync::{Arc, RwLock},
     time::Duration,
 };
@@ -104,7 +105,7 @@ impl HttpGateway {
         let post = self.client().post(url).header(CONTENT_TYPE, "application/xml").header(ACCEPT, "application/xml").body(bytes);
         let mut reply = match post.send().await {
             Ok(reply) => reply,
-            Err(e) => return failed(&e).into(),
+            Err(e) => return failed(&e, self.settings.tls.is_some()).into(),
         };
         let status = reply.status();
         if let Some(fault) = passing(status) {
@@ -162,23 +163,29 @@ fn passing(status: StatusCode) -> Option<Fault> {
 }
 
 /// No reply came. What failed while connecting sent nothing; the handshake of TLS is part of that, but a far side that takes TLS
-/// 1.3 as far as our certificate tells only later what it thinks of it.
-fn failed(error: &reqwest::Error) -> PostOutcome {
+/// 1.3 as far as our certificate tells only later what it thinks of it, and may hang up on a long request before we read that.
+fn failed(error: &reqwest::Error, https: bool) -> PostOutcome {
     let tls = tls::reason(error);
     let why = tls.clone().unwrap_or_else(|| root_cause(error));
     if error.is_connect() || error.is_builder() {
         let fault = if tls.is_some() { Fault::Tls } else { Fault::NoConnection };
         return PostOutcome::NotSent(Trouble::new(fault, why));
     }
-    let fault = match cause::<hyper::Error>(error) {
-        _ if tls.is_some() => Fault::Tls,
-        _ if error.is_timeout() => Fault::NoAnswer,
-        Some(hyper) if hyper.is_parse() => {
-            return unknown(Fault::WrongAddress, format!("what came back is not HTTP ({why}); is it https there?"));
-        }
-        _ => Fault::BrokeOff,
-    };
-    unknown(fault, why)
+    if tls.is_some() {
+        return unknown(Fault::Tls, why);
+    }
+    if error.is_timeout() {
+        return unknown(Fault::NoAnswer, why);
+    }
+    if cause::<hyper::Error>(error).is_some_and(hyper::Error::is_parse) {
+        return unknown(Fault::WrongAddress, format!("what came back is not HTTP ({why}); is it https there?"));
+    }
+    let hung_up = [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset];
+    if https && cause::<io::Error>(error).is_some_and(|e| hung_up.contains(&e.kind())) {
+        let why = format!("the far side hung up while the request was sent ({why}): perhaps it does not accept our certificate");
+        return unknown(Fault::BrokeOff, why);
+    }
+    unknown(Fault::BrokeOff, why)
 }
 
 impl Gateway for HttpGateway {
@@ -328,3 +335,5 @@ impl Forward for HttpForwarder {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;

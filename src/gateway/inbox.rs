@@ -62,8 +62,8 @@ impl NewMessage {
     pub fn of(response: &Response, digest: Sha256Hash, bytes: &[u8], received_at: Time) -> NewMessage {
         NewMessage {
             received_at,
-            dedupe_key: dedupe_key(response, bytes),
-            request_id: subject::about(response),
+            dedupe_key: dedupe_key(response),
+            request_id: response.about(),
             device: subject::device(response),
             kind: response.kind().chars().take(KIND_CHARS).collect(),
             response_code: response.code.clone(),

@@ -359,4 +359,8 @@ impl Reader<'_> {
 }
 
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;

@@ -3,11 +3,11 @@
 
 mod approval;
 mod archive;
+mod asked;
 mod brakes;
 mod forward;
 mod let_go;
 mod messages;
-
 mod two_campaigns;
 mod waiting;
 

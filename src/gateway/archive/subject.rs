@@ -2,7 +2,7 @@
 
 use crate::{
     duis::{Alert, Body, ChangeOfSupplier, Content, DeviceStatusChange, Response, Smets1Response, Withheld},
-    ids::{DeviceId, RequestId},
+    ids::DeviceId,
 };
 
 /// The kinds of message that may name several devices, and then have none in their column: they are few, and are opened.
@@ -14,34 +14,6 @@ pub const LISTS: [&str; 6] = [
     "FirmwareUpgradeRequested",
     "DeviceStatusChangeEvent",
 ];
-
-/// The request a message is about: the one inside the alert, or the header's.
-pub fn about(response: &Response) -> Option<RequestId> {
-    let inside = match &response.body {
-        Body::Alert { alert, .. } => match alert {
-            Alert::S1spAlert { request_id, .. }
-            | Alert::FirmwareTransfer { request_id, .. }
-            | Alert::DuisVersionMismatch { withheld: Withheld::Alert { request_id, .. }, .. } => *request_id,
-            Alert::FirmwareDistributionFailure { request_id, .. }
-            | Alert::CspFirmwareDeliveryStatus { request_id, .. }
-            | Alert::QuarantinedRequest { request_id, .. }
-            | Alert::CommandFailure { request_id, .. }
-            | Alert::DuisVersionMismatch { withheld: Withheld::Response { request_id, .. }, .. } => Some(*request_id),
-            Alert::Smets1FirmwareNotification { .. }
-            | Alert::PpmidFirmwareUpgrade { .. }
-            | Alert::Ppmid { .. }
-            | Alert::CommsHub { .. }
-            | Alert::FirmwareVersionMismatch { .. }
-            | Alert::ChangeOfSupplier(_)
-            | Alert::DeviceStatusChange { .. }
-            | Alert::PpmidRemoval { .. }
-            | Alert::FirmwareUpgradeRequested { .. }
-            | Alert::Other(_) => None,
-        },
-        Body::Message { .. } | Body::DeviceAlert { .. } | Body::Smets1(_) | Body::Other(_) => None,
-    };
-    inside.or(response.request_id)
-}
 
 /// The device a message is about, where it is one.
 pub fn device(response: &Response) -> Option<DeviceId> {
@@ -136,10 +108,10 @@ mod tests {
     #[test]
     fn one_device_has_a_column_and_several_are_looked_for() {
         let single = alert(5);
-        assert_eq!((device(&single), about(&single)), (Some(Eui(5)), None));
+        assert_eq!((device(&single), single.about()), (Some(Eui(5)), None));
         let several =
             warning(UpdateFirmwareWarning { invalid: vec![Eui(1)], invalid_gbcs_version: vec![Eui(2)], ..Default::default() });
-        assert_eq!((device(&several), about(&several)), (None, Some(id(7))));
+        assert_eq!((device(&several), several.about()), (None, Some(id(7))));
         assert!(names(&several, Eui(2)) && !names(&several, Eui(3)));
         assert!(LISTS.contains(&several.kind()));
         let one = warning(UpdateFirmwareWarning { invalid: vec![Eui(1)], ..Default::default() });
