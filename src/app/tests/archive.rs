@@ -7,6 +7,7 @@ use super::*;
 use crate::{
     app::{MessageQuery, Pruned, Replayed, RequestQuery},
     audit,
+    duis::Claimed,
     gateway::{
         authenticate::authenticate,
         inbox::{Filter, InboxEntry, store as archive},
@@ -94,7 +95,8 @@ async fn the_reply_is_kept_with_its_request_and_the_bytes_are_those_that_were_po
         let outcomes: Vec<_> = opened.postings.iter().map(|p| (p.attempt, p.outcome)).collect();
         assert_eq!(outcomes, [(1, Some(PostingOutcome::Unknown)), (2, Some(PostingOutcome::Answered))]);
         let reply = lab.app.open_message(opened.postings[1].reply.unwrap()).await.unwrap();
-        assert_eq!((reply.entry.state, reply.verified, reply.says.unwrap().code.as_str()), (InboxState::Settled, true, "I99"));
+        let Ok(Claimed::Response(says)) = reply.says else { panic!("{:?}", reply.says) };
+        assert_eq!((reply.entry.state, reply.verified, says.code.as_str()), (InboxState::Settled, true, "I99"));
         assert_eq!(reply.signer, Some(("CN=Z1,OU=07".to_string(), "7".to_string())));
         assert!(lab.recorded("request.read-raw").await.is_empty());
         assert_eq!(lab.app.raw_request(id, Some(1), OPERATOR).await.unwrap(), first.bytes);
