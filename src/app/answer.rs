@@ -11,7 +11,6 @@ use crate::{
     duis::{Body, Content, Response, UpdateFirmwareWarning},
     failure::{Failure, Outcome},
     gateway::outbox::{self, OutboxRequest},
-    ids::DeviceId,
     policy::Disposition,
     target::{
         Event,
@@ -126,7 +125,7 @@ pub async fn apply(
 }
 
 /// The first answer counts; a later one about the same request finds it answered and leaves it so.
-async fn answered(tx: &mut Tx, request: &OutboxRequest, code: &str, now: crate::clock::Time) -> Outcome {
+pub(super) async fn answered(tx: &mut Tx, request: &OutboxRequest, code: &str, now: crate::clock::Time) -> Outcome {
     match outbox::mark_answered(tx, request.id, code, now).await {
         Err(e) if !e.is_stale() => Err(e.into()),
         _ => Ok(()),
@@ -141,14 +140,7 @@ async fn drop_devices(
     warning: &UpdateFirmwareWarning,
     now: crate::clock::Time,
 ) -> Outcome {
-    let lists: [(&str, &[DeviceId]); 5] = [
-        ("InvalidDeviceIDList", &warning.invalid),
-        ("NotCommissionedDeviceIDList", &warning.not_commissioned),
-        ("NotApplicableFirmwareDeviceIDList", &warning.not_applicable_firmware),
-        ("OtherRequestInProgressList", &warning.other_request_in_progress),
-        ("InvalidGBCSVersionList", &warning.invalid_gbcs_version),
-    ];
-    for (list, devices) in lists {
+    for (list, devices) in warning.lists() {
         for group in devices.chunks(targets::GROUP_ROWS) {
             let found = targets::find(tx, &[batch.plan_id], group).await?;
             let changes: Vec<Change> = found

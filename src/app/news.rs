@@ -1,8 +1,11 @@
 //! What an inbound message says, in our words: which device it is about and what happened to it. Pure.
 
 use crate::{
-    duis::{Alert, Body, DeviceStatusChange, FirmwareTransferResult, Response, Smets1FirmwareStatus, Withheld},
-    ids::{DeviceId, RequestId},
+    duis::{
+        Alert, Body, Content, DeviceStatusChange, FirmwareTransferResult, InventoryDevice, Response, Smets1Content,
+        Smets1FirmwareStatus, Smets1Response,
+    },
+    ids::DeviceId,
     policy::{Disposition, PolicySet},
     target::Event,
 };
@@ -17,17 +20,24 @@ pub struct DeviceNews {
     pub detail: String,
 }
 
+/// What is now known of a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fact {
+    pub device: DeviceId,
+    pub version: Option<String>,
+    /// The schema's `DeviceStatus`.
+    pub status: Option<String>,
+}
+
 /// What a message says, once read.
 pub enum News {
     /// An answer to a whole request.
     Answer,
     Devices(Vec<DeviceNews>),
     /// Something about a device that moves no target.
-    Fact {
-        device: DeviceId,
-        version: Option<String>,
-        status: Option<String>,
-    },
+    Fact(Fact),
+    /// DCC's inventory of a site, which it gives to whoever asked: facts, where the asker was us.
+    Inventory(Vec<Fact>),
     /// DCC's anomaly detection holds the request back (`QuarantineEventRef`).
     Quarantined {
         event: String,
@@ -36,42 +46,16 @@ pub enum News {
     Unmatched(String),
 }
 
-/// The request a message is about: the header's, or the one inside the alert.
-pub fn about(response: &Response) -> Option<RequestId> {
-    let inside = match &response.body {
-        Body::Alert { alert, .. } => match alert {
-            Alert::S1spAlert { request_id, .. }
-            | Alert::FirmwareTransfer { request_id, .. }
-            | Alert::DuisVersionMismatch { withheld: Withheld::Alert { request_id, .. }, .. } => *request_id,
-            Alert::FirmwareDistributionFailure { request_id, .. }
-            | Alert::CspFirmwareDeliveryStatus { request_id, .. }
-            | Alert::QuarantinedRequest { request_id, .. }
-            | Alert::CommandFailure { request_id, .. }
-            | Alert::DuisVersionMismatch { withheld: Withheld::Response { request_id, .. }, .. } => Some(*request_id),
-            Alert::Smets1FirmwareNotification { .. }
-            | Alert::PpmidFirmwareUpgrade { .. }
-            | Alert::Ppmid { .. }
-            | Alert::CommsHub { .. }
-            | Alert::FirmwareVersionMismatch { .. }
-            | Alert::ChangeOfSupplier(_)
-            | Alert::DeviceStatusChange { .. }
-            | Alert::PpmidRemoval { .. }
-            | Alert::FirmwareUpgradeRequested { .. }
-            | Alert::Other(_) => None,
-        },
-        _ => None,
-    };
-    inside.or(response.request_id)
-}
-
 /// What a message says. Dispatch is on the body element; the alert code is evidence only.
 pub fn news_of(response: &Response, policies: &PolicySet) -> News {
     let one = |device, event, version: Option<&String>, detail: String| {
         News::Devices(vec![DeviceNews { device, event, version: version.cloned(), detail }])
     };
     let alert = match &response.body {
+        Body::Message { content: Content::Inventory(devices), .. } => return News::Inventory(devices.iter().map(fact).collect()),
         Body::Message { .. } => return News::Answer,
-        Body::DeviceAlert { .. } | Body::Smets1(_) | Body::Other(_) => {
+        Body::Smets1(said) => return smets1(response, said),
+        Body::DeviceAlert { .. } | Body::Other(_) => {
             return News::Unmatched(format!("{} is of no kind this program acts on", response.kind()));
         }
         Body::Alert { alert, .. } => alert,
@@ -88,8 +72,10 @@ pub fn news_of(response: &Response, policies: &PolicySet) -> News {
         Alert::S1spAlert { device, code, information, .. } => {
             let text = information.as_deref().unwrap_or_default();
             let detail = said(&format!("{code} {text}"));
+            let listed = policies.response_codes.s1sp_entry(code, text);
+            let sentence = listed.map_or("response-codes.toml does not list this code.", |l| &l.entry.sentence);
             match (policies.response_codes.s1sp(code, text), device) {
-                (_, None) => News::Unmatched(format!("{detail} (it names no device)")),
+                (_, None) => News::Unmatched(said(&format!("{code}, which names no device. {sentence} Its text: {text}"))),
                 (Disposition::NeedsKeys, Some(device)) => one(*device, Event::NeedsKeys, None, detail),
                 (Disposition::DropDevice | Disposition::RefuseBatch, Some(device)) => one(*device, Event::Failed, None, detail),
                 (_, Some(device)) => {
@@ -106,6 +92,10 @@ pub fn news_of(response: &Response, policies: &PolicySet) -> News {
             let event = if *result == FirmwareTransferResult::FileTransferSuccess { Event::Delivered } else { Event::Failed };
             one(*device, event, Some(firmware_version), said(&format!("{result:?}")))
         }
+        Alert::CspFirmwareDeliveryStatus { device, firmware_version, success, .. } => {
+            let (event, what) = if *success { (Event::Delivered, "Success") } else { (Event::Failed, "Failure") };
+            one(*device, event, Some(firmware_version), said(what))
+        }
         Alert::FirmwareDistributionFailure { devices, .. } => News::Devices(
             devices
                 .iter()
@@ -113,14 +103,13 @@ pub fn news_of(response: &Response, policies: &PolicySet) -> News {
                 .collect(),
         ),
         Alert::FirmwareVersionMismatch { device, version_on_device, .. } => {
-            News::Fact { device: *device, version: Some(version_on_device.clone()), status: None }
+            News::Fact(Fact { device: *device, version: Some(version_on_device.clone()), status: None })
         }
         Alert::DeviceStatusChange { device, change } => match status_after(change) {
-            Some(status) => News::Fact { device: *device, version: None, status: Some(status.into()) },
+            Some(status) => News::Fact(Fact { device: *device, version: None, status: Some(status.into()) }),
             None => News::Unmatched(said(change.element())),
         },
         Alert::QuarantinedRequest { quarantine_event_ref, .. } => News::Quarantined { event: quarantine_event_ref.clone() },
-        Alert::CspFirmwareDeliveryStatus { success, .. } => News::Unmatched(said(if *success { "Success" } else { "Failure" })),
         Alert::DuisVersionMismatch { .. } => {
             News::Unmatched(said("DCC withheld a message because duis_version is too old for it"))
         }
@@ -131,6 +120,32 @@ pub fn news_of(response: &Response, policies: &PolicySet) -> News {
         | Alert::CommandFailure { .. }
         | Alert::FirmwareUpgradeRequested { .. } => News::Unmatched(said("kept for an operator")),
         Alert::Other(unknown) => News::Unmatched(format!("{} is of no kind this program acts on", unknown.name)),
+    }
+}
+
+fn fact(device: &InventoryDevice) -> Fact {
+    Fact { device: device.device_id, version: device.firmware_version.clone(), status: device.device_status.clone() }
+}
+
+/// What a SMETS1 device says of itself: the version it runs is the truth, whatever others reported.
+fn smets1(response: &Response, said: &Smets1Response) -> News {
+    let kind = response.kind();
+    // The answer to a command names the device that was asked; one that does not is somebody's mistake.
+    if response.request_id.is_some_and(|id| id.target != said.device) {
+        return News::Unmatched(format!("{kind} of the device {}, which is not the one that was asked", said.device));
+    }
+    match &said.content {
+        Smets1Content::FirmwareVersion { success: None | Some(true), firmware_version: Some(version) } => {
+            let detail = format!("{kind}: it runs {version}");
+            News::Devices(vec![DeviceNews {
+                device: said.device,
+                event: Event::Verified,
+                version: Some(version.clone()),
+                detail,
+            }])
+        }
+        Smets1Content::FirmwareVersion { .. } => News::Unmatched(format!("{kind}: the device {} gave no version", said.device)),
+        Smets1Content::Other(what) => News::Unmatched(format!("{kind}: {} of the device {}", what.name, said.device)),
     }
 }
 

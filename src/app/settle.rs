@@ -5,20 +5,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    App, Posted, answer,
-    news::{DeviceNews, News, about, news_of},
+    App, Posted,
+    answer::{self, Trust},
+    news::{DeviceNews, Fact, News, news_of},
     send,
 };
 use crate::{
     campaign::{self, batch::Batch, store::Followed},
     clock::Time,
     db::Tx,
-    duis::{self, CertificateSet, Response},
+    duis::{CertificateSet, Response},
     estate::{self, KeyResult, KeyStatus},
     failure::{Failure, Outcome},
     gateway::{
         inbox::{self, InboxMessage, InboxState},
-        outbox::OutboxRequest,
+        outbox::{self, OutboxRequest},
     },
     ids::{DeviceId, RequestId},
     keys,
@@ -35,9 +36,12 @@ const GROUP_MESSAGES: u32 = 500;
 /// How often a group is begun anew when a device it speaks of was moved by another loop or node in between.
 const STALE_RETRIES: usize = 5;
 
+/// A request of ours, with its batch where it carries one: 8.2 and 11.2 ask about a device and have none.
+type Ours = (OutboxRequest, Option<Batch>);
+
 /// The requests of ours that the messages of a group name; `None` for one that is not ours. A batch has up to 50,000 members,
 /// so each is read once a group.
-type Asked = BTreeMap<RequestId, Option<(OutboxRequest, Batch)>>;
+type Asked = BTreeMap<RequestId, Option<Ours>>;
 
 /// A message whose sender is known again and whose meaning is read.
 struct Read {
@@ -59,6 +63,13 @@ struct Gathered {
     activated: BTreeSet<DeviceId>,
 }
 
+impl Gathered {
+    fn learn(&mut self, fact: &Fact, at: Time) {
+        self.learned.extend(fact.version.iter().map(|v| (fact.device, v.clone(), at)));
+        self.statuses.extend(fact.status.iter().map(|s| (fact.device, s.clone(), at)));
+    }
+}
+
 impl App {
     /// Settles the oldest messages that wait. Gives how many.
     pub async fn settle_some(&self, pinned: &CertificateSet) -> Outcome<usize> {
@@ -71,7 +82,7 @@ impl App {
         let mut marks: Vec<Mark> = Vec::with_capacity(count);
         let mut reads: Vec<Read> = Vec::with_capacity(count);
         for message in messages {
-            match duis::read_response(&message.body, pinned, message.received_at) {
+            match message.read(pinned) {
                 Ok(response) => {
                     let news = news_of(&response, &policies);
                     reads.push(Read { message, response, news });
@@ -97,7 +108,7 @@ impl App {
         self.prefetch(&mut tx, reads, &followed, &mut gathered).await?;
         let mut asked = Asked::new();
         for read in reads {
-            let about = about(&read.response);
+            let about = read.response.about();
             if let Some(id) = about
                 && !asked.contains_key(&id)
             {
@@ -106,14 +117,17 @@ impl App {
             let found = about.map(|id| asked.get(&id).and_then(Option::as_ref));
             let (state, note) = match (&read.news, found) {
                 (_, Some(None)) => (InboxState::Ignored, Some("it is about no request that this program sent".into())),
-                (News::Answer, None) => (InboxState::Unmatched, Some("an answer that names no request".into())),
-                (News::Answer, Some(Some((request, batch)))) => {
+                (News::Answer | News::Inventory(_), None) => {
+                    (InboxState::Unmatched, Some("an answer that names no request".into()))
+                }
+                (News::Answer, Some(Some((request, Some(batch))))) => {
                     // An answer moves a whole batch in the database: what was gathered so far is written first, and what
                     // the rest of the group speaks of is read again.
                     if !self.write(&mut tx, std::mem::take(&mut gathered), policies).await? {
                         return Ok(false);
                     }
-                    let done = answer::apply(self, &mut tx, request, batch, &read.response, answer::Trust::Message).await?;
+                    let trust = if read.message.is_signed() { Trust::Message } else { Trust::Unsigned };
+                    let done = answer::apply(self, &mut tx, request, batch, &read.response, trust).await?;
                     asked.clear();
                     self.prefetch(&mut tx, reads, &followed, &mut gathered).await?;
                     match done {
@@ -123,7 +137,7 @@ impl App {
                 }
                 (_, found) => self.settle_one(&mut tx, read, found.flatten(), &followed, policies, &mut gathered).await?,
             };
-            marks.push((read.message.id, state, note));
+            marks.push((read.message.id, self.goes_on(state), note));
         }
         if !self.write(&mut tx, gathered, policies).await? {
             return Ok(false);
@@ -134,12 +148,20 @@ impl App {
         Ok(true)
     }
 
+    /// What answers no request of ours goes on to another adapter, where there is one.
+    fn goes_on(&self, state: InboxState) -> InboxState {
+        match state {
+            InboxState::Ignored if self.settings.receiver.forward_to.is_some() => InboxState::Forwarding,
+            other => other,
+        }
+    }
+
     /// Locks, in order, the campaigns whose batches the group answers: the reply to a POST may be recorded at the same moment.
     async fn lock_answered(&self, tx: &mut Tx, reads: &[Read]) -> Outcome {
         let mut campaigns = BTreeSet::new();
         for read in reads.iter().filter(|r| matches!(r.news, News::Answer | News::Quarantined { .. })) {
-            if let Some(id) = about(&read.response)
-                && let Some((_, batch)) = ours(tx, id).await?
+            if let Some(id) = read.response.about()
+                && let Some((_, Some(batch))) = ours(tx, id).await?
             {
                 campaigns.insert(batch.campaign_id);
             }
@@ -174,24 +196,31 @@ impl App {
         &self,
         tx: &mut Tx,
         read: &Read,
-        asked: Option<&(OutboxRequest, Batch)>,
+        asked: Option<&Ours>,
         followed: &[Followed],
         policies: &PolicySet,
         gathered: &mut Gathered,
     ) -> Outcome<(InboxState, Option<String>)> {
+        let batch = asked.and_then(|(_, batch)| batch.as_ref());
+        if let Some((request, None)) = asked {
+            answer::answered(tx, request, &read.response.code, self.now()).await?;
+        }
+        let at = read.message.received_at;
         match &read.news {
-            News::Answer => Ok((InboxState::Unmatched, None)),
-            News::Devices(news) => Ok(self.settle_devices(read, news, asked, followed, policies, gathered)),
-            News::Fact { device, version, status } => {
-                let at = read.message.received_at;
-                gathered.learned.extend(version.iter().map(|v| (*device, v.clone(), at)));
-                gathered.statuses.extend(status.iter().map(|s| (*device, s.clone(), at)));
+            News::Answer => Ok((InboxState::Settled, None)),
+            News::Devices(news) => Ok(self.settle_devices(read, news, batch, followed, policies, gathered)),
+            News::Fact(fact) => {
+                gathered.learn(fact, at);
+                Ok((InboxState::Settled, None))
+            }
+            News::Inventory(facts) => {
+                facts.iter().for_each(|fact| gathered.learn(fact, at));
                 Ok((InboxState::Settled, None))
             }
             News::Quarantined { event } => {
                 let note =
                     format!("quarantined by DCC's anomaly detection, event {event}: process or delete it by DCC's own files");
-                if let Some((request, batch)) = asked {
+                if let Some((request, Some(batch))) = asked {
                     send::hold(tx, request, batch, &note, self.now()).await?;
                 }
                 Ok((InboxState::Unmatched, Some(note)))
@@ -204,7 +233,7 @@ impl App {
         &self,
         read: &Read,
         news: &[DeviceNews],
-        asked: Option<&(OutboxRequest, Batch)>,
+        asked: Option<&Batch>,
         followed: &[Followed],
         policies: &PolicySet,
         gathered: &mut Gathered,
@@ -219,7 +248,7 @@ impl App {
                 learned = true;
             }
             // Device truth beats a complaint about the very request that upgraded it, which comes late.
-            let done = asked.and_then(|(_, batch)| gathered.targets.get(&(batch.plan_id, item.device)));
+            let done = asked.and_then(|batch| gathered.targets.get(&(batch.plan_id, item.device)));
             let done = done.is_some_and(|(_, t)| matches!(t.state, TargetState::Activated | TargetState::Verified));
             if item.event == Event::NeedsKeys && !done {
                 let detail = Some(item.detail.clone());
@@ -232,7 +261,7 @@ impl App {
                 matched = true;
             }
             let plans: Vec<i64> = match asked {
-                Some((_, batch)) => vec![batch.plan_id],
+                Some(batch) => vec![batch.plan_id],
                 // Rule 10: without a RequestID it settles a device only if its version is the image's. A missing key has
                 // no version: it is a fact about the device, whoever asked.
                 None => followed
@@ -248,7 +277,7 @@ impl App {
                     continue;
                 }
                 // What an earlier request came to says nothing against the one that is out now.
-                if !success && asked.is_some_and(|(_, b)| Some(b.id) != target.batch_id) {
+                if !success && asked.is_some_and(|b| Some(b.id) != target.batch_id) {
                     matched = true;
                     continue;
                 }
@@ -325,10 +354,15 @@ impl App {
 
 /// The request that a message names, with its batch, if it is one that we sent. (One that never left and that DCC knows all the
 /// same is another system's: a restored backup, a second installation.)
-async fn ours(tx: &mut Tx, id: RequestId) -> Outcome<Option<(OutboxRequest, Batch)>> {
-    let found = send::request_and_batch(tx, id).await?;
-    if found.as_ref().is_some_and(|(request, _)| request.posts == 0) {
+async fn ours(tx: &mut Tx, id: RequestId) -> Outcome<Option<Ours>> {
+    let Some(request) = outbox::find_by_request_id(tx, id).await? else { return Ok(None) };
+    if request.posts == 0 {
         tracing::error!(request = %id, "DCC speaks of a RequestID of ours that was never posted: does a second system use this user id?");
+        return Ok(None);
     }
-    Ok(found.filter(|(request, _)| request.posts > 0))
+    let batch = match request.batch_id {
+        Some(batch) => campaign::store::get_batch(tx, batch).await?,
+        None => None,
+    };
+    Ok(Some((request, batch)))
 }

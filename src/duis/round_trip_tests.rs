@@ -126,7 +126,7 @@ fn what_the_schema_has_no_way_to_say_is_refused() {
             Alert::FirmwareDistributionFailure { request_id: acknowledgement("I0").request_id.unwrap(), devices: vec![] },
             vec![],
         ),
-        alert(Alert::PpmidRemoval { device: Eui(1), comms_hub: Eui(2) }, vec![whole("z", "")]),
+        alert(Alert::PpmidRemoval { device: Eui(1), comms_hub: Eui(2) }, vec![good.clone()]),
     ] {
         let shown = format!("{body:?}");
         assert!(matches!(lists(body), Err(BuildError::Unwritable(_))), "{shown}");

@@ -227,6 +227,33 @@ impl Alert {
     }
 }
 
+impl Alert {
+    /// The request that it names inside.
+    pub fn request_id(&self) -> Option<RequestId> {
+        match self {
+            Alert::S1spAlert { request_id, .. }
+            | Alert::FirmwareTransfer { request_id, .. }
+            | Alert::DuisVersionMismatch { withheld: Withheld::Alert { request_id, .. }, .. } => *request_id,
+            Alert::FirmwareDistributionFailure { request_id, .. }
+            | Alert::CspFirmwareDeliveryStatus { request_id, .. }
+            | Alert::QuarantinedRequest { request_id, .. }
+            | Alert::CommandFailure { request_id, .. }
+            | Alert::ChangeOfSupplier(ChangeOfSupplier::Request { request_id, .. })
+            | Alert::DuisVersionMismatch { withheld: Withheld::Response { request_id, .. }, .. } => Some(*request_id),
+            Alert::Smets1FirmwareNotification { .. }
+            | Alert::PpmidFirmwareUpgrade { .. }
+            | Alert::Ppmid { .. }
+            | Alert::CommsHub { .. }
+            | Alert::FirmwareVersionMismatch { .. }
+            | Alert::ChangeOfSupplier(ChangeOfSupplier::Device { .. })
+            | Alert::DeviceStatusChange { .. }
+            | Alert::PpmidRemoval { .. }
+            | Alert::FirmwareUpgradeRequested { .. }
+            | Alert::Other(_) => None,
+        }
+    }
+}
+
 impl DeviceStatusChange {
     /// The child of `DeviceStatusChange` that carries it.
     pub fn element(&self) -> &str {

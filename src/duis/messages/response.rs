@@ -152,6 +152,15 @@ impl Response {
         }
     }
 
+    /// The request it is about: the one inside its alert, or its header's.
+    pub fn about(&self) -> Option<RequestId> {
+        let inside = match &self.body {
+            Body::Alert { alert, .. } => alert.request_id(),
+            Body::Message { .. } | Body::DeviceAlert { .. } | Body::Smets1(_) | Body::Other(_) => None,
+        };
+        inside.or(self.request_id)
+    }
+
     /// How many alerts this one stands for, for counters: 1 where it does not say.
     pub fn stands_for(&self) -> u32 {
         let throttled = match &self.body {

@@ -1,5 +1,5 @@
 //! `xs:dateTime` as the schema allows it: any fraction of a second, any zone, none at all, midnight as 24:00:00.
-//! Not times before the year 1 or after 9999.
+//! Only times that are written as they are read: from the year 1 to the end of 9999 (all but its last hours).
 
 use crate::clock::{Day, Time};
 
@@ -7,6 +7,11 @@ const MINUTE_MILLIS: i64 = 60_000;
 const DAY_MILLIS: i64 = 24 * 60 * MINUTE_MILLIS;
 /// The widest zone (`+14:00`), in minutes.
 const MAX_ZONE_MINUTES: i64 = 14 * 60;
+
+/// 0001-01-01T00:00:00Z: the schema has no year 0, and earlier years have a sign.
+const FIRST: Time = Time(-62_135_596_800_000);
+/// 9999-12-30T21:59:59.999Z: the last moment that [`Time`] can write, whatever the zone it is shown in.
+const LAST: Time = Time(253_402_207_199_999);
 
 /// The moment that the text means, to the millisecond; without a zone it is UTC, as everything in DUIS.
 pub(super) fn date_time(text: &str) -> Option<Time> {
@@ -23,7 +28,8 @@ pub(super) fn date_time(text: &str) -> Option<Time> {
     let [hour, minute, second] = numbers(clock)?;
     let of_day = (hour * 60 + minute) * MINUTE_MILLIS + second * 1_000 + fraction;
     let is_time = minute < 60 && second < 60 && of_day <= DAY_MILLIS;
-    is_time.then(|| Time(day.0 * DAY_MILLIS + of_day - zone_minutes * MINUTE_MILLIS))
+    let time = Time(day.0 * DAY_MILLIS + of_day - zone_minutes * MINUTE_MILLIS);
+    (is_time && (FIRST..=LAST).contains(&time)).then_some(time)
 }
 
 /// `Z`, `+hh:mm` or `-hh:mm`, in minutes east of Greenwich.
@@ -103,14 +109,24 @@ mod tests {
             "2026-11-23T13:19:08[Europe/London]",
             "2026-11-23T13:19:0é",
             "+2026-11-23T13:19:08Z",
+            "0000-12-31T23:59:59Z",
+            "0001-01-01T00:00:00+00:01",
+            "9999-12-31T24:00:00Z",
         ] {
             assert!(date_time(text).is_none(), "{text}");
         }
     }
 
+    #[test]
+    fn the_first_and_the_last_moment_are_written_as_they_are_read() {
+        for (time, text) in [(FIRST, "0001-01-01T00:00:00Z"), (LAST, "9999-12-30T21:59:59.999Z")] {
+            assert_eq!((time.to_string().as_str(), date_time(text)), (text, Some(time)));
+        }
+    }
+
     proptest::proptest! {
         #[test]
-        fn every_moment_is_read_as_it_is_written(millis in 0i64..4_000_000_000_000) {
+        fn every_moment_is_read_as_it_is_written(millis in FIRST.0..=LAST.0) {
             proptest::prop_assert_eq!(date_time(&Time(millis).to_string()), Some(Time(millis)));
         }
 

@@ -1,19 +1,18 @@
 //! Writes the alert inside a `DCCAlert`, each element in the schema's order.
 
-use super::smets1::s1sp_alert;
+use super::{BuildError, smets1::s1sp_alert};
 use crate::duis::{Alert, ChangeOfSupplier, DeviceStatusChange, MeterMpxns, Signer, UnknownElement, Withheld, seal::Writer};
 
+/// `unknown` elements are not written: where in the alert they stood is not kept.
 pub(super) fn alert(w: &mut Writer, alert: &Alert, unknown: &[UnknownElement], schema_version: &str, signer: &dyn Signer) {
-    if let Alert::Other(whole) = alert {
-        return w.kept(whole);
+    if let Some(element) = unknown.first() {
+        w.fail(BuildError::Unwritable(format!("{}/{}", alert.element(), element.name)));
     }
-    w.element(alert.element(), |w| {
-        match alert {
-            Alert::S1spAlert { .. } => s1sp_alert(w, alert, schema_version, signer),
-            _ => fields(w, alert),
-        }
-        unknown.iter().for_each(|u| w.kept(u));
-    });
+    match alert {
+        Alert::Other(whole) => w.kept(whole),
+        Alert::S1spAlert { .. } => w.element(alert.element(), |w| s1sp_alert(w, alert, schema_version, signer)),
+        _ => w.element(alert.element(), |w| fields(w, alert)),
+    }
 }
 
 fn fields(w: &mut Writer, alert: &Alert) {
