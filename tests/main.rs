@@ -2,13 +2,16 @@
 
 mod acceptance;
 mod bad_input;
+mod certificate_reload;
 mod commands;
 mod crash;
 mod demo;
+mod duis_files;
 mod gateway_down;
 mod halt_and_pause;
 mod harness;
 mod lab;
+mod mutual_tls;
 mod plain_sequence;
 mod restart_takes_up;
 mod tidy;

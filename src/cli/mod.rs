@@ -17,6 +17,7 @@ pub mod campaign;
 pub mod database;
 pub mod dcc_sim;
 pub mod demo;
+pub mod duis;
 pub mod image;
 pub mod import;
 pub mod keys;
@@ -75,6 +76,8 @@ pub enum Command {
     Keys(keys::Command),
     #[command(subcommand)]
     Policy(policy::Command),
+    #[command(subcommand)]
+    Duis(duis::Command),
     #[command(subcommand)]
     Audit(audit::Command),
     #[command(subcommand)]
@@ -140,6 +143,7 @@ pub async fn run(cli: Cli, early_stop: Option<serve::StopSignal>) -> Outcome {
         Command::Site(command) => site::run(&ctx, command).await,
         Command::Keys(command) => keys::run(&ctx, command).await,
         Command::Policy(command) => policy::run(&ctx, command).await,
+        Command::Duis(command) => duis::run(&ctx, command).await,
         Command::Audit(command) => audit::run(&ctx, command).await,
         Command::Db(command) => database::run(&ctx, command).await,
         Command::Completions(args) => database::completions(args),

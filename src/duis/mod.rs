@@ -13,6 +13,7 @@ mod profile;
 pub(crate) mod properties;
 mod read;
 mod seal;
+mod sign;
 mod signature;
 mod write;
 
@@ -34,15 +35,16 @@ mod sample_tests;
 pub(crate) mod samples;
 
 pub use messages::*;
-pub use profile::{Certificate, CertificateError, CertificateSet, MAX_MESSAGE_BYTES, Pinned, SignatureError};
+pub use profile::{Certificate, CertificateError, CertificateSet, MAX_MESSAGE_BYTES, Pinned, SignatureError, named_signer};
 pub use read::{
-    MessageKind, VerifiedMessage, message_kind, read_kept_response, read_request, read_response, read_unsigned_refusal,
-    verify_and_read_response, verify_message,
+    Claimed, MessageKind, VerifiedMessage, message_kind, read_kept_response, read_request, read_response, read_unsigned_refusal,
+    read_unverified, verify_and_read_response, verify_message,
 };
+pub use sign::{ResignError, sign_request};
 pub use signature::{FileSigner, SignError, Signer};
 pub use write::{
-    Asks, BuildError, Firmware, ServiceRequest, SignedMessage, build_request, request_digest, write_response,
-    write_unsigned_refusal,
+    Asks, BuildError, Firmware, ServiceRequest, SignedMessage, build_request, request_digest, unsigned_request, write_response,
+    write_response_as, write_unsigned_refusal,
 };
 
 use profile::{canonical, prescan, verify};

@@ -14,7 +14,7 @@ use crate::{
     duis::{CertificateSet, FileSigner, Pinned, Signer},
     failure::Outcome,
     gateway::{
-        http::{HttpGateway, HttpSettings},
+        http::{HttpForwarder, HttpGateway, HttpSettings},
         receiver::{self, Limits, Receiver, Setup},
     },
     tls::{self, Current},
@@ -41,16 +41,22 @@ impl Node {
         config::check_private_key_file(&gateway.signing_key)?;
         let signer: Arc<dyn Signer> = Arc::new(FileSigner::load(&gateway.signing_key, &gateway.signing_certificate)?);
         // For its check alone: we sign under our own name.
-        CertificateSet::of_holder(std::slice::from_ref(&gateway.signing_certificate), settings.organisation.user_id)?;
+        CertificateSet::of_holder(std::slice::from_ref(&gateway.signing_certificate), settings.organisation.user_id)?
+            .warn_of_dates(app.clock.now());
         // Read before the files are loaded: what changes in between is seen to have changed.
         let seen = reload::look(settings);
         let pinned = Pinned::new(CertificateSet::of_dcc(&gateway.dcc_certificates, gateway.dcc_id, signer.certificate())?);
+        pinned.current().warn_of_dates(app.clock.now());
         let client_tls = gateway.tls.as_ref().map(|files| tls::client_config(files, &app.clock)).transpose()?;
         let server_tls = settings.receiver.tls.as_ref().map(|files| tls::server_config(files, &app.clock)).transpose()?;
         let receiver_tls = server_tls.map(Current::new);
         let timeout = Duration::from_secs(gateway.request_timeout_seconds);
         let http = HttpSettings::new(&gateway.base_url, timeout, pinned.clone(), app.clock.clone());
         let http = Arc::new(HttpGateway::new(HttpSettings { tls: client_tls, ..http })?);
+        let forwarder = match &settings.receiver.forward_to {
+            Some(url) => Some(Arc::new(HttpForwarder::new(url, timeout, app.clock.clone())?)),
+            None => None,
+        };
         let nudge = Nudge::default();
         let setup = Setup {
             listen: settings.receiver.listen,
@@ -67,7 +73,10 @@ impl Node {
         let own = signer.certificate().clone();
         let reloaded = Reloaded { app: app.clone(), own, pinned: pinned.clone(), http: http.clone(), receiver_tls };
         let reloading = tokio::spawn(reload::watch(reloaded, seen, reload.clone()));
-        let engine = Engine::start(app.clone(), http, signer, pinned, nudge);
+        let mut engine = Engine::start(app.clone(), http, signer, pinned, nudge);
+        if let Some(forwarder) = forwarder {
+            engine.forward_to(forwarder);
+        }
         Ok(Node { receiver, engine, reload, reloading })
     }
 

@@ -125,7 +125,9 @@ impl Circuit {
     fn failed(&mut self, trouble: &Trouble, now: Time) -> Option<Change> {
         self.failures = self.failures.saturating_add(1);
         let (since, failures) = (*self.since.get_or_insert(now), self.failures);
-        let until = now.plus_millis(millis(backoff(failures, self.seed, Pace::Doubling, trouble.retry_after)));
+        // Three at once may be a hiccup: the first probe follows as soon as a first retry does.
+        let times = if failures < FAILURES_TO_OPEN { failures } else { failures - FAILURES_TO_OPEN + 1 };
+        let until = now.plus_millis(millis(backoff(times, self.seed, Pace::Doubling, trouble.retry_after)));
         match self.state {
             State::Closed { .. } if failures < FAILURES_TO_OPEN => {
                 // Nobody listens, or DCC named a time: that holds for every request, and the next can wait for it.

@@ -124,4 +124,4 @@ impl TimeProvider for Now {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

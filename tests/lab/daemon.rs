@@ -62,6 +62,11 @@ impl Daemon {
         assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
     }
 
+    /// SIGHUP: read the certificate files again.
+    pub fn hang_up(&self) {
+        self.signal("-HUP");
+    }
+
     /// SIGTERM, and the contract's answer to it.
     pub fn terminate(mut self) {
         let asked = Instant::now();

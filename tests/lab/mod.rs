@@ -30,8 +30,8 @@ pub use raw_dcc::{Behaviour, Post, RawDcc};
 
 use crate::harness::{Folder, Ran};
 
-const DCC_ID: Eui = Eui(0x90B3_D51F_3000_0002);
-const USER_ID: Eui = Eui(0x90B3_D51F_3001_0000);
+pub const DCC_ID: Eui = Eui(0x90B3_D51F_3000_0002);
+pub const USER_ID: Eui = Eui(0x90B3_D51F_3001_0000);
 /// What takes longer than this on the slowest machine has gone wrong.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks at something that is awaited.
@@ -177,6 +177,7 @@ impl Lab {
         Simulator::start(SimConfig {
             listen: (Ipv4Addr::LOCALHOST, self.dcc_port).into(),
             deliver_to: self.deliver_to(),
+            tls: None,
             scenario: Scenario::parse(scenario, "the test's scenario").unwrap(),
             devices: Vec::new(),
             signer: Arc::new(self.dcc_signer()),

@@ -1,12 +1,16 @@
 //! A DCC, or a receiver of its messages, written by hand on a bare socket: it records each POST byte for byte and does what
 //! a test tells it to. No line of the product's HTTP is in it.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use ppmid_orchestrator::{
     clock::Clock,
     duis::{Body, Content, FileSigner, Response, write_response},
     ids::RequestId,
+    tls::{Accepted, ServerConfig},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -14,10 +18,14 @@ use tokio::{
     task::JoinHandle,
 };
 
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Behaviour {
     /// Takes the connection and the request and never says a word.
     Mute,
+    /// 503.
+    Unavailable,
     /// I99, signed.
     Accepts,
     /// 204, as a receiver of messages answers.
@@ -53,6 +61,11 @@ pub struct RawDcc {
 
 impl RawDcc {
     pub async fn start(port: u16, behaviour: Behaviour, signer: FileSigner) -> RawDcc {
+        RawDcc::start_over(port, None, behaviour, signer).await
+    }
+
+    /// Over TLS, where there is a configuration for it.
+    pub async fn start_over(port: u16, tls: Option<Arc<ServerConfig>>, behaviour: Behaviour, signer: FileSigner) -> RawDcc {
         let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let posts = Arc::new(Mutex::new(Vec::new()));
         let behaviour = Arc::new(Mutex::new(behaviour));
@@ -61,6 +74,10 @@ impl RawDcc {
             loop {
                 let Ok((stream, _)) = listener.accept().await else { return };
                 let (posts, behaviour, signer) = shared.clone();
+                let stream = match &tls {
+                    None => Accepted::plain(stream),
+                    Some(tls) => Accepted::tls(stream, tls.clone(), HANDSHAKE, |_| {}),
+                };
                 tokio::spawn(async move { converse(stream, &posts, &behaviour, &signer).await });
             }
         });
@@ -83,7 +100,7 @@ impl Drop for RawDcc {
     }
 }
 
-async fn converse(mut stream: TcpStream, posts: &Mutex<Vec<Post>>, behaviour: &Mutex<Behaviour>, signer: &FileSigner) {
+async fn converse(mut stream: Accepted<TcpStream>, posts: &Mutex<Vec<Post>>, behaviour: &Mutex<Behaviour>, signer: &FileSigner) {
     let mut read = Vec::new();
     while let Some(post) = next_post(&mut stream, &mut read).await {
         let behaviour = *behaviour.lock().unwrap();
@@ -94,6 +111,7 @@ async fn converse(mut stream: TcpStream, posts: &Mutex<Vec<Post>>, behaviour: &M
                 let _ = stream.read(&mut [0; 1]).await;
                 return;
             }
+            Behaviour::Unavailable => b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n".to_vec(),
             Behaviour::Takes => b"HTTP/1.1 204 No Content\r\n\r\n".to_vec(),
             Behaviour::Accepts => {
                 let body = write_response(&accepted(post.request_id()), signer).unwrap().bytes;
@@ -102,13 +120,13 @@ async fn converse(mut stream: TcpStream, posts: &Mutex<Vec<Post>>, behaviour: &M
                 [head.as_bytes(), &body].concat()
             }
         };
-        if stream.write_all(&reply).await.is_err() {
+        if stream.write_all(&reply).await.is_err() || stream.flush().await.is_err() {
             return;
         }
     }
 }
 
-async fn next_post(stream: &mut TcpStream, read: &mut Vec<u8>) -> Option<Post> {
+async fn next_post(stream: &mut Accepted<TcpStream>, read: &mut Vec<u8>) -> Option<Post> {
     let head_end = loop {
         if let Some(at) = read.windows(4).position(|w| w == b"\r\n\r\n") {
             break at + 4;

@@ -2,6 +2,7 @@
 //! again, the message as it came is not looked at any more.
 
 mod alert;
+mod claimed;
 mod inventory;
 mod request;
 mod response;
@@ -9,6 +10,7 @@ mod smets1;
 mod time;
 mod tree;
 
+pub use claimed::{Claimed, read_unverified};
 use roxmltree::{Document, Node};
 
 use self::{

@@ -82,6 +82,11 @@ pub fn build_request(request: &ServiceRequest<'_>, signer: &dyn Signer) -> Resul
     Ok(SignedMessage { bytes: sealed.into_bytes(), body_digest })
 }
 
+/// Writes a request without a signature, for [`crate::duis::sign_request`] or another tool to sign.
+pub fn unsigned_request(request: &ServiceRequest<'_>) -> Result<Vec<u8>, BuildError> {
+    Ok(unsigned(request)?.close()?.into_bytes())
+}
+
 /// The digest the same request would have, without signing it.
 pub fn request_digest(request: &ServiceRequest<'_>) -> Result<Sha256Hash, BuildError> {
     unsigned(request)?.digest()

@@ -139,6 +139,6 @@ proptest! {
         }
         let waits: Vec<i64> = posts.windows(2).map(|w| w[1] - w[0]).collect();
         prop_assert!(waits[0] <= 2_000 && waits.iter().all(|w| (1_000..=60_000).contains(w)), "{:?}", waits);
-        prop_assert!(waits[6..].iter().all(|w| *w >= 30_000) && posts.len() < 130, "{:?}", waits);
+        prop_assert!(waits[8..].iter().all(|w| *w >= 30_000) && posts.len() < 130, "{:?}", waits);
     }
 }
