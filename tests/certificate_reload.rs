@@ -27,7 +27,7 @@ pub fn alert(n: u64, signer: &FileSigner) -> Vec<u8> {
         at: Clock::System.now(),
         body: Body::Alert {
             alert_code: "N57".into(),
-            throttled_alert_count: None,
+            throttled: Default::default(),
             alert: Alert::Smets1FirmwareNotification {
                 device: Eui(n),
                 firmware_version: "00000001".into(),
