@@ -12,11 +12,11 @@ use aws_lc_rs::{
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, UnparsedPublicKey},
 };
-use base64::{Engine, engine::general_purpose::STANDARD};
 use ppmid_orchestrator::{
     clock::Time,
     duis::{self, Alert, Body, Certificate, CertificateSet, FileSigner, Response, Smets1FirmwareStatus, Throttled},
     ids::Eui,
+    sim::pki::{self, Holder},
 };
 
 /// How long each figure is measured, in each round.
@@ -25,8 +25,7 @@ const SPAN: Duration = Duration::from_secs(1);
 const ROUNDS: usize = 3;
 /// Bytes of a signed SignedInfo, which is what the bare verification hashes.
 const SIGNED_INFO_BYTES: usize = 640;
-/// Serial number of the usual length: 125 bits.
-const SERIAL: &str = "20315062944123339095836004026371736578";
+const DCC: Eui = Eui(0x90B3_D51F_3000_0002);
 
 fn main() {
     let at: Time = "2026-11-24T12:00:00Z".parse().expect("a time");
@@ -52,7 +51,7 @@ fn main() {
         whole / bare
     );
     println!("  read a kept message             {kept:>9.0} a second");
-    split(&message, &pinned, at);
+    split(&message, whole, bare);
 }
 
 /// How often a second `work` is done.
@@ -89,24 +88,10 @@ fn bare_verification() -> impl Fn() -> bool {
 
 /// A signer made on the spot, and the set that pins its certificate.
 fn signer(at: Time) -> (FileSigner, CertificateSet) {
-    let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).expect("a key");
-    let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref()).expect("our own key");
-    let certificate = Certificate {
-        issuer: "CN=Z1,OU=07".into(),
-        serial: SERIAL.into(),
-        public_key: key.public_key().as_ref().to_vec(),
-        not_before: Time(0),
-        not_after: at,
-        subject_eui: None,
-    };
-    let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", folded(&STANDARD.encode(pkcs8.as_ref())));
-    let signer = FileSigner::from_pem(pem.as_bytes(), certificate.clone()).expect("they belong together");
+    let made = pki::make(DCC, Holder::Dcc, at).expect("a key");
+    let certificate = Certificate::from_pem(made.certificate_pem.as_bytes()).expect("our own certificate");
+    let signer = FileSigner::from_pem(made.key_pem.as_bytes(), certificate.clone()).expect("they belong together");
     (signer, CertificateSet(vec![certificate]))
-}
-
-fn folded(base64: &str) -> String {
-    let lines: Vec<&str> = base64.as_bytes().chunks(64).map(|l| std::str::from_utf8(l).expect("ASCII")).collect();
-    lines.join("\n")
 }
 
 /// The alert that comes most often: a device has done what it was told.
@@ -130,4 +115,26 @@ fn alert(at: Time) -> Response {
     }
 }
 
-fn split(_message: &[u8], _pinned: &CertificateSet, _at: Time) {}
+/// Microseconds of each step, and of what is left.
+#[cfg(feature = "fuzzing")]
+fn split(message: &[u8], whole: f64, bare: f64) {
+    const MICROSECONDS: f64 = 1e6;
+    println!("  microseconds a message: {:.1}, of which", MICROSECONDS / whole);
+    let mut left = MICROSECONDS / whole - MICROSECONDS / bare;
+    println!("    {:<32} {:>6.2}", "ECDSA (the bare verification)", MICROSECONDS / bare);
+    ppmid_orchestrator::fuzzing::verification_steps(message, |name, step| {
+        let took = MICROSECONDS
+            / rate(|| {
+                step();
+                true
+            });
+        println!("    {name:<32} {took:>6.2}");
+        left -= took;
+    });
+    println!("    {:<32} {left:>6.2}", "shape, certificate and reading");
+}
+
+#[cfg(not(feature = "fuzzing"))]
+fn split(_message: &[u8], _whole: f64, _bare: f64) {
+    println!("  (with --features fuzzing: the split into steps)");
+}

@@ -1,5 +1,5 @@
-//! The fuzz targets: for any bytes, what must hold. `fuzz/` calls them by name, and the same run as property tests. Not in the
-//! program that ships. Promise: each returns, whatever the bytes; a panic is a finding.
+//! The fuzz targets: for any bytes, what must hold. `fuzz/` calls them by name, and the same run as property tests. And the steps of
+//! verification, for its benchmark. Not in the program that ships. Promise: each returns, whatever the bytes; a panic is a finding.
 
 use std::sync::OnceLock;
 
@@ -18,9 +18,7 @@ use crate::{
 #[cfg(test)]
 mod tests;
 
-/// One call on any bytes.
-pub type Target = fn(&[u8]);
-
+type Target = fn(&[u8]);
 /// Every target, by the name of its file in `fuzz/fuzz_targets`.
 pub const TARGETS: [(&str, Target); 5] =
     [("prescan", prescan), ("reader", reader), ("sealed", sealed), ("ota", ota), ("csv", csv)];
@@ -71,6 +69,11 @@ pub fn ota(bytes: &[u8]) {
 /// The CSV reader, and the rows of every kind of file.
 pub fn csv(bytes: &[u8]) {
     import::properties::read(bytes);
+}
+
+/// The steps of verifying and reading a message, for the benchmark.
+pub fn verification_steps(message: &[u8], measure: impl FnMut(&'static str, &dyn Fn())) {
+    properties::steps(message, measure);
 }
 
 /// A key made on the spot, and the set that pins it.

@@ -83,6 +83,12 @@ async fn what_serve_needs_is_named_where_it_is_missing(engine: Engine) {
         refused(&lab.run(&["serve"]), 1, &[name]);
         std::fs::rename(file("away"), file(name)).unwrap();
     }
+    std::fs::rename(file("dcc.pem"), file("away")).unwrap();
+    std::fs::copy(file("supplier.pem"), file("dcc.pem")).unwrap();
+    refused(&lab.run(&["serve"]), 1, &["dcc.pem", "our own signing key", "gateway.dcc_certificates"]);
+    std::fs::rename(file("away"), file("dcc.pem")).unwrap();
+    lab.configure("dcc_id = \"90-B3-D5-1F-30-00-00-03\"\n");
+    refused(&lab.run(&["serve"]), 1, &["dcc.pem", "of 90-B3-D5-1F-30-00-00-02", "90-B3-D5-1F-30-00-00-03", "gateway.dcc_id"]);
     lab.configure("signing_key = \"dcc.key.pem\"\n");
     refused(&lab.run(&["serve"]), 1, &["do not belong together", "gateway.signing_certificate", "gateway.signing_key"]);
 

@@ -260,11 +260,12 @@ fn check_the_end(lab: &Lab, campaign: &str, status: &Value) {
     assert!(keys.contains(&format!("{},{},IOC,investigating", Site::device(KEY_INVESTIGATED), Site::mpan(KEY_INVESTIGATED))));
 }
 
-/// A status without what only the clock and the running daemon change.
+/// A status without what only the clock changes.
 fn lasting(mut status: Value) -> Value {
-    let fields = status.as_object_mut().unwrap();
-    assert!(fields.remove("elapsed_ms").is_some_and(|ms| ms.as_i64().is_some()));
-    assert!(fields.remove("dcc_link").is_some_and(|link| link["failures"] == 0));
+    let object = status.as_object_mut().unwrap();
+    assert!(object.remove("elapsed_ms").is_some_and(|ms| ms.as_i64().is_some()));
+    // How the way to DCC is, is a matter of the running daemon, and a new one has not tried it yet.
+    assert!(object.remove("dcc_link").is_some());
     status
 }
 

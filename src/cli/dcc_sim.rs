@@ -132,6 +132,7 @@ fn config(ctx: &Context, args: &Args, scenario: Scenario) -> Outcome<SimConfig> 
     Ok(SimConfig {
         listen: args.listen,
         deliver_to: args.deliver_to.clone(),
+        tls: None,
         scenario,
         devices: Vec::new(),
         signer: Arc::new(FileSigner::load(&key, &certificate)?),

@@ -44,7 +44,7 @@ pub use sign::{ResignError, sign_request};
 pub use signature::{FileSigner, SignError, Signer};
 pub use write::{
     Asks, BuildError, Firmware, ServiceRequest, SignedMessage, build_request, request_digest, unsigned_request, write_response,
-    write_unsigned_refusal,
+    write_response_as, write_unsigned_refusal,
 };
 
 use profile::{canonical, prescan, verify};

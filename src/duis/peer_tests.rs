@@ -2,6 +2,7 @@
 //! `canonical_tests`) and `xmlsec1` (signatures). Skipped, loudly, where a tool is missing; with PPMID_REQUIRE_TOOLS=1 that is a failure.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -14,8 +15,9 @@ use super::{
     *,
 };
 
-/// Random messages of each kind put to the tools.
-const MESSAGES: usize = 40;
+/// Random Responses put to the tools, and a tenth as many requests: enough for each form to come up.
+/// PPMID_DUIS_MESSAGES sets another number.
+const MESSAGES: usize = 2_000;
 
 /// The tool, if this machine has it.
 pub fn tool(name: &str) -> Option<&str> {
@@ -76,19 +78,80 @@ fn write_all(folder: &Path, messages: &[Vec<u8>]) -> Vec<PathBuf> {
     messages.iter().enumerate().map(write).collect()
 }
 
+/// What a Response is, to the last alternative of the schema.
+fn form(response: &Response) -> String {
+    let kind = response.kind();
+    match &response.body {
+        Body::Alert { alert: Alert::DeviceStatusChange { change, .. }, .. } => format!("{kind}/{}", change.element()),
+        Body::Alert { alert: Alert::QuarantinedRequest { breach, .. }, .. } => format!("{kind}/{breach}"),
+        Body::Alert { alert: Alert::ChangeOfSupplier(ChangeOfSupplier::Device { .. }), .. } => format!("{kind}/device"),
+        Body::Alert { alert: Alert::DuisVersionMismatch { withheld: Withheld::Response { .. }, .. }, .. } => {
+            format!("{kind}/response")
+        }
+        Body::Alert { alert: Alert::PpmidFirmwareUpgrade { .. }, .. } => format!("{kind}/upgrade"),
+        Body::Alert { alert: Alert::FirmwareTransfer { result, .. }, .. } => format!("{kind}/{result}"),
+        _ => kind.to_owned(),
+    }
+}
+
+const FORMS: [&str; 40] = [
+    "CSPFirmwareDeliveryStatus",
+    "ChangeOfSupplier",
+    "ChangeOfSupplier/device",
+    "CommandFailure",
+    "CommsHubAlert",
+    "CommsHubAlert/FileTransferFailure",
+    "CommsHubAlert/FileTransferSuccess",
+    "CommsHubAlert/FirmwareImageDiscarded",
+    "CommsHubAlert/HardwareVersionMismatch",
+    "DSPInventory",
+    "DSPScheduleID",
+    "DSPUpdateFirmwareWarning",
+    "DSPUpdatePPMIDFirmwareWarning",
+    "DUISVersionMismatch",
+    "DUISVersionMismatch/response",
+    "DeviceAlertMessage",
+    "DeviceStatusChangeEvent/CHFDecommissioning",
+    "DeviceStatusChangeEvent/DeviceRemovedFromInventory",
+    "DeviceStatusChangeEvent/DeviceRestored",
+    "DeviceStatusChangeEvent/DeviceSuspended",
+    "DeviceStatusChangeEvent/MeterDecommissioningOrWithdrawal",
+    "DeviceStatusChangeEvent/MeterIdentity",
+    "DeviceStatusChangeEvent/RecoveryComplete",
+    "DeviceStatusChangeEvent/RecoveryCompleteACBCredentials",
+    "FirmwareDistributionFailure",
+    "FirmwareUpgradeRequested",
+    "FirmwareVersionMismatch",
+    "GBCSPayload",
+    "PPMIDAlert",
+    "PPMIDAlert/upgrade",
+    "PPMIDRemoval",
+    "PowerOutageEvent",
+    "QuarantinedRequest/ADAttributeLimitsBreach",
+    "QuarantinedRequest/ADDCCThresholdBreach",
+    "QuarantinedRequest/ADUserThresholdBreach",
+    "ReadFirmwareVersionRsp",
+    "ResponseMessage",
+    "S1SPAlertDSP",
+    "SMETS1CHFirmwareNotification",
+    "SMETS1ResponseMessage",
+];
+
 #[test]
 fn messages_written_here_are_valid_and_verify_elsewhere() {
     let folder = tempfile::tempdir().unwrap();
     let (signer, public) = signer("167048897159233642262001557408276884033");
     let key = folder.path().join("public.pem");
     std::fs::write(&key, public).unwrap();
-    let mut messages: Vec<Vec<u8>> = Vec::new();
-    for response in examples(response(), MESSAGES) {
-        messages.push(write_response(&response, &signer).unwrap().bytes);
-    }
-    for request in examples(request(), MESSAGES) {
-        messages.push(build_request(&request.as_request(), &signer).unwrap().bytes);
-    }
+    let count = std::env::var("PPMID_DUIS_MESSAGES").ok().and_then(|n| n.parse().ok()).unwrap_or(MESSAGES);
+    let (responses, requests) = (examples(response(), count), examples(request(), count / 10));
+    let forms: BTreeSet<String> = responses.iter().map(form).collect();
+    assert_eq!(forms, FORMS.map(str::to_owned).into(), "every form, and none that is not listed");
+    let kinds: BTreeSet<_> = requests.iter().map(|r| (r.kind, r.duis_version)).collect();
+    assert_eq!(kinds.len(), 3 * 7 + 5, "every kind of request in every version that has it");
+
+    let mut messages: Vec<Vec<u8>> = responses.iter().map(|r| write_response(r, &signer).unwrap().bytes).collect();
+    messages.extend(requests.iter().map(|r| build_request(&r.as_request(), &signer).unwrap().bytes));
     let files = write_all(folder.path(), &messages);
     assert_schema(&files);
     xmlsec_accepts(&key, &files).unwrap();
@@ -98,6 +161,61 @@ fn messages_written_here_are_valid_and_verify_elsewhere() {
     if tool("xmlsec1").is_some() {
         assert!(xmlsec_accepts(&key, &files).is_err());
     }
+}
+
+/// What SMETS1 service providers sign is a document of its own: taken out, with the declaration it inherited, it is valid and
+/// verifies.
+#[test]
+fn what_is_signed_inside_is_valid_and_verifies_when_it_is_taken_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let (signer, public) = signer("4711");
+    let key = folder.path().join("public.pem");
+    std::fs::write(&key, public).unwrap();
+    let mut inner = Vec::new();
+    for response in examples(response(), MESSAGES / 4) {
+        let text = String::from_utf8(write_response(&response, &signer).unwrap().bytes).unwrap();
+        for name in ["S1SPAlert", "SMETS1SignedResponse"] {
+            let (start, end) = (text.find(&format!("<sr:{name} ")), format!("</sr:{name}>"));
+            let Some(start) = start else { continue };
+            let document = &text[start..text.find(&end).unwrap() + end.len()];
+            inner.push(document.replacen(' ', &format!(" xmlns:sr=\"{SR}\" "), 1).into_bytes());
+        }
+    }
+    assert!(inner.len() > 10, "both kinds come up");
+    let files = write_all(folder.path(), &inner);
+    assert_schema(&files);
+    xmlsec_accepts(&key, &files).unwrap();
+}
+
+/// Texts of the shape of `xs:dateTime`, right and wrong, of which the schema takes some: those are read.
+#[test]
+fn every_time_that_the_schema_takes_is_read() {
+    let (Some(xmllint), Some(schema)) = (tool("xmllint"), shared("schema")) else { return };
+    let number = |wrong: u32, most: u32| prop_oneof![8 => 0..=most, 1 => Just(wrong)].prop_map(|n| format!("{n:02}"));
+    let zone = prop_oneof![Just(String::new()), Just("Z".to_owned()), "[-+](0[0-9]|1[0-5]):(00|30|59|60)"];
+    let fraction = prop_oneof![3 => Just(String::new()), 1 => "\\.[0-9]{0,12}"];
+    let time = (1900..2100u32, number(13, 12), number(32, 31), number(25, 24), number(60, 59), number(60, 59), fraction, zone);
+    let texts: Vec<String> = examples(time, 400)
+        .into_iter()
+        .map(|(year, month, day, hour, minute, second, fraction, zone)| {
+            format!("{year}-{month}-{day}T{hour}:{minute}:{second}{fraction}{zone}")
+        })
+        .chain(["2026-12-31T24:00:00Z".into(), "2026-12-31T24:00:00.0+14:00".into(), "2026-02-29T00:00:00".into()])
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    let plain = String::from_utf8(write_unsigned_refusal(&acknowledgement("E4"))).unwrap();
+    let (before, after) = plain.split_once(&sample_time().to_string()).unwrap();
+    let documents: Vec<Vec<u8>> = texts.iter().map(|t| format!("{before}{t}{after}").into_bytes()).collect();
+    let mut check = Command::new(xmllint);
+    check.args(["--nonet", "--noout", "--schema"]).arg(schema.join("duis.xsd")).args(write_all(folder.path(), &documents));
+    let said = said(&check.output().unwrap());
+    let (mut taken, mut refused) = (0, 0);
+    for (n, (text, document)) in texts.iter().zip(&documents).enumerate() {
+        let valid = said.contains(&format!("/{n}.xml validates"));
+        assert_eq!(read_unsigned_refusal(document).is_ok(), valid, "{text}");
+        if valid { taken += 1 } else { refused += 1 }
+    }
+    assert!(taken > 50 && refused > 50, "{taken} and {refused}");
 }
 
 #[test]

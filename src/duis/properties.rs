@@ -1,5 +1,7 @@
 //! What must hold of this room for any bytes at all. The fuzz targets and the property tests assert it; nothing else calls it.
 
+use std::hint::black_box;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::{
@@ -102,6 +104,25 @@ pub fn sealed(bytes: &[u8], identity: &Identity) {
         Err(other) => panic!("it is sealed: {other}"),
     }
     assert!(read_response(message.as_bytes(), &CertificateSet::default(), *at).is_err());
+}
+
+/// The steps of verifying and reading a message, one by one, to be measured: `measure` is given each with its name.
+pub fn steps(message: &[u8], mut measure: impl FnMut(&'static str, &dyn Fn())) {
+    let text = prescan::prescan(message, MAX_MESSAGE_BYTES).expect("a good message");
+    measure("prescan", &|| drop(black_box(prescan::prescan(black_box(message), MAX_MESSAGE_BYTES))));
+    let document = verify::parse(&text).expect("a good message");
+    measure("parsing", &|| drop(black_box(verify::parse(black_box(&text)))));
+    let signature = document.root_element().last_element_child().expect("a signed message");
+    let info = signature.first_element_child().expect("a signed message");
+    measure("canonical form of SignedInfo", &|| drop(black_box(canonical::exclusive(black_box(info)))));
+    let signed_info = canonical::exclusive(info);
+    measure("parsing of that", &|| drop(black_box(verify::parse(black_box(&signed_info)))));
+    let canonical = canonical::inclusive(&document, Some(signature));
+    measure("canonical form of the message", &|| drop(black_box(canonical::inclusive(black_box(&document), Some(signature)))));
+    measure("digest", &|| {
+        black_box(sha256(black_box(canonical.as_bytes())));
+    });
+    measure("parsing of the canonical form", &|| drop(black_box(verify::parse(black_box(&canonical)))));
 }
 
 /// The canonical form of a document without any signature, and where its root's end tag starts.

@@ -142,3 +142,86 @@ fn nothing_personal_is_shown_by_debug() {
     );
     assert!(!shown.contains(secret) && shown.contains("PowerOutageEvent"), "{shown}");
 }
+
+/// The lists have no maximum length in the schema: 50,000 devices is what a request can name, and a message is what we take.
+#[test]
+fn warnings_of_every_size_are_read_of_both_kinds() {
+    let (signer, _) = signer("4711");
+    let most = (MAX_MESSAGE_BYTES - 4_096) / 24;
+    for (reference, code) in [("11.1", "W110101"), ("11.4", "W110401")] {
+        for count in [1, MAX_DEVICES_PER_REQUEST, most] {
+            let devices: Vec<_> = (0..count as u64).map(crate::ids::Eui).collect();
+            let all = UpdateFirmwareWarning { other_request_in_progress: devices.clone(), ..Default::default() };
+            let fifth = |n: usize| devices.iter().copied().skip(n).step_by(5).collect();
+            let spread = UpdateFirmwareWarning {
+                invalid: fifth(0),
+                not_commissioned: fifth(1),
+                not_applicable_firmware: fifth(2),
+                other_request_in_progress: fifth(3),
+                invalid_gbcs_version: fifth(4),
+            };
+            for warning in [all, spread] {
+                let body = Body::Message {
+                    service_reference: reference.into(),
+                    service_reference_variant: reference.into(),
+                    content: Content::UpdateFirmwareWarning(warning),
+                };
+                let response = Response { body, code: code.into(), ..acknowledgement("I0") };
+                let message = write_response(&response, &signer).unwrap().bytes;
+                assert!(message.len() <= MAX_MESSAGE_BYTES && message.capacity() - message.len() < 8_192);
+                assert!(read_response(&message, &pinned(&signer), sample_time()).unwrap() == response, "{code} {count}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_inventory_of_more_devices_than_the_schema_has_is_not_understood() {
+    let device = "<sr:Device><sr:DeviceID>00-DB-12-34-56-78-90-A0</sr:DeviceID><sr:DeviceType>PPMID</sr:DeviceType>\
+                  <sr:DeviceManufacturer>106C</sr:DeviceManufacturer><sr:DeviceModel>1</sr:DeviceModel></sr:Device>";
+    let of = |count: usize| {
+        read(&format!(
+            "<sr:ResponseMessage><sr:ServiceReference>8.2</sr:ServiceReference>\
+             <sr:ServiceReferenceVariant>8.2</sr:ServiceReferenceVariant><sr:DSPInventory>{}</sr:DSPInventory></sr:ResponseMessage>",
+            device.repeat(count)
+        ))
+    };
+    assert!(matches!(of(17), Ok(Body::Message { content: Content::Inventory(devices), .. }) if devices.len() == 17));
+    assert!(matches!(of(18), Err(SignatureError::Content(_))));
+    let devices = vec![random::inventory_device_of(crate::ids::Eui(1)); 18];
+    let body = Body::Message {
+        service_reference: "8.2".into(),
+        service_reference_variant: "8.2".into(),
+        content: Content::Inventory(devices),
+    };
+    let (signer, _) = signer("4711");
+    assert!(matches!(write_response(&Response { body, ..acknowledgement("I0") }, &signer), Err(BuildError::Unwritable(_))));
+}
+
+#[test]
+fn a_request_that_this_program_would_not_make_is_read_for_what_it_is() {
+    let (signer, _) = signer("4711");
+    let body = |kind, from: &str, to: &str| {
+        let request = random::OwnedRequest { kind, ..random::OwnedRequest::update_firmware() };
+        let text = String::from_utf8(build_request(&request.as_request(), &signer).unwrap().bytes).unwrap();
+        let bare = format!("{}</sr:Request>", &text[..text.find("<ds:Signature ").unwrap()]).replacen(from, to, 1);
+        let end = bare.rfind("</").unwrap();
+        let mut sealed = bare[..end].to_owned();
+        seal::push_signature(&mut sealed, verify::sha256(bare.as_bytes()), &signer).unwrap();
+        sealed.push_str("</sr:Request>");
+        read_request(sealed.as_bytes(), &pinned(&signer), sample_time()).map(|r| r.body)
+    };
+    let inventory = |to| body(RequestKind::ReadInventory, "<sr:DeviceID>00-00-00-00-00-00-00-01</sr:DeviceID>", to);
+    let other = |name: &str| Ok(RequestBody::Other(name.into()));
+    assert_eq!(inventory("<sr:UPRN>1</sr:UPRN>"), other("ReadInventory"));
+    assert_eq!(
+        inventory("<sr:DeviceID> 00-00-00-00-00-00-00-0a\n</sr:DeviceID>"),
+        Ok(RequestBody::ReadInventory { device: crate::ids::Eui(10) })
+    );
+    let later = "<sr:ReadFirmwareVersion><sr:ExecutionDateTime>2026-11-24T12:00:00Z</sr:ExecutionDateTime>";
+    assert_eq!(body(RequestKind::ReadFirmwareVersion, "<sr:ReadFirmwareVersion>", later), other("ReadFirmwareVersion"));
+    let wrong = |from: &str, to: &str| matches!(body(RequestKind::UpdateFirmware, from, to), Err(SignatureError::Content(_)));
+    assert!(wrong("<sr:FirmwareImage>", "<sr:FirmwareImage>*"));
+    assert!(wrong("<sr:DeviceIDList>", "<sr:DeviceIDList>,"));
+    assert!(wrong("<sr:FirmwareVersion>00000001</sr:FirmwareVersion>", ""));
+}

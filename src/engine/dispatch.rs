@@ -201,7 +201,7 @@ impl Dispatcher {
             (Some(Change::Closed { since, failures }), _) => {
                 tracing::info!(down_since = %since, failures, "DCC answers again");
             }
-            (_, Some(trouble)) => tracing::warn!(request = %id, reason = %trouble, "a request was not answered"),
+            (_, Some(trouble)) => tracing::warn!(request = %id, reason = %trouble, "posting a request failed"),
             (_, None) => {}
         }
         self.link = self.link.after(trouble, self.circuit.failures(), change.as_ref(), now);

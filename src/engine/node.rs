@@ -41,10 +41,12 @@ impl Node {
         config::check_private_key_file(&gateway.signing_key)?;
         let signer: Arc<dyn Signer> = Arc::new(FileSigner::load(&gateway.signing_key, &gateway.signing_certificate)?);
         // For its check alone: we sign under our own name.
-        CertificateSet::of_holder(std::slice::from_ref(&gateway.signing_certificate), settings.organisation.user_id)?;
+        CertificateSet::of_holder(std::slice::from_ref(&gateway.signing_certificate), settings.organisation.user_id)?
+            .warn_of_dates(app.clock.now());
         // Read before the files are loaded: what changes in between is seen to have changed.
         let seen = reload::look(settings);
         let pinned = Pinned::new(CertificateSet::of_dcc(&gateway.dcc_certificates, gateway.dcc_id, signer.certificate())?);
+        pinned.current().warn_of_dates(app.clock.now());
         let client_tls = gateway.tls.as_ref().map(|files| tls::client_config(files, &app.clock)).transpose()?;
         let server_tls = settings.receiver.tls.as_ref().map(|files| tls::server_config(files, &app.clock)).transpose()?;
         let receiver_tls = server_tls.map(Current::new);

@@ -148,6 +148,7 @@ impl Reloaded {
         Ok(match what {
             What::DccCertificates => {
                 let new = CertificateSet::of_dcc(&gateway.dcc_certificates, gateway.dcc_id, &self.own)?;
+                new.warn_of_dates(self.app.clock.now());
                 let old = self.pinned.current();
                 let detail = json!({"old": serials(&old), "new": serials(&new)});
                 (!same(&old, &new)).then_some((New::Pinned(new), detail))

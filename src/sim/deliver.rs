@@ -9,14 +9,18 @@ use hyper::{
     body::Bytes,
     header::{CONTENT_TYPE, HeaderValue},
 };
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
 use tokio::{sync::Semaphore, task::JoinSet};
 
-use super::{queue::Delivery, shared::Shared};
-use crate::duis::write_response;
+use super::{queue::Delivery, shared::Shared, world::Moment};
+use crate::{
+    duis::write_response_as,
+    tls::{ClientConfig, TlsError, trust_nobody},
+};
 
 /// A receiver that has not answered within this is taken for gone.
 const ANSWER_WAIT_SECONDS: u64 = 30;
@@ -26,7 +30,7 @@ const AGAIN_LAST_MS: u32 = 5_000;
 /// While nothing listens at the receiver's address, nobody is sent there for at most this long.
 const CLOSED_LAST_MS: u32 = 1_000;
 
-type HttpClient = Client<HttpConnector, Full<Bytes>>;
+pub type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// How one attempt ended.
 enum Attempt {
@@ -39,14 +43,25 @@ enum Attempt {
     Closed,
 }
 
-/// Sends what falls due until the task is ended.
-pub async fn dispatch(shared: Arc<Shared>) -> Infallible {
+/// A client that keeps its connections open; over TLS it shows its certificate, and without a configuration trusts nobody.
+pub fn client(shared: &Shared) -> Result<HttpClient, TlsError> {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
-    let client = Client::builder(TokioExecutor::new())
+    connector.enforce_http(false);
+    let tls = match &shared.client_tls {
+        Some(config) => Arc::clone(config),
+        None => trust_nobody(&shared.clock)?,
+    };
+    let tls = ClientConfig::clone(&tls);
+    let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(connector);
+    Ok(Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_max_idle_per_host(shared.connections)
-        .build(connector);
+        .build(connector))
+}
+
+/// Sends what falls due until the task is ended.
+pub async fn dispatch(shared: Arc<Shared>, client: HttpClient) -> Infallible {
     let free = Arc::new(Semaphore::new(shared.connections));
     let door = Arc::new(Door::default());
     let mut attempts = JoinSet::new();
@@ -122,10 +137,10 @@ async fn attempt(shared: &Shared, client: &HttpClient, door: &Door, delivery: De
 fn message(shared: &Shared, delivery: &Delivery) -> Result<Vec<u8>, crate::duis::BuildError> {
     let response = {
         let state = shared.lock();
-        let request = state.world.request(delivery.request);
-        delivery.response(request, shared.first_response_counter(), shared.time(delivery.made()))
+        let moment = Moment { first_counter: shared.first_response_counter(), at: shared.time(delivery.made()) };
+        state.world.message(delivery, moment)
     };
-    write_response(&response, &*shared.signer).map(|signed| signed.bytes)
+    write_response_as(&response, &*shared.signer, &*shared.provider).map(|signed| signed.bytes)
 }
 
 async fn post(shared: &Shared, client: &HttpClient, bytes: Vec<u8>) -> Attempt {

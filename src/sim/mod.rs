@@ -5,29 +5,40 @@
 //! wrong. Promise: one seed and the same requests give the same outcomes, losses and doubles.
 
 pub mod authority;
+mod codes;
 mod deliver;
 mod dice;
 mod error;
 mod front;
+mod inventory;
+mod ledger;
+mod orders;
 pub mod pki;
 mod population;
 mod portfolio;
+mod quarantine;
 mod queue;
 mod scenario;
+mod schema;
 mod server;
 mod shared;
 mod simulator;
 mod stats;
+mod table;
 #[cfg(test)]
 mod tests;
+mod users;
+mod work;
 mod world;
 
+pub use codes::{S1SP_CODE_ACTIVATION_FAILED, S1SP_CODE_KEY_MISSING};
 pub use dice::Share;
 pub use error::SimError;
+pub use orders::{Order, OrderError, Ordered};
 pub use population::Condition;
 pub use portfolio::{FirmwareParameters, Portfolio, Story};
-pub use queue::{S1SP_CODE_ACTIVATION_FAILED, S1SP_CODE_KEY_MISSING};
-pub use scenario::{Delays, Deliveries, Faults, Group, KeyGroup, PopulationRules, Scenario, ScenarioError, Unlisted};
+pub use quarantine::EventError;
+pub use scenario::{Delays, Deliveries, EXAMPLE, Faults, Group, KeyGroup, PopulationRules, Scenario, ScenarioError, Unlisted};
 pub use simulator::{SimConfig, Simulator};
 pub use stats::{DeliveryStats, RequestStats, Stats};
 pub use world::Outcome;

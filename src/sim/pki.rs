@@ -49,6 +49,8 @@ pub enum Holder {
     Dcc,
     /// A service user (`OU=87`).
     User,
+    /// A SMETS1 service provider; its `OU` is a guess.
+    Provider,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -157,6 +159,7 @@ fn subject(eui: Eui, holder: Holder) -> Result<Name, PkiError> {
     let unit = match holder {
         Holder::Dcc => "89",
         Holder::User => "87",
+        Holder::Provider => "88",
     };
     // x500UniqueIdentifier is a BIT STRING: 9 bytes, no unused bits, then the EUI.
     name(&format!("2.5.4.45=#030900{:016X},OU={unit}", eui.0))

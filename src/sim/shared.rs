@@ -10,14 +10,18 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{
     dice::Dice,
+    ledger::Ledger,
+    orders::{Order, OrderError},
+    quarantine::{EventError, Quarantine},
     scenario::{Delays, Faults},
     stats::{DeliveryStats, RequestStats, Stats},
     world::{Millis, World},
 };
 use crate::{
     clock::{Clock, Time},
-    duis::{CertificateSet, Signer},
+    duis::{CertificateSet, DuisVersion, Signer},
     ids::UserId,
+    tls::ClientConfig,
 };
 
 /// ResponseIDs of one simulator follow each other; those of one started a millisecond later begin this much higher.
@@ -26,6 +30,8 @@ const RESPONSE_IDS_PER_MS: u64 = 1_000_000;
 pub struct Shared {
     state: Mutex<State>,
     pub signer: Arc<dyn Signer>,
+    /// Of the SMETS1 service providers: what they say inside is signed by this.
+    pub provider: Arc<dyn Signer>,
     /// The certificates of each user: one user's key never signs for another.
     pub users: BTreeMap<UserId, CertificateSet>,
     pub dcc_id: UserId,
@@ -33,7 +39,11 @@ pub struct Shared {
     pub faults: Faults,
     pub delays: Delays,
     pub dice: Dice,
+    /// The `schemaVersion` of answers to what has none.
+    pub speaks: DuisVersion,
     pub connections: usize,
+    /// For a receiver at an https address.
+    pub client_tls: Option<Arc<ClientConfig>>,
     pub deliver_to: RwLock<hyper::Uri>,
     /// The queue changed: the dispatcher should look.
     pub nudge: Notify,
@@ -45,6 +55,8 @@ pub struct Shared {
 
 pub struct State {
     pub world: World,
+    pub ledger: Ledger,
+    pub quarantine: Quarantine,
     pub requests: RequestStats,
     pub deliveries: DeliveryStats,
     /// Posts seen of each RequestID claimed: so that a fault need not strike a resend too.
@@ -57,15 +69,19 @@ pub struct State {
 
 pub struct Identity {
     pub signer: Arc<dyn Signer>,
+    pub provider: Arc<dyn Signer>,
     pub users: BTreeMap<UserId, CertificateSet>,
     pub dcc_id: UserId,
     pub deliver_to: hyper::Uri,
+    pub client_tls: Option<Arc<ClientConfig>>,
 }
 
 impl Shared {
     pub fn new(scenario: &super::Scenario, world: World, identity: Identity, clock: Clock) -> Shared {
         let state = State {
             world,
+            ledger: Ledger::default(),
+            quarantine: Quarantine::new(scenario),
             requests: RequestStats::default(),
             deliveries: DeliveryStats::default(),
             posts: Default::default(),
@@ -75,11 +91,14 @@ impl Shared {
         Shared {
             state: Mutex::new(state),
             signer: identity.signer,
+            provider: identity.provider,
             users: identity.users,
             dcc_id: identity.dcc_id,
             faults: scenario.faults.clone(),
             delays: scenario.delays.clone(),
             dice: scenario.dice(),
+            speaks: scenario.answers.speaks,
+            client_tls: identity.client_tls,
             connections: scenario.deliveries.connections,
             deliver_to: RwLock::new(identity.deliver_to),
             nudge: Notify::new(),
@@ -114,12 +133,37 @@ impl Shared {
         u64::try_from(self.started_at.0).unwrap_or(0) * RESPONSE_IDS_PER_MS
     }
 
+    /// Queues an alert that was ordered; from now on it is owed.
+    pub fn order(&self, order: &Order) -> Result<(), OrderError> {
+        let now = self.now();
+        let first_user = *self.users.keys().next().expect("a simulator without users does not start");
+        self.lock().world.order(order, first_user, self.time(now), now)?;
+        self.nudge.notify_one();
+        Ok(())
+    }
+
+    /// What the files outside DUIS would say of a quarantined request: it goes on now, or it never was.
+    pub fn end_quarantine(&self, reference: u64, process: bool) -> Result<(), EventError> {
+        let now = self.now();
+        let mut state = self.lock();
+        if process {
+            let work = state.quarantine.process(reference)?;
+            state.world.perform(&work, now, false);
+        } else {
+            state.quarantine.delete(reference)?;
+        }
+        drop(state);
+        self.nudge.notify_one();
+        Ok(())
+    }
+
     pub fn stats(&self) -> Stats {
         let now = self.now();
         let state = self.lock();
         let tally = &state.world.tally;
         Stats {
             requests: state.requests.clone(),
+            quarantine_held: state.quarantine.held(),
             devices_submitted: state.world.devices_submitted(),
             duplicate_submissions: tally.duplicate_submissions,
             outcomes: state.world.outcomes(now),
@@ -128,6 +172,7 @@ impl Shared {
                 lost: tally.lost,
                 duplicated: tally.duplicated,
                 reordered: tally.reordered,
+                withheld: tally.withheld,
                 ..state.deliveries.clone()
             },
             keys_that_came: state.world.keys_that_came(),

@@ -10,6 +10,8 @@ use super::world::Outcome;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Stats {
     pub requests: RequestStats,
+    /// Requests that anomaly detection holds back, and nobody has processed or deleted yet.
+    pub quarantine_held: usize,
     /// Different devices named in accepted requests.
     pub devices_submitted: usize,
     /// Devices named in a second accepted RequestID while the first was in progress, or had activated the same version:
@@ -28,8 +30,12 @@ pub struct RequestStats {
     pub posted: usize,
     /// Signed by a known user.
     pub verified: usize,
-    /// Answered I99, whether or not the answer arrived: different RequestIDs.
+    /// Answered I99, I0 or with a warning, whether or not the answer arrived: different RequestIDs.
     pub accepted: usize,
+    /// Of them, how many of each service reference.
+    pub accepted_by_kind: BTreeMap<String, usize>,
+    /// Of them, those that anomaly detection held back.
+    pub quarantined: usize,
     /// Answered otherwise, by code (`E62` is a RequestID seen before).
     pub refused: BTreeMap<String, usize>,
     pub dropped: usize,
@@ -54,4 +60,6 @@ pub struct DeliveryStats {
     pub duplicated: usize,
     /// Devices whose alerts the scenario put in the wrong order.
     pub reordered: usize,
+    /// Messages that the user's DUIS version is too old for: a `DUISVersionMismatch` went in their place.
+    pub withheld: usize,
 }

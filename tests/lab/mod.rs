@@ -177,6 +177,7 @@ impl Lab {
         Simulator::start(SimConfig {
             listen: (Ipv4Addr::LOCALHOST, self.dcc_port).into(),
             deliver_to: self.deliver_to(),
+            tls: None,
             scenario: Scenario::parse(scenario, "the test's scenario").unwrap(),
             devices: Vec::new(),
             signer: Arc::new(self.dcc_signer()),

@@ -56,6 +56,7 @@ impl Trial {
         let sim = Simulator::start(SimConfig {
             listen: ([127, 0, 0, 1], 0).into(),
             deliver_to: "http://127.0.0.1:9/not-yet".into(),
+            tls: None,
             scenario,
             devices: portfolio.devices().collect(),
             signer: std::sync::Arc::new(signer),

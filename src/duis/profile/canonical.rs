@@ -6,6 +6,8 @@ use std::ops::Range;
 
 use roxmltree::{Attribute, Document, Node};
 
+use super::prescan::tag_length;
+
 /// Canonical XML 1.0 of the document, as if the subtree of `without` were not there (the enveloped-signature transform).
 pub(in crate::duis) fn inclusive(document: &Document<'_>, without: Option<Node<'_, '_>>) -> String {
     let mut canon = Canon {
@@ -118,17 +120,7 @@ impl<'a, 'input> Canon<'a, 'input> {
 /// The start tag of the element at `range`, from after `<` up to its `>`.
 fn start_tag(source: &str, range: Range<usize>) -> &str {
     let tag = &source[range.start + 1..range.end];
-    let mut quote = None;
-    let end = tag.bytes().position(|b| {
-        match (quote, b) {
-            (None, b'>') => return true,
-            (None, b'"' | b'\'') => quote = Some(b),
-            (Some(q), b) if q == b => quote = None,
-            _ => {}
-        }
-        false
-    });
-    &tag[..end.unwrap_or(tag.len())]
+    &tag[..tag_length(tag.as_bytes()).unwrap_or(tag.len())]
 }
 
 /// The attribute's name as written, prefix and all.

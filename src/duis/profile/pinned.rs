@@ -9,7 +9,11 @@ use std::{
 };
 
 use super::{Certificate, CertificateError, name};
-use crate::ids::Eui;
+use crate::{clock::Time, ids::Eui};
+
+/// How long before its end a certificate is spoken of: DCC's processes for a new one take weeks.
+const EXPIRY_WARNING_DAYS: i64 = 30;
+const DAY_MILLIS: i64 = 86_400_000;
 
 /// Certificates pinned for one role (DCC's, or ours).
 #[derive(Debug, Clone, Default)]
@@ -33,6 +37,19 @@ impl CertificateSet {
             true => Err(CertificateError::OwnKey),
             false => check_holder(path, certificate, dcc),
         })
+    }
+
+    /// Says which of them do not count at `at`, or will not for much longer. None of that is an error: others of the set may do.
+    pub fn warn_of_dates(&self, at: Time) {
+        for Certificate { issuer, serial, not_before, not_after, .. } in &self.0 {
+            if at < *not_before {
+                tracing::warn!(%issuer, %serial, %not_before, "a certificate is not valid yet: what it signs is refused");
+            } else if at > *not_after {
+                tracing::warn!(%issuer, %serial, %not_after, "a certificate is not valid any more: what it signs is refused");
+            } else if at.plus_millis(EXPIRY_WARNING_DAYS * DAY_MILLIS) > *not_after {
+                tracing::warn!(%issuer, %serial, %not_after, "a certificate ends within {EXPIRY_WARNING_DAYS} days");
+            }
+        }
     }
 
     /// The pinned certificate of this issuer (RFC 2253) and serial (decimal, without leading zeros).

@@ -34,10 +34,11 @@ pub(in crate::duis) fn prescan(bytes: &[u8], max_bytes: usize) -> Result<Cow<'_,
         return Err(malformed("it has two byte-order marks"));
     }
     let text = std::str::from_utf8(bytes).map_err(|_| malformed("it is not UTF-8"))?;
-    if bytes.iter().any(|b| *b < 0x20 && !matches!(b, b'\t' | b'\n' | b'\r')) {
+    // Without an early end, since that is many bytes at a time.
+    if bytes.iter().fold(false, |found, b| found | (*b < 0x20 && !matches!(b, b'\t' | b'\n' | b'\r'))) {
         return Err(malformed("it has control characters"));
     }
-    references(bytes)?;
+    references(text)?;
     let mut scan = Scan { rest: bytes, depth: 0, elements: 0, attributes: 0, declarations: 0 };
     scan.declaration()?;
     scan.elements()?;
@@ -54,13 +55,13 @@ fn malformed(what: &str) -> SignatureError {
 }
 
 /// No entities but the five of XML itself, and references to characters that XML has.
-fn references(mut rest: &[u8]) -> Result<(), SignatureError> {
+fn references(text: &str) -> Result<(), SignatureError> {
     /// Between `&` and `;`, with some leading zeros.
     const MAX_REFERENCE_BYTES: usize = 16;
-    while let Some(at) = rest.iter().position(|b| *b == b'&') {
-        rest = &rest[at + 1..];
-        let end = rest.iter().take(MAX_REFERENCE_BYTES).position(|b| *b == b';');
-        let name = &rest[..end.ok_or_else(|| malformed("a reference does not end"))?];
+    for after in text.split('&').skip(1) {
+        let window = &after.as_bytes()[..after.len().min(MAX_REFERENCE_BYTES)];
+        let end = window.iter().position(|b| *b == b';').ok_or_else(|| malformed("a reference does not end"))?;
+        let name = &window[..end];
         let allowed = match name {
             b"amp" | b"lt" | b"gt" | b"quot" | b"apos" => true,
             [b'#', b'x', hex @ ..] => is_xml_character(hex, 16),
@@ -202,17 +203,15 @@ fn name_fits(name: &[u8]) -> Result<(), SignatureError> {
 }
 
 /// Bytes before the `>` that ends a tag, quotes respected.
-fn tag_length(from: &[u8]) -> Option<usize> {
-    let mut quote = None;
-    from.iter().position(|b| {
-        match (quote, *b) {
-            (None, b'>') => return true,
-            (None, b'"' | b'\'') => quote = Some(*b),
-            (Some(q), b) if q == b => quote = None,
-            _ => {}
+pub(super) fn tag_length(from: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        at += from[at..].iter().position(|b| matches!(b, b'>' | b'"' | b'\''))?;
+        if from[at] == b'>' {
+            return Some(at);
         }
-        false
-    })
+        at += 2 + from[at + 1..].iter().position(|b| *b == from[at])?;
+    }
 }
 
 type NameAndValue<'a> = (&'a [u8], &'a [u8]);

@@ -9,7 +9,7 @@ mod smets1;
 
 pub use error::BuildError;
 pub use request::{Asks, Firmware, ServiceRequest, build_request, request_digest, unsigned_request};
-pub use response::{write_response, write_unsigned_refusal};
+pub use response::{write_response, write_response_as, write_unsigned_refusal};
 
 use crate::ids::Sha256Hash;
 

@@ -13,8 +13,13 @@ const FRAME_BYTES: usize = 2_048;
 /// Writes and signs a Response (the DCC side: simulator and tests). What SMETS1 service providers sign inside is signed by the
 /// same signer.
 pub fn write_response(response: &Response, signer: &dyn Signer) -> Result<SignedMessage, BuildError> {
+    write_response_as(response, signer, signer)
+}
+
+/// The same, where what a SMETS1 service provider says inside has its own signer.
+pub fn write_response_as(response: &Response, signer: &dyn Signer, provider: &dyn Signer) -> Result<SignedMessage, BuildError> {
     let mut writer = start(response);
-    writer.element("Body", |w| body(w, response, signer));
+    writer.element("Body", |w| body(w, response, provider));
     let (sealed, body_digest) = writer.seal(signer)?;
     Ok(SignedMessage { bytes: sealed.into_bytes(), body_digest })
 }

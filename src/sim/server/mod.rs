@@ -1,5 +1,7 @@
-//! The simulator's HTTP side: DCC's three service addresses, and the simulator's own under `/sim/`. Faults of the
-//! connection happen here. Not `axum`: a dropped connection is an answer too, and only the server below can give it.
+//! The simulator's HTTP side: DCC's three service addresses, over plain or mutual TLS, and the simulator's own under `/sim/`.
+//! Faults of the connection happen here. Not `axum`: a dropped connection is an answer too, and only the server below can give it.
+
+mod own;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -12,18 +14,26 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
 
 use super::{
     dice,
     front::{self, Service},
-    population,
+    ledger::Heights,
     shared::Shared,
 };
-use crate::duis::{MAX_MESSAGE_BYTES, write_response, write_unsigned_refusal};
+use crate::{
+    duis::{MAX_MESSAGE_BYTES, write_response_as, write_unsigned_refusal},
+    tls::{Accepted, ServerConfig},
+};
 
 /// A peer that sends no header within this is gone.
 const HEADER_WAIT_SECONDS: u64 = 30;
+/// A handshake that has not come to its end by then never will.
+const HANDSHAKE_WAIT_SECONDS: u64 = 10;
 /// Before the next try when the system is out of sockets.
 const ACCEPT_AGAIN_MS: u64 = 50;
 
@@ -35,13 +45,22 @@ type Reply = Response<Full<Bytes>>;
 struct Drop;
 
 /// Accepts connections until the task is ended.
-pub async fn serve(shared: Arc<Shared>, listener: TcpListener) -> Infallible {
+pub async fn serve(shared: Arc<Shared>, listener: TcpListener, tls: Option<Arc<ServerConfig>>) -> Infallible {
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, _)) => {
                 let _ = stream.set_nodelay(true);
+                let stream = match &tls {
+                    None => Accepted::plain(stream),
+                    Some(config) => {
+                        let wait = Duration::from_secs(HANDSHAKE_WAIT_SECONDS);
+                        Accepted::tls(stream, Arc::clone(config), wait, |why| {
+                            tracing::info!(reason = ?why, "the simulator refuses a connection");
+                        })
+                    }
+                };
                 connections.spawn(connection(Arc::clone(&shared), stream));
             }
             Err(error) => {
@@ -52,7 +71,7 @@ pub async fn serve(shared: Arc<Shared>, listener: TcpListener) -> Infallible {
     }
 }
 
-async fn connection(shared: Arc<Shared>, stream: tokio::net::TcpStream) {
+async fn connection(shared: Arc<Shared>, stream: Accepted<TcpStream>) {
     let service = service_fn(move |request| answer(Arc::clone(&shared), request));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -72,38 +91,18 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Reply
             _ => Ok(plain(StatusCode::METHOD_NOT_ALLOWED, "POST a signed DUIS request")),
         };
     }
-    Ok(match (request.method(), path.as_str()) {
-        (&Method::GET, "/sim/stats") => match serde_json::to_string(&shared.stats()) {
-            Ok(json) => reply(StatusCode::OK, "application/json", json),
-            Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
-        },
-        (&Method::POST, "/sim/rerun-keys") => reply(StatusCode::OK, "text/csv", rerun_keys(&shared)),
-        (&Method::GET, device) if device.starts_with("/sim/devices/") => {
-            device_outcome(&shared, &device["/sim/devices/".len()..])
-        }
-        _ => plain(StatusCode::NOT_FOUND, "POST /api/v1/serviceD, GET /sim/stats, GET /sim/devices/ID, POST /sim/rerun-keys"),
-    })
-}
-
-fn rerun_keys(shared: &Shared) -> String {
-    let results = shared.lock().world.rerun_transitional_tool();
-    population::keys_csv(&results, shared.clock.now())
-}
-
-fn device_outcome(shared: &Shared, id: &str) -> Reply {
-    match id.parse().map(|device| shared.lock().world.outcome(device, shared.now())) {
-        Ok(outcome) => reply(StatusCode::OK, "application/json", serde_json::json!({ "outcome": outcome }).to_string()),
-        Err(error) => plain(StatusCode::BAD_REQUEST, &error.to_string()),
-    }
+    Ok(own::answer(&shared, &path, request).await)
 }
 
 /// Counts a request as being answered for as long as it lives.
 struct Handling(Arc<Shared>);
 
 impl Handling {
-    fn begin(shared: &Arc<Shared>) -> Handling {
-        shared.lock().handling += 1;
-        Handling(Arc::clone(shared))
+    /// Gives the heights of the counters too, as they are before a byte of the body was read.
+    fn begin(shared: &Arc<Shared>) -> (Handling, Heights) {
+        let mut state = shared.lock();
+        state.handling += 1;
+        (Handling(Arc::clone(shared)), state.ledger.heights())
     }
 }
 
@@ -125,7 +124,7 @@ enum Fault {
 }
 
 async fn service_request(shared: Arc<Shared>, service: Service, request: Request<Incoming>) -> Result<Reply, Drop> {
-    let _handling = Handling::begin(&shared);
+    let (_handling, before) = Handling::begin(&shared);
     let bytes = match body(request).await {
         Ok(bytes) => bytes,
         Err(reply) => return Ok(reply),
@@ -139,7 +138,7 @@ async fn service_request(shared: Arc<Shared>, service: Service, request: Request
     let processed = {
         let shared = Arc::clone(&shared);
         // Verifying a request of 15 MB takes long enough to hold up the alerts.
-        tokio::task::spawn_blocking(move || processed(&shared, service, &bytes)).await
+        tokio::task::spawn_blocking(move || processed(&shared, service, &bytes, &before)).await
     };
     shared.nudge.notify_one();
     let wait = u64::from(shared.delays.acknowledge_ms)
@@ -156,13 +155,13 @@ async fn service_request(shared: Arc<Shared>, service: Service, request: Request
 }
 
 /// Decides on a request and writes the answer: signed, unless it is one of the refusals that are not.
-fn processed(shared: &Shared, service: Service, bytes: &[u8]) -> Result<Vec<u8>, String> {
-    let response = front::answer(shared, service, bytes);
+fn processed(shared: &Shared, service: Service, bytes: &[u8], before: &Heights) -> Result<Vec<u8>, String> {
+    let response = front::answer(shared, service, bytes, before);
     let subject = response.request_id.map_or(0, |id| id.counter);
     if front::is_refusal(&response) && shared.dice.hits(shared.faults.unsigned_refusals, "unsigned refusal", subject) {
         return Ok(write_unsigned_refusal(&response));
     }
-    write_response(&response, &*shared.signer).map(|signed| signed.bytes).map_err(|e| e.to_string())
+    write_response_as(&response, &*shared.signer, &*shared.provider).map(|signed| signed.bytes).map_err(|e| e.to_string())
 }
 
 /// Reads a body of known length within the bound.
@@ -185,19 +184,24 @@ async fn body(request: Request<Incoming>) -> Result<Bytes, Reply> {
 
 /// Chooses by the RequestID and how often it was posted, so that a resend has a chance of its own.
 fn next_fault(shared: &Shared, bytes: &[u8]) -> Fault {
-    let counter = front::claimed_request_id(bytes).map_or(0, |id| id.counter);
+    let claimed = front::claimed_request_id(bytes);
+    let counter = claimed.map_or(0, |id| id.counter);
     let mut state = shared.lock();
     let posts = state.posts.entry(counter).or_default();
     *posts += 1;
     let subject = counter ^ dice::turn(*posts);
     let faults = &shared.faults;
     let hits = |share, word| shared.dice.hits(share, word, subject);
+    let (dropped, server_error) = (hits(faults.dropped, "dropped"), hits(faults.server_error, "server error"));
+    if let Some(id) = claimed.filter(|_| dropped || server_error) {
+        state.ledger.keep_back(id);
+    }
     let requests = &mut state.requests;
     requests.posted += 1;
-    if hits(faults.dropped, "dropped") {
+    if dropped {
         requests.dropped += 1;
         Fault::Dropped
-    } else if hits(faults.server_error, "server error") {
+    } else if server_error {
         requests.server_errors += 1;
         Fault::ServerError
     } else if hits(faults.reply_lost, "reply lost") {

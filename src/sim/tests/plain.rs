@@ -1,177 +1,6 @@
-//! The simulator over real loopback HTTP: signed requests in, verified messages out, and the faults of a scenario.
+//! 11.1 on plain connections: what becomes of each device, faults, losses, doubles; what may not be.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
-
-use http_body_util::{BodyExt, Full};
-use hyper::{Request, StatusCode, body::Bytes};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
-
-use super::{pki::Holder, *};
-use crate::{
-    clock::Clock,
-    duis::{
-        Alert, Asks, Body, Certificate, CertificateSet, Content, FileSigner, Firmware, Response, ServiceRequest,
-        Smets1FirmwareStatus, build_request, read_response, read_unsigned_refusal,
-    },
-    ids::{DeviceId, Eui, RequestId},
-};
-
-const DCC: Eui = Eui(0x90B3_D51F_3000_0002);
-const SUPPLIER: Eui = Eui(0x90B3_D51F_3001_0000);
-const QUICK: &str = "
-    [delays]
-    warning_ms = 5
-    update_requested_ms = [0, 20]
-    activated_ms = [1, 20]
-    key_missing_ms = [0, 20]
-";
-
-fn signer(eui: Eui, holder: Holder) -> FileSigner {
-    let made = pki::make(eui, holder, Clock::System.now()).unwrap();
-    let certificate = Certificate::from_pem(made.certificate_pem.as_bytes()).unwrap();
-    assert_eq!(certificate.subject_eui, Some(eui));
-    FileSigner::from_pem(made.key_pem.as_bytes(), certificate).unwrap()
-}
-
-fn pinned(signer: &FileSigner) -> CertificateSet {
-    use crate::duis::Signer;
-    CertificateSet(vec![signer.certificate().clone()])
-}
-
-/// A receiver that verifies and keeps what it is sent. It answers `fail_first` posts with 500, or all with `always`.
-#[derive(Clone)]
-struct Receiver {
-    received: Arc<Mutex<Vec<Response>>>,
-    fail_first: Arc<AtomicUsize>,
-    always: Option<StatusCode>,
-    dcc: CertificateSet,
-}
-
-impl Receiver {
-    async fn take(&self, bytes: axum::body::Bytes) -> StatusCode {
-        let again = self.fail_first.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
-        if again.is_ok() {
-            return StatusCode::INTERNAL_SERVER_ERROR;
-        }
-        let response = read_response(&bytes, &self.dcc, Clock::System.now()).expect("DCC signs what it sends");
-        self.received.lock().unwrap().push(response);
-        self.always.unwrap_or(StatusCode::NO_CONTENT)
-    }
-
-    async fn listen(&self, address: &str) -> String {
-        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
-        let url = format!("http://{}/duis/receive", listener.local_addr().unwrap());
-        let this = self.clone();
-        let take = move |bytes| async move { this.take(bytes).await };
-        let router = axum::Router::new().route("/duis/receive", axum::routing::post(take));
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        url
-    }
-}
-
-struct Lab {
-    simulator: Simulator,
-    receiver: Receiver,
-    supplier: FileSigner,
-    client: Client<HttpConnector, Full<Bytes>>,
-}
-
-impl Lab {
-    async fn new(scenario: &str, devices: Vec<(DeviceId, Condition)>) -> Lab {
-        Lab::with(scenario, devices, 0, None).await
-    }
-
-    async fn with(scenario: &str, devices: Vec<(DeviceId, Condition)>, fail_first: usize, always: Option<StatusCode>) -> Lab {
-        let dcc = signer(DCC, Holder::Dcc);
-        let supplier = signer(SUPPLIER, Holder::User);
-        let fail_first = Arc::new(AtomicUsize::new(fail_first));
-        let receiver = Receiver { received: Arc::default(), fail_first, always, dcc: pinned(&dcc) };
-        let config = SimConfig {
-            listen: "127.0.0.1:0".parse().unwrap(),
-            deliver_to: receiver.listen("127.0.0.1:0").await,
-            scenario: Scenario::parse(&format!("{scenario}{QUICK}"), "test").unwrap(),
-            devices,
-            supplier_certificates: pinned(&supplier),
-            signer: Arc::new(dcc),
-            clock: Clock::System,
-        };
-        let simulator = Simulator::start(config).await.unwrap();
-        Lab { simulator, receiver, supplier, client: Client::builder(TokioExecutor::new()).build_http() }
-    }
-
-    fn request(&self, counter: u64, devices: &[DeviceId]) -> Vec<u8> {
-        request(&self.supplier, DCC, counter, devices)
-    }
-
-    /// Posts and gives status and body, or nothing where the connection was dropped.
-    async fn post_raw(&self, path: &str, bytes: Vec<u8>) -> Option<(StatusCode, Bytes)> {
-        let request = Request::post(format!("{}{path}", self.simulator.base_url()))
-            .header("content-type", "application/xml")
-            .body(Full::new(Bytes::from(bytes)))
-            .unwrap();
-        let reply = self.client.request(request).await.ok()?;
-        let status = reply.status();
-        Some((status, reply.into_body().collect().await.unwrap().to_bytes()))
-    }
-
-    /// Posts and gives the code of the signed reply.
-    async fn post_to(&self, path: &str, bytes: Vec<u8>) -> String {
-        let (status, reply) = self.post_raw(path, bytes).await.expect("a reply");
-        assert_eq!(status, StatusCode::OK, "{}", String::from_utf8_lossy(&reply));
-        read_response(&reply, &self.receiver.dcc, Clock::System.now()).unwrap().code
-    }
-
-    async fn post(&self, bytes: Vec<u8>) -> String {
-        self.post_to("/api/v1/serviceD", bytes).await
-    }
-
-    /// What was received of each device, in order of arrival.
-    fn stories(&self) -> BTreeMap<DeviceId, Vec<&'static str>> {
-        let mut stories: BTreeMap<DeviceId, Vec<&'static str>> = BTreeMap::new();
-        for response in self.receiver.received.lock().unwrap().iter() {
-            let Body::Alert { alert, .. } = &response.body else { continue };
-            let (device, word) = match alert {
-                Alert::Smets1FirmwareNotification { device, status: Smets1FirmwareStatus::UpdateRequested, .. } => {
-                    (*device, "requested")
-                }
-                Alert::Smets1FirmwareNotification { device, .. } => (*device, "activated"),
-                Alert::S1spAlert { device: Some(device), code, request_id: Some(_), .. } => match code.as_str() {
-                    S1SP_CODE_KEY_MISSING => (*device, "key"),
-                    _ => (*device, "failed"),
-                },
-                other => panic!("not expected: {other:?}"),
-            };
-            stories.entry(device).or_default().push(word);
-        }
-        stories
-    }
-}
-
-fn request(signer: &FileSigner, target: Eui, counter: u64, devices: &[DeviceId]) -> Vec<u8> {
-    let request = ServiceRequest {
-        id: RequestId { originator: SUPPLIER, target, counter },
-        duis_version: "3.1".parse().unwrap(),
-        asks: Asks::UpdateFirmware(Firmware { image: b"image", firmware_version: "00020200", devices }),
-    };
-    build_request(&request, signer).unwrap().bytes
-}
-
-fn device(n: u64) -> DeviceId {
-    Eui(0x00DB_0000_0000_0000 + n)
-}
-
-fn devices(n: u64) -> Vec<DeviceId> {
-    (1..=n).map(device).collect()
-}
+use super::*;
 
 #[tokio::test]
 async fn a_request_is_accepted_and_each_device_goes_its_way() {
@@ -329,6 +158,27 @@ async fn one_seed_loses_doubles_and_reorders_the_same() {
     assert_eq!(runs[0], runs[1]);
 }
 
+/// The hash was taken from the first release of the simulator: what one seed says of 11.1 never changes.
+#[tokio::test]
+async fn one_seed_says_what_it_has_always_said() {
+    let scenario = "seed = 21\n[deliveries]\nlost = \"10%\"\nduplicated = \"20%\"\nreordered = \"10%\"\n[population]\nsilent = { share = \"5%\" }\nunknown = { share = \"5%\" }\nnot_commissioned = { share = \"5%\" }\nbusy = { share = \"5%\" }\nnot_applicable = { share = \"5%\" }\nkey_missing = { share = \"10%\" }\nactivation_fails = { share = \"10%\" }\n";
+    let lab = Lab::new(scenario, vec![]).await;
+    for (counter, count) in [(1, 400), (2, 500)] {
+        assert_eq!(lab.post(lab.request(counter, &devices(count))).await, "I99");
+        lab.simulator.until_idle().await;
+    }
+    let number = |id: Option<RequestId>| id.map(|id| id.counter % 1_000_000);
+    let line = |r: &Response| format!("{:?} {:?} {} {}", number(r.request_id), number(r.response_id), r.code, r.kind());
+    let mut said: Vec<String> = lab.receiver.received.lock().unwrap().iter().map(line).collect();
+    said.sort();
+    let mut stories = lab.stories();
+    stories.values_mut().for_each(|s| s.sort());
+    let outcomes: Vec<_> = (1..=500).map(|n| lab.simulator.outcome(device(n))).collect();
+    let all = format!("{said:?}{stories:?}{outcomes:?}");
+    let hash = all.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+    assert_eq!((format!("{hash:016x}"), all.len()), ("e7bcc9798bd04873".to_string(), 109_115), "{:?}", lab.simulator.stats());
+}
+
 #[tokio::test]
 async fn doubles_share_their_response_id() {
     let lab = Lab::new("[deliveries]\nduplicated = \"100%\"\n", vec![]).await;
@@ -418,6 +268,7 @@ async fn nothing_beyond_loopback_and_no_port_that_is_taken() {
     let config = |listen: &str, deliver_to: &str| SimConfig {
         listen: listen.parse().unwrap(),
         deliver_to: deliver_to.into(),
+        tls: None,
         scenario: Scenario::default(),
         devices: vec![],
         supplier_certificates: pinned(&signer(SUPPLIER, Holder::User)),
@@ -430,9 +281,10 @@ async fn nothing_beyond_loopback_and_no_port_that_is_taken() {
     for far in ["http://192.0.2.1/x", "http://example.org/x", "http://127.0.0.1.example.org/x"] {
         assert!(matches!(error("127.0.0.1:0", far).await, SimError::NotLoopback { .. }), "{far}");
     }
-    for bad in ["", "/duis/receive", "https://127.0.0.1/x", "127.0.0.1:8081"] {
+    for bad in ["", "/duis/receive", "ftp://127.0.0.1/x", "127.0.0.1:8081"] {
         assert!(matches!(error("127.0.0.1:0", bad).await, SimError::DeliverTo(_)), "{bad}");
     }
+    assert!(matches!(error("127.0.0.1:0", "https://127.0.0.1/x").await, SimError::NoTls(_)));
     let taken = Simulator::start(config("127.0.0.1:0", good)).await.unwrap();
     let failure: crate::failure::Failure = error(&taken.address().to_string(), good).await.into();
     assert!(failure.message.starts_with("cannot listen on 127.0.0.1:") && failure.help[0].contains("--listen"), "{failure:?}");

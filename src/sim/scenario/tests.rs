@@ -1,0 +1,68 @@
+//! A scenario is read as it is written, and a mistake in it is named.
+
+use super::*;
+use crate::sim::Share;
+
+fn error(text: &str) -> String {
+    Scenario::parse(text, "s.toml").unwrap_err().to_string()
+}
+
+#[test]
+fn the_empty_scenario_has_no_faults() {
+    let s = Scenario::parse("", "s.toml").unwrap();
+    assert_eq!((s.population.default, s.faults.reply_lost, s.deliveries.lost), (Unlisted::Any, Share::NONE, Share::NONE));
+}
+
+#[test]
+fn every_key_is_read() {
+    let s = Scenario::parse(
+        r#"
+        seed = 7
+        [population]
+        default = "unknown"
+        devices_file = "sites.csv"
+        unknown = { share = "1%" }
+        key_missing = { share = "0.3%", devices = ["00-db-12-34-56-78-90-a4"], good_on_rerun = "50%" }
+        [delays]
+        update_requested_ms = [1, 2]
+        [faults]
+        reply_lost = "5%"
+        late_reply_ms = 10
+        [deliveries]
+        connections = 4
+        duplicated = "10%"
+        "#,
+        "s.toml",
+    )
+    .unwrap();
+    assert_eq!(s.seed, 7);
+    assert_eq!(s.population.default, Unlisted::Unknown);
+    assert!(s.population.key_missing.devices.contains(&DeviceId::from_db(0x00DB_1234_5678_90A4)));
+    assert_eq!(s.population.key_missing.good_on_rerun, "50%".parse().unwrap());
+    assert_eq!((s.delays.update_requested_ms, s.delays.warning_ms), ([1, 2], 50));
+    assert_eq!((s.deliveries.connections, s.deliveries.duplicated), (4, "10%".parse().unwrap()));
+}
+
+#[test]
+fn mistakes_are_named_with_their_line() {
+    for (text, wanted) in [
+        ("seed = 1\n[faults]\nreply_loss = \"5%\"\n", "s.toml, line 3: unknown field `reply_loss`, expected one of"),
+        ("[faults]\nreply_lost = 5\n", "s.toml, line 2: invalid type: integer `5`, expected a string"),
+        ("[faults]\nreply_lost = \"5\"\n", "s.toml, line 2: \"5\" is not a share"),
+        ("\n[population.unknown]\ndevices = [\"00-DB\"]\n", "s.toml, line 3: \"00-DB\" is not an EUI-64"),
+        ("[population]\ndefault = \"none\"\n", "s.toml, line 2: unknown variant `none`"),
+        ("[delays]\nactivated_ms = [10, 5]\n", "s.toml: delays.activated_ms is [10, 5]: the first number must not be"),
+        ("[delays]\nwarning_ms = 4000000000\n", "s.toml: delays.warning_ms is 4000000000: at most 2592000000 (30 days)"),
+        ("[deliveries]\nconnections = 0\n", "s.toml: deliveries.connections is 0: from 1 to 256"),
+        ("seed = \n", "s.toml, line 1: "),
+    ] {
+        assert!(error(text).starts_with(wanted), "{}", error(text));
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text: String) {
+        let _ = Scenario::parse(&text, "s.toml");
+    }
+}
