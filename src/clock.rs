@@ -29,6 +29,13 @@ impl Time {
         Day::from_date(self.jiff().to_zoned_datetime(london()).date())
     }
 
+    /// The same time of day in UTC, so many calendar months earlier (the last day of a shorter month).
+    pub fn months_before(self, months: u32) -> Time {
+        let at = self.jiff().to_zoned_datetime(TimeZone::UTC);
+        at.checked_sub(jiff::Span::new().months(i64::from(months)))
+            .map_or(Time(i64::MIN), |t| Time(t.timestamp().as_millisecond()))
+    }
+
     fn jiff(self) -> jiff::Timestamp {
         jiff::Timestamp::from_millisecond(self.0).unwrap_or(if self.0 < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX })
     }

@@ -18,9 +18,7 @@ use crate::{
 #[cfg(test)]
 mod tests;
 
-/// One call on any bytes.
-pub type Target = fn(&[u8]);
-
+type Target = fn(&[u8]);
 /// Every target, by the name of its file in `fuzz/fuzz_targets`.
 pub const TARGETS: [(&str, Target); 5] =
     [("prescan", prescan), ("reader", reader), ("sealed", sealed), ("ota", ota), ("csv", csv)];

@@ -273,7 +273,7 @@ fn check_name(name: &str) -> Outcome {
     }
 }
 
-fn check_reason(reason: &str) -> Outcome {
+pub(super) fn check_reason(reason: &str) -> Outcome {
     check_name(reason).map_err(|_| {
         let failure = Failure::usage(format!("--reason wants 1 to {TEXT_CHARS} characters: it is what people will read"));
         failure.help("say in a few words why nothing more may leave")

@@ -4,13 +4,19 @@
 mod answer;
 mod control;
 mod decide;
+mod exchange;
+mod forward;
 mod import;
 mod keys;
 mod link;
+mod messages;
 mod news;
 mod plan;
 mod prepare;
+mod prune;
 mod recheck;
+mod replay;
+mod requests;
 mod send;
 mod settle;
 mod site;
@@ -36,8 +42,13 @@ use crate::{
 
 pub use control::NewCampaignRequest;
 pub use decide::Decider;
+pub use forward::ForwardPass;
+pub use messages::{MessageQuery, OpenedMessage};
 pub use plan::PlanProgress;
+pub use prune::Pruned;
 pub use recheck::Rechecked;
+pub use replay::Replayed;
+pub use requests::{OpenedRequest, RequestQuery};
 pub use send::{Posted, ReadyToPost};
 pub use site::{Dossier, Explanation, SiteTarget};
 pub use status::{KeyCaseCounts, Status, counts_of};

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use serde_json::json;
 
-use super::{App, answer, decide::sites, import::whole_facts, record};
+use super::{App, answer, decide::sites, exchange, import::whole_facts, record};
 use crate::{
     campaign::{
         self, Campaign, CampaignState,
@@ -16,7 +16,7 @@ use crate::{
     duis::{self, Asks, Firmware, ServiceRequest, SignedMessage, Signer},
     failure::{Failure, Outcome},
     gateway::{
-        PostOutcome, Trouble, backoff,
+        Exchange, PostOutcome, Trouble, backoff,
         outbox::{self, OutboxRequest, OutboxState},
     },
     ids::{DeviceId, RequestId},
@@ -37,6 +37,8 @@ const POSTER_GRACE_MILLIS: i64 = 5_000;
 /// A request committed as being posted, and its bytes.
 pub struct ReadyToPost {
     pub id: RequestId,
+    /// 1, 2, 3 ...
+    pub attempt: u32,
     pub bytes: Vec<u8>,
 }
 
@@ -120,8 +122,10 @@ impl App {
         };
         let timeout = self.settings.gateway.request_timeout_seconds as i64 * 1_000;
         outbox::mark_posting(&mut tx, id, now, now.plus_millis(timeout + POSTER_GRACE_MILLIS)).await?;
+        let attempt = request.attempts + 1;
+        outbox::store::keep_posting(&mut tx, id, attempt, &message.bytes, now).await?;
         tx.commit().await?;
-        Ok(Some(ReadyToPost { id, bytes: message.bytes }))
+        Ok(Some(ReadyToPost { id, attempt, bytes: message.bytes }))
     }
 
     /// A resend is allowed only while every member still has a covering own registration and nothing refuses the campaign.
@@ -174,19 +178,19 @@ impl App {
         Ok(message)
     }
 
-    /// What came of one attempt.
-    pub async fn record_outcome(&self, id: RequestId, outcome: PostOutcome) -> Outcome<Posted> {
+    /// What came of one attempt; the reply, if there was one, is kept.
+    pub async fn record_outcome(&self, id: RequestId, attempt: u32, exchange: &Exchange) -> Outcome<Posted> {
         let now = self.now();
         let mut tx = self.db.begin().await?;
         let Some((_, request, batch)) = locked(&mut tx, id).await? else {
             return Err(Failure::failed(format!("the request {id} is not in the outbox")));
         };
-        let posted = match outcome {
+        let posted = match &exchange.outcome {
             PostOutcome::Answered(response) => {
-                answer::apply(self, &mut tx, &request, &batch, &response, answer::Trust::Reply).await?
+                answer::apply(self, &mut tx, &request, &batch, response, answer::Trust::Reply).await?
             }
             PostOutcome::Refused(response) => {
-                answer::apply(self, &mut tx, &request, &batch, &response, answer::Trust::Unsigned).await?
+                answer::apply(self, &mut tx, &request, &batch, response, answer::Trust::Unsigned).await?
             }
             // While this attempt was under way a message answered the request, or another node took it up.
             _ if request.state != OutboxState::Posting => match request.state {
@@ -195,7 +199,7 @@ impl App {
                 OutboxState::Prepared | OutboxState::Posting | OutboxState::Unknown => Posted::Unknown,
             },
             PostOutcome::NotSent(trouble) => {
-                let (why, delay) = (trouble.to_string(), delay(&request, &trouble));
+                let (why, delay) = (trouble.to_string(), delay(&request, trouble));
                 outbox::mark_not_sent(&mut tx, id, &why, now.plus_millis(delay)).await?;
                 if request.posts <= 1 {
                     let unposted = OutboxRequest { state: OutboxState::Prepared, posts: 0, ..request.clone() };
@@ -204,7 +208,7 @@ impl App {
                 Posted::NotSent
             }
             PostOutcome::Unknown(trouble) => {
-                let (why, delay) = (trouble.to_string(), delay(&request, &trouble));
+                let (why, delay) = (trouble.to_string(), delay(&request, trouble));
                 outbox::mark_unknown(&mut tx, id, &why, now.plus_millis(delay)).await?;
                 campaign::store::set_batch_state(&mut tx, batch.id, BatchState::Unknown, Some(&why), now).await?;
                 Posted::Unknown
@@ -214,6 +218,7 @@ impl App {
                 Posted::Held
             }
         };
+        exchange::keep(&mut tx, id, attempt, exchange, posted, now).await?;
         tx.commit().await?;
         crate::crash::point("after-acknowledgement");
         Ok(posted)
@@ -277,7 +282,7 @@ pub(super) async fn hold(tx: &mut Tx, request: &OutboxRequest, batch: &Batch, wh
 
 /// A request with its batch as they are once its campaign is locked: nobody else decides about them until the transaction
 /// ends.
-async fn locked(tx: &mut Tx, id: RequestId) -> Outcome<Option<(Campaign, OutboxRequest, Batch)>> {
+pub(super) async fn locked(tx: &mut Tx, id: RequestId) -> Outcome<Option<(Campaign, OutboxRequest, Batch)>> {
     let Some((_, batch)) = request_and_batch(tx, id).await? else { return Ok(None) };
     let campaign = campaign::store::lock(tx, batch.campaign_id).await?;
     Ok(request_and_batch(tx, id).await?.map(|(request, batch)| (campaign, request, batch)))

@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    App, Posted, answer,
+    App, Posted,
+    answer::{self, Trust},
     news::{DeviceNews, Fact, News, news_of},
     send,
 };
@@ -13,7 +14,7 @@ use crate::{
     campaign::{self, batch::Batch, store::Followed},
     clock::Time,
     db::Tx,
-    duis::{self, CertificateSet, Response},
+    duis::{CertificateSet, Response},
     estate::{self, KeyResult, KeyStatus},
     failure::{Failure, Outcome},
     gateway::{
@@ -81,7 +82,7 @@ impl App {
         let mut marks: Vec<Mark> = Vec::with_capacity(count);
         let mut reads: Vec<Read> = Vec::with_capacity(count);
         for message in messages {
-            match duis::read_response(&message.body, pinned, message.received_at) {
+            match message.read(pinned) {
                 Ok(response) => {
                     let news = news_of(&response, &policies);
                     reads.push(Read { message, response, news });
@@ -125,7 +126,8 @@ impl App {
                     if !self.write(&mut tx, std::mem::take(&mut gathered), policies).await? {
                         return Ok(false);
                     }
-                    let done = answer::apply(self, &mut tx, request, batch, &read.response, answer::Trust::Message).await?;
+                    let trust = if read.message.is_signed() { Trust::Message } else { Trust::Unsigned };
+                    let done = answer::apply(self, &mut tx, request, batch, &read.response, trust).await?;
                     asked.clear();
                     self.prefetch(&mut tx, reads, &followed, &mut gathered).await?;
                     match done {
@@ -135,7 +137,7 @@ impl App {
                 }
                 (_, found) => self.settle_one(&mut tx, read, found.flatten(), &followed, policies, &mut gathered).await?,
             };
-            marks.push((read.message.id, state, note));
+            marks.push((read.message.id, self.goes_on(state), note));
         }
         if !self.write(&mut tx, gathered, policies).await? {
             return Ok(false);
@@ -144,6 +146,14 @@ impl App {
         inbox::mark(&mut tx, &marks, self.now()).await?;
         tx.commit().await?;
         Ok(true)
+    }
+
+    /// What answers no request of ours goes on to another adapter, where there is one.
+    fn goes_on(&self, state: InboxState) -> InboxState {
+        match state {
+            InboxState::Ignored if self.settings.receiver.forward_to.is_some() => InboxState::Forwarding,
+            other => other,
+        }
     }
 
     /// Locks, in order, the campaigns whose batches the group answers: the reply to a POST may be recorded at the same moment.

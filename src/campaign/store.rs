@@ -328,6 +328,16 @@ pub async fn list_batches(tx: &mut Tx, campaign: i64) -> DbResult<Vec<(i64, i64,
         .bind(campaign).fetch_all(c).await)?)
 }
 
+/// The batches, of any campaign, that have this device.
+pub async fn batches_with(tx: &mut Tx, device: DeviceId) -> DbResult<Vec<i64>> {
+    let holds = if tx.is_sqlite() { "instr(members, $1) > 0" } else { "position($1 in members) > 0" };
+    let sql = format!("select id, members from batches where {holds} order by id");
+    let found: Vec<(i64, Vec<u8>)> =
+        sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(encode_members(&[device])).fetch_all(c).await)?;
+    // The eight bytes may also be the end of one id and the beginning of the next.
+    Ok(found.into_iter().filter(|(_, m)| decode_members(m).is_some_and(|all| all.contains(&device))).map(|(id, _)| id).collect())
+}
+
 /// The members of every batch of a campaign that was posted: one list a batch.
 pub async fn posted_members(tx: &mut Tx, campaign: i64) -> DbResult<Vec<Vec<DeviceId>>> {
     let rows: Vec<(i64, Vec<u8>)> = sql!(tx, c => sqlx::query_as(

@@ -10,9 +10,8 @@ impl Settings {
     /// Called by every command that listens or posts, before it does either.
     pub fn check_exposure(&self) -> Outcome {
         self.check_tls()?;
-        if self.receiver.forward_to.is_some() {
-            return Err(Failure::failed("receiver.forward_to asks for messages to be passed on, which this version does not do")
-                .help("leave it out: what answers no request of ours is kept in the inbox"));
+        if let Some(url) = &self.receiver.forward_to {
+            forwardable(url)?;
         }
         let identity = self.default_identity();
         let must_be_loopback = |encrypted: bool| match identity {
@@ -72,6 +71,16 @@ impl Settings {
                 .help("leave it out: nothing listens on http.listen yet"));
         }
         Ok(())
+    }
+}
+
+/// Messages are passed on over plain http, so they stay on this machine.
+fn forwardable(url: &str) -> Outcome {
+    match WebUrl::parse(url) {
+        Some(u) if !u.https && u.is_loopback() => Ok(()),
+        Some(u) if !u.https => Err(exposed("receiver.forward_to", url, "over plain http")),
+        Some(_) | None => Err(Failure::failed("receiver.forward_to is https, which is not spoken there")
+            .help("give the http address of an adapter on this machine, or of a TLS proxy of yours that knows the way")),
     }
 }
 

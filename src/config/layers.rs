@@ -54,6 +54,7 @@ const KEYS: &[(&str, Kind, &str)] = &[
     ("http.listen", Kind::Text, "an address and port such as 127.0.0.1:8080"),
     ("http.tls.certificate", Kind::Text, "a PEM file"),
     ("http.tls.key", Kind::Text, "a PEM file"),
+    ("archive.keep_months", Kind::Integer, "whole months from 1 to 240"),
     ("audit.signing_key", Kind::Text, "a PEM file, as a path or file:PATH (pkcs11: is reserved for a later version)"),
 ];
 

@@ -37,6 +37,9 @@ const DEFAULT_DATABASE_URL: &str = "sqlite://ppmid.db";
 /// DCC answers synchronously within seconds; ten minutes is already a hung connection.
 const REQUEST_TIMEOUT_MAX_SECONDS: u64 = 600;
 
+/// Twenty years: longer than any campaign, and a number whose mistyping is noticed.
+const ARCHIVE_MAX_MONTHS: u64 = 240;
+
 /// The effective settings. Paths are absolute or relative to the configuration file, already joined.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -48,6 +51,8 @@ pub struct Settings {
     pub receiver: ReceiverSettings,
     pub http_listen: SocketAddr,
     pub http_tls: Option<ListenerTls>,
+    /// How long messages are kept.
+    pub archive_keep_months: u32,
     pub audit_signing_key: PathBuf,
     /// Every setting as it may be shown, in the order of the contract, and where it came from.
     pub shown: Vec<Shown>,
@@ -131,6 +136,7 @@ pub fn load_from(
     let http_tls = from
         .files_of("http.tls", &["http.tls.certificate", "http.tls.key"])?
         .map(|[certificate, key]| ListenerTls { certificate, key });
+    let archive_keep_months = from.integer("archive.keep_months", 13, 1..=ARCHIVE_MAX_MONTHS)? as u32;
     let audit_signing_key = from.key_file("audit.signing_key", "audit.key.pem")?;
     Ok(Settings {
         organisation,
@@ -141,6 +147,7 @@ pub fn load_from(
         receiver,
         http_listen,
         http_tls,
+        archive_keep_months,
         audit_signing_key,
         shown: from.shown,
     })

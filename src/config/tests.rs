@@ -55,6 +55,8 @@ fn every_mistake_is_named_with_its_line_key_and_what_is_wanted() {
         "[gateway]\nrequest_timeout_seconds = \"soon\"",
         "[gateway]\nrequest_timeout_seconds = 0",
         "[gateway]\nrequest_timeout_seconds = -1",
+        "[archive]\nkeep_months = 0",
+        "[archive]\nkeep_months = 241",
         "[gateway.tls]\n",
         "[receiver.tls]\nca = \"ca.pem\"\nkey = \"k.pem\"",
         "[http]\nlisten = \"localhost\"",
@@ -141,6 +143,7 @@ fn nothing_but_loopback_while_anything_is_plain_or_a_test_identity() {
         "[gateway]\ntls = { ca = \"a\", certificate = \"c\", key = \"k\" }".to_string(),
         "[http]\ntls = { certificate = \"c\", key = \"k\" }".to_string(),
         "[receiver]\nforward_to = \"https://127.0.0.1/\"".to_string(),
+        "[receiver]\nforward_to = \"http://10.0.0.1:9000/duis\"".to_string(),
     ];
     let answers: Vec<String> = texts.iter().map(|t| load_text(t, &[]).unwrap().check_exposure().unwrap_err().message).collect();
     insta::assert_snapshot!(answers.join("\n"));

@@ -13,8 +13,11 @@ use super::{
 };
 
 /// The steps, oldest first: number, name, text. A step that has been released is never edited.
-const STEPS: &[(i64, &str, &str)] =
-    &[(1, "first", include_str!("../../migrations/0001_first.sql")), (2, "wire", include_str!("../../migrations/0002_wire.sql"))];
+const STEPS: &[(i64, &str, &str)] = &[
+    (1, "first", include_str!("../../migrations/0001_first.sql")),
+    (2, "wire", include_str!("../../migrations/0002_wire.sql")),
+    (3, "archive", include_str!("../../migrations/0003_archive.sql")),
+];
 
 /// One step of the schema and whether this database has it.
 #[derive(Debug, Clone, serde::Serialize)]

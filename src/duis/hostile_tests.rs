@@ -34,6 +34,9 @@ fn forgeries_are_refused_each_for_its_reason() {
     let refused = |name: &str, bytes: &[u8]| {
         let error = read_response(bytes, &f.pinned, sample_time()).expect_err(name);
         assert!(!matches!(error, SignatureError::Content(_)), "{error}");
+        if bytes.len() > LARGE {
+            return error.to_string();
+        }
         assert!(
             read_request(bytes, &f.pinned, sample_time()).is_err() && verify_message(bytes, &f.pinned, sample_time()).is_err()
         );
@@ -168,7 +171,7 @@ fn long_messages_of_any_stuff_are_refused_in_linear_time() {
                 "{piece}"
             );
         }
-        let bytes = f.altered("schemaVersion=\"3.1\"", &format!("schemaVersion=\"{}\"", stuff.replace('<', "").replace('"', "")));
+        let bytes = f.altered("schemaVersion=\"3.1\"", &format!("schemaVersion=\"{}\"", stuff.replace(['<', '"'], "")));
         assert!(read_response(&bytes, &f.pinned, sample_time()).is_err(), "{piece}");
     }
 }

@@ -35,7 +35,7 @@ mod sample_tests;
 pub(crate) mod samples;
 
 pub use messages::*;
-pub use profile::{Certificate, CertificateError, CertificateSet, MAX_MESSAGE_BYTES, Pinned, SignatureError};
+pub use profile::{Certificate, CertificateError, CertificateSet, MAX_MESSAGE_BYTES, Pinned, SignatureError, named_signer};
 pub use read::{
     Claimed, MessageKind, VerifiedMessage, message_kind, read_kept_response, read_request, read_response, read_unsigned_refusal,
     read_unverified, verify_and_read_response, verify_message,

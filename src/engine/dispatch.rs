@@ -11,7 +11,7 @@ use crate::{
     clock::Time,
     failure::Outcome,
     gateway::{
-        Pace, PostOutcome, Service, Trouble, backoff,
+        Exchange, Pace, Service, Trouble, backoff,
         circuit::{Change, Circuit, Permit},
         link::Link,
     },
@@ -158,12 +158,12 @@ impl Dispatcher {
         let signer = shared.signer.clone();
         let Some(ready) = shared.app.begin_post(id, &*signer).await? else { return Ok(false) };
         let gateway = shared.gateway.clone();
-        let posting = gateway.post(Service::NonDevice, ready.bytes, ready.id);
-        let Some(outcome) = shared.unless_stopped(posting).await else { return Ok(false) };
+        let posting = gateway.exchange(Service::NonDevice, ready.bytes, ready.id);
+        let Some(exchange) = shared.unless_stopped(posting).await else { return Ok(false) };
         crate::crash::point("after-post");
-        let trouble = outcome.trouble().cloned();
+        let trouble = exchange.outcome.trouble().cloned();
         self.hear(shared, id, trouble.as_ref());
-        let recorded = record(shared, id, outcome).await;
+        let recorded = record(shared, id, ready.attempt, &exchange).await;
         self.note(shared).await;
         self.pause_if_not_now(recorded?, trouble.is_none(), shared.app.now());
         Ok(true)
@@ -220,12 +220,12 @@ impl Dispatcher {
     }
 }
 
-async fn record(shared: &mut Shared, id: RequestId, outcome: PostOutcome) -> Outcome<Posted> {
+async fn record(shared: &mut Shared, id: RequestId, attempt: u32, exchange: &Exchange) -> Outcome<Posted> {
     for _ in 1..RECORD_TRIES {
-        match shared.app.record_outcome(id, outcome.clone()).await {
+        match shared.app.record_outcome(id, attempt, exchange).await {
             Ok(posted) => return Ok(posted),
             Err(e) => shared.fault("what came of a request could not be recorded", &e).await,
         }
     }
-    shared.app.record_outcome(id, outcome).await
+    shared.app.record_outcome(id, attempt, exchange).await
 }

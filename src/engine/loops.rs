@@ -7,14 +7,14 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{dispatch::dispatch, lease::Lease};
+use super::{archive, dispatch::dispatch, lease::Lease};
 use crate::{
     app::{App, SupplyChanges},
     campaign::{self, CampaignState},
     duis::{Pinned, Signer},
     estate,
     failure::{Failure, Outcome},
-    gateway::Gateway,
+    gateway::{Forward, Gateway},
 };
 
 /// The receiver nudges; this is for what another node received.
@@ -44,6 +44,7 @@ pub struct Engine {
     lease: Lease,
     stop: watch::Sender<bool>,
     loops: JoinSet<()>,
+    shared: Shared,
 }
 
 /// What every loop has.
@@ -68,8 +69,14 @@ impl Engine {
         loops.spawn(dispatch(shared.clone()));
         loops.spawn(settle(shared.clone()));
         loops.spawn(recheck(shared.clone()));
-        loops.spawn(watch_silence(shared));
-        Engine { app, lease, stop, loops }
+        loops.spawn(watch_silence(shared.clone()));
+        loops.spawn(archive::prune(shared.clone()));
+        Engine { app, lease, stop, loops, shared }
+    }
+
+    /// From now on, what answers no request of ours goes on.
+    pub fn forward_to(&mut self, adapter: Arc<dyn Forward>) {
+        self.loops.spawn(archive::forward(self.shared.clone(), adapter));
     }
 
     /// Ends the loops. A post in flight is given up: its outcome is unknown and is taken up at the next start.

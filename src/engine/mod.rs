@@ -2,6 +2,7 @@
 //! make no choices: every choice is a verb of `App`. Promise: only the node that holds the lease posts and settles, and
 //! whatever a dead node left is taken up within five seconds.
 
+mod archive;
 mod dispatch;
 mod lease;
 mod loops;

@@ -14,7 +14,7 @@ use crate::{
     duis::{CertificateSet, FileSigner, Pinned, Signer},
     failure::Outcome,
     gateway::{
-        http::{HttpGateway, HttpSettings},
+        http::{HttpForwarder, HttpGateway, HttpSettings},
         receiver::{self, Limits, Receiver, Setup},
     },
     tls::{self, Current},
@@ -53,6 +53,10 @@ impl Node {
         let timeout = Duration::from_secs(gateway.request_timeout_seconds);
         let http = HttpSettings::new(&gateway.base_url, timeout, pinned.clone(), app.clock.clone());
         let http = Arc::new(HttpGateway::new(HttpSettings { tls: client_tls, ..http })?);
+        let forwarder = match &settings.receiver.forward_to {
+            Some(url) => Some(Arc::new(HttpForwarder::new(url, timeout, app.clock.clone())?)),
+            None => None,
+        };
         let nudge = Nudge::default();
         let setup = Setup {
             listen: settings.receiver.listen,
@@ -69,7 +73,10 @@ impl Node {
         let own = signer.certificate().clone();
         let reloaded = Reloaded { app: app.clone(), own, pinned: pinned.clone(), http: http.clone(), receiver_tls };
         let reloading = tokio::spawn(reload::watch(reloaded, seen, reload.clone()));
-        let engine = Engine::start(app.clone(), http, signer, pinned, nudge);
+        let mut engine = Engine::start(app.clone(), http, signer, pinned, nudge);
+        if let Some(forwarder) = forwarder {
+            engine.forward_to(forwarder);
+        }
         Ok(Node { receiver, engine, reload, reloading })
     }
 

@@ -15,11 +15,14 @@ use reqwest::{
     header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, RETRY_AFTER},
 };
 
-use super::{BoxFuture, Fault, Gateway, GatewayError, PostOutcome, Service, Trouble};
+use super::{BoxFuture, Exchange, Fault, Forward, Forwarded, Gateway, GatewayError, PostOutcome, Reply, Service, Trouble};
 use crate::{
     clock::{Clock, Time},
-    duis::{Body, CertificateSet, MAX_MESSAGE_BYTES, Pinned, Response, SignatureError, read_response, read_unsigned_refusal},
-    ids::RequestId,
+    duis::{
+        Body, CertificateSet, MAX_MESSAGE_BYTES, Pinned, Response, SignatureError, read_unsigned_refusal,
+        verify_and_read_response,
+    },
+    ids::{RequestId, Sha256Hash},
     tls::{self, ClientConfig},
 };
 
@@ -96,36 +99,36 @@ impl HttpGateway {
         self.client.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
-    async fn post_once(&self, service: Service, bytes: Vec<u8>, id: RequestId) -> PostOutcome {
+    async fn post_once(&self, service: Service, bytes: Vec<u8>, id: RequestId) -> Exchange {
         let HttpSettings { base_url, pinned, clock, reply_limit_bytes, .. } = &self.settings;
         let url = format!("{base_url}{}", service.path());
         let post = self.client().post(url).header(CONTENT_TYPE, "application/xml").header(ACCEPT, "application/xml").body(bytes);
         let mut reply = match post.send().await {
             Ok(reply) => reply,
-            Err(e) => return failed(&e, self.settings.tls.is_some()),
+            Err(e) => return failed(&e, self.settings.tls.is_some()).into(),
         };
         let status = reply.status();
         if let Some(fault) = passing(status) {
             let retry_after = retry_after(reply.headers(), clock.now());
-            return PostOutcome::Unknown(Trouble { retry_after, ..Trouble::new(fault, format!("HTTP {status}")) });
+            return PostOutcome::Unknown(Trouble { retry_after, ..Trouble::new(fault, format!("HTTP {status}")) }).into();
         }
         if !status.is_success() && !status.is_client_error() {
-            return unknown(Fault::WrongAddress, format!("HTTP {status}, which is not followed"));
+            return unknown(Fault::WrongAddress, format!("HTTP {status}, which is not followed")).into();
         }
         let body = match read_body(&mut reply, *reply_limit_bytes).await {
             Ok(body) => body,
             Err(Unread::BrokeOff(why)) => {
-                return unknown(Fault::BrokeOff, format!("HTTP {status}, but the reply broke off: {why}"));
+                return unknown(Fault::BrokeOff, format!("HTTP {status}, but the reply broke off: {why}")).into();
             }
-            Err(Unread::Refused(why)) => return unusable(status, Fault::Unusable, why),
+            Err(Unread::Refused(why)) => return unusable(status, Fault::Unusable, why).into(),
         };
         let at = clock.now();
         if body.len() <= VERIFY_INLINE_BYTES {
-            return judge(&body, &pinned.current(), at, status, id);
+            return judge(body, &pinned.current(), at, status, id);
         }
         let pinned = pinned.current();
-        let judged = tokio::task::spawn_blocking(move || judge(&body, &pinned, at, status, id)).await;
-        judged.unwrap_or_else(|e| unknown(Fault::Unusable, format!("the reply could not be read: {e}")))
+        let judged = tokio::task::spawn_blocking(move || judge(body, &pinned, at, status, id)).await;
+        judged.unwrap_or_else(|e| unknown(Fault::Unusable, format!("the reply could not be read: {e}")).into())
     }
 }
 
@@ -186,7 +189,7 @@ fn failed(error: &reqwest::Error, https: bool) -> PostOutcome {
 }
 
 impl Gateway for HttpGateway {
-    fn post(&self, service: Service, bytes: Vec<u8>, id: RequestId) -> BoxFuture<'_, PostOutcome> {
+    fn exchange(&self, service: Service, bytes: Vec<u8>, id: RequestId) -> BoxFuture<'_, Exchange> {
         Box::pin(self.post_once(service, bytes, id))
     }
 }
@@ -224,13 +227,29 @@ async fn read_body(reply: &mut reqwest::Response, limit_bytes: usize) -> Result<
     Ok(body)
 }
 
+fn judge(body: Vec<u8>, pinned: &CertificateSet, at: Time, status: StatusCode, id: RequestId) -> Exchange {
+    let mut digest = None;
+    let outcome = meaning(&body, pinned, at, status, id, &mut digest);
+    Exchange { outcome, reply: Some(Reply { bytes: body, digest }) }
+}
+
 /// What a complete reply means: only a signed Response for the RequestID just posted is an answer (profile, rule 10).
-fn judge(body: &[u8], pinned: &CertificateSet, at: Time, status: StatusCode, id: RequestId) -> PostOutcome {
+fn meaning(
+    body: &[u8],
+    pinned: &CertificateSet,
+    at: Time,
+    status: StatusCode,
+    id: RequestId,
+    digest: &mut Option<Sha256Hash>,
+) -> PostOutcome {
     if body.is_empty() {
         return unusable(status, Fault::Unusable, "the reply is empty".into());
     }
-    let (response, outcome): (Response, fn(Response) -> PostOutcome) = match read_response(body, pinned, at) {
-        Ok(response) => (response, PostOutcome::Answered),
+    let (response, outcome): (Response, fn(Response) -> PostOutcome) = match verify_and_read_response(body, pinned, at) {
+        Ok((response, verified)) => {
+            *digest = Some(verified);
+            (response, PostOutcome::Answered)
+        }
         Err(SignatureError::Unsigned) => match read_unsigned_refusal(body) {
             Ok(response) => (response, PostOutcome::Refused),
             Err(e) => return unusable(status, Fault::Unsigned, format!("the reply cannot be used: {e}")),
@@ -283,6 +302,35 @@ fn cause<E: Error + 'static>(error: &reqwest::Error) -> Option<&E> {
         cause = error.source();
     }
     None
+}
+
+/// Another adapter over HTTP, on this machine.
+pub struct HttpForwarder {
+    client: reqwest::Client,
+    url: String,
+}
+
+impl HttpForwarder {
+    pub fn new(url: &str, timeout: Duration, clock: Clock) -> Result<HttpForwarder, GatewayError> {
+        let nobody = Pinned::new(CertificateSet::default());
+        Ok(HttpForwarder { client: client(&HttpSettings::new(url, timeout, nobody, clock))?, url: url.to_string() })
+    }
+
+    async fn forward_once(&self, bytes: Vec<u8>) -> Forwarded {
+        let post = self.client.post(&self.url).header(CONTENT_TYPE, "application/xml").body(bytes);
+        match post.send().await.map(|answer| answer.status()) {
+            Ok(status) if status.is_success() => Forwarded::Taken,
+            Ok(status) if passing(status).is_some() => Forwarded::NotNow { why: format!("HTTP {status}") },
+            Ok(status) => Forwarded::Refused { why: format!("HTTP {status}") },
+            Err(e) => Forwarded::NotNow { why: root_cause(&e) },
+        }
+    }
+}
+
+impl Forward for HttpForwarder {
+    fn forward(&self, bytes: Vec<u8>) -> BoxFuture<'_, Forwarded> {
+        Box::pin(self.forward_once(bytes))
+    }
 }
 
 #[cfg(test)]

@@ -1,23 +1,37 @@
-//! Verified messages from DCC, kept as they were received until somebody has settled them. Not their meaning.
-//! Promise: a message is stored once, however often it comes, and is never changed; only its state is.
+//! Messages from DCC, kept as they were received. Not their meaning, and not what a person looks for among them (`store`).
+//! Promise: a message is stored once, however often it comes, and its bytes are never changed; only what became of it is.
+//!
+//! ```text
+//! new -> settled | ignored | unmatched | failed            ignored | unmatched | failed | dismissed -> new (replayed)
+//! rejected (not known to be DCC's) -> new (verified since)  unmatched | failed | rejected -> dismissed
+//! new -> forwarding -> forwarded
+//! ```
+
+mod entry;
+pub mod store;
 
 use std::collections::BTreeMap;
 
+pub use entry::{Filter, InboxEntry, InboxState, KindCount, Source};
+
 use super::{
     GatewayError,
+    archive::{ArchiveError, Kept, subject},
     dedupe::{dedupe_key, dedupe_key_of_unreadable},
 };
 use crate::{
     clock::Time,
     db::{DbError, DbResult, Tx},
-    duis::Response,
-    ids::RequestId,
+    duis::{CertificateSet, Response, SignatureError, read_kept_response, read_response, read_unsigned_refusal},
+    ids::{DeviceId, ImageId, RequestId, Sha256Hash},
     sql,
 };
 
 /// Characters of a note that are kept: a sentence, never a message.
 const NOTE_CHARS: usize = 300;
-/// The largest multi-row insert on SQLite, a power of two: 256 rows of 7 values are far below its 32,766 parameters.
+/// Characters of a kind: the longest element of the schema has 40.
+const KIND_CHARS: usize = 100;
+/// The largest multi-row insert on SQLite, a power of two: 256 rows of 12 values are far below its 32,766 parameters.
 const SQLITE_ROWS: usize = 256;
 
 /// The `kind` of a message that DCC signed and that could not be read when it came; reading it again says why.
@@ -28,71 +42,50 @@ pub const UNREADABLE: &str = "unreadable";
 pub struct NewMessage {
     pub received_at: Time,
     pub dedupe_key: String,
+    /// The request it is about.
     pub request_id: Option<RequestId>,
+    /// The device it is about, where it is one.
+    pub device: Option<DeviceId>,
     /// [`Response::kind`].
     pub kind: String,
     pub response_code: String,
+    /// Alerts it stands for.
+    pub stands_for: u32,
+    /// Of what was verified; by it the message is read again.
+    pub digest: Option<Sha256Hash>,
     /// As it was received.
-    pub body: Vec<u8>,
+    pub kept: Kept,
 }
 
 impl NewMessage {
-    /// `response` is what was read from `body` after its signature was verified.
-    pub fn of(response: &Response, body: Vec<u8>, received_at: Time) -> NewMessage {
+    /// `response` is what was read from `bytes` after its signature was verified, `digest` what was signed.
+    pub fn of(response: &Response, digest: Sha256Hash, bytes: &[u8], received_at: Time) -> NewMessage {
         NewMessage {
             received_at,
             dedupe_key: dedupe_key(response),
-            request_id: response.request_id,
-            kind: response.kind().to_string(),
+            request_id: response.about(),
+            device: subject::device(response),
+            kind: response.kind().chars().take(KIND_CHARS).collect(),
             response_code: response.code.clone(),
-            body,
+            stands_for: response.stands_for(),
+            digest: Some(digest),
+            kept: Kept::pack(bytes),
         }
     }
 
     /// A message that DCC signed and nobody here can read: kept for the operator all the same.
-    pub fn unreadable(request_id: Option<RequestId>, body: Vec<u8>, received_at: Time) -> NewMessage {
+    pub fn unreadable(request_id: Option<RequestId>, digest: Sha256Hash, bytes: &[u8], received_at: Time) -> NewMessage {
         NewMessage {
             received_at,
-            dedupe_key: dedupe_key_of_unreadable(&body),
+            dedupe_key: dedupe_key_of_unreadable(bytes),
             request_id,
+            device: None,
             kind: UNREADABLE.to_string(),
             response_code: String::new(),
-            body,
+            stands_for: 1,
+            digest: Some(digest),
+            kept: Kept::pack(bytes),
         }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum InboxState {
-    New,
-    Settled,
-    /// Answers no request of ours.
-    Ignored,
-    /// Waits for an operator.
-    Unmatched,
-    /// Could not be settled; the note says why.
-    Failed,
-}
-
-impl InboxState {
-    const ALL: [InboxState; 5] = {
-        use InboxState::*;
-        [New, Settled, Ignored, Unmatched, Failed]
-    };
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            InboxState::New => "new",
-            InboxState::Settled => "settled",
-            InboxState::Ignored => "ignored",
-            InboxState::Unmatched => "unmatched",
-            InboxState::Failed => "failed",
-        }
-    }
-
-    fn parse(text: &str) -> Option<InboxState> {
-        Self::ALL.into_iter().find(|s| s.as_str() == text)
     }
 }
 
@@ -101,24 +94,45 @@ impl InboxState {
 pub struct InboxMessage {
     pub id: i64,
     pub received_at: Time,
+    pub source: Source,
     pub request_id: Option<RequestId>,
     pub kind: String,
     pub response_code: String,
-    pub body: Vec<u8>,
+    /// None: it was stored by the first schema, or has no signature.
+    pub digest: Option<Sha256Hash>,
+    pub kept: Kept,
 }
 
-/// A message as it is listed: without its body.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct InboxEntry {
-    pub id: i64,
-    pub received_at: Time,
-    pub request_id: Option<RequestId>,
-    pub kind: String,
-    pub response_code: String,
-    pub size: u64,
-    pub state: InboxState,
-    pub note: Option<String>,
-    pub settled_at: Option<Time>,
+/// Why a message that is kept cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UnreadableMessage {
+    #[error(transparent)]
+    Kept(#[from] ArchiveError),
+    #[error(transparent)]
+    Message(#[from] SignatureError),
+}
+
+impl InboxMessage {
+    /// As it was received.
+    pub fn body(&self) -> Result<Vec<u8>, ArchiveError> {
+        self.kept.unpack()
+    }
+
+    /// Whether DCC signed it. An unsigned refusal is kept too, where it was the reply to a POST of ours.
+    pub fn is_signed(&self) -> bool {
+        self.digest.is_some() || self.source == Source::Post
+    }
+
+    /// What it says. It was verified before it was stored, and is read by the digest of what was: a certificate that is no longer
+    /// pinned, or has expired since, does not make it unreadable. `pinned` is for messages of the first schema, kept without one.
+    pub fn read(&self, pinned: &CertificateSet) -> Result<Response, UnreadableMessage> {
+        let body = self.body()?;
+        Ok(match (self.digest, self.source) {
+            (Some(digest), _) => read_kept_response(&body, digest)?,
+            (None, Source::Post) => read_response(&body, pinned, self.received_at)?,
+            (None, Source::Reply) => read_unsigned_refusal(&body)?,
+        })
+    }
 }
 
 /// Stores the messages that are not stored yet; how many that were.
@@ -136,9 +150,15 @@ pub async fn insert_many(tx: &mut Tx, messages: &[NewMessage]) -> Result<u64, Ga
                         .bind(m.received_at.0)
                         .bind(&m.dedupe_key)
                         .bind(m.request_id.map(|id| id.to_string()))
+                        .bind(counter_of(m.request_id))
+                        .bind(m.device.map(DeviceId::to_db))
                         .bind(&m.kind)
                         .bind(&m.response_code)
-                        .bind(m.body.as_slice());
+                        .bind(i64::from(m.stands_for))
+                        .bind(m.digest.as_ref().map(|d| d.0.as_slice()))
+                        .bind(m.kept.encoding)
+                        .bind(m.kept.size as i64)
+                        .bind(m.kept.bytes.as_slice());
                 }
                 inserted += query.execute(&mut **t).await.map_err(DbError::from)?.rows_affected();
                 rest = after;
@@ -146,17 +166,25 @@ pub async fn insert_many(tx: &mut Tx, messages: &[NewMessage]) -> Result<u64, Ga
             inserted
         }
         Tx::Postgres(t) => {
-            let text = "insert into inbox (received_at, dedupe_key, request_id, kind, response_code, body, state)
-                select *, 'new' from unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[])
-                on conflict (dedupe_key) do nothing";
-            let column = |f: fn(&NewMessage) -> &str| messages.iter().map(f).collect::<Vec<&str>>();
-            sqlx::query(text)
-                .bind(messages.iter().map(|m| m.received_at.0).collect::<Vec<i64>>())
-                .bind(column(|m| &m.dedupe_key))
-                .bind(messages.iter().map(|m| m.request_id.map(|id| id.to_string())).collect::<Vec<Option<String>>>())
-                .bind(column(|m| &m.kind))
-                .bind(column(|m| &m.response_code))
-                .bind(messages.iter().map(|m| m.body.as_slice()).collect::<Vec<&[u8]>>())
+            let text = format!(
+                "insert into inbox ({COLUMNS}, state)
+                 select *, 'new' from unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[],
+                     $7::text[], $8::bigint[], $9::bytea[], $10::bigint[], $11::bigint[], $12::bytea[])
+                 on conflict (dedupe_key) do nothing"
+            );
+            sqlx::query(sqlx::AssertSqlSafe(text))
+                .bind(column(messages, |m| m.received_at.0))
+                .bind(column(messages, |m| m.dedupe_key.as_str()))
+                .bind(column(messages, |m| m.request_id.map(|id| id.to_string())))
+                .bind(column(messages, |m| counter_of(m.request_id)))
+                .bind(column(messages, |m| m.device.map(DeviceId::to_db)))
+                .bind(column(messages, |m| m.kind.as_str()))
+                .bind(column(messages, |m| m.response_code.as_str()))
+                .bind(column(messages, |m| i64::from(m.stands_for)))
+                .bind(column(messages, |m| m.digest.as_ref().map(|d| d.0.as_slice())))
+                .bind(column(messages, |m| m.kept.encoding))
+                .bind(column(messages, |m| m.kept.size as i64))
+                .bind(column(messages, |m| m.kept.bytes.as_slice()))
                 .execute(&mut **t)
                 .await
                 .map_err(DbError::from)?
@@ -166,11 +194,31 @@ pub async fn insert_many(tx: &mut Tx, messages: &[NewMessage]) -> Result<u64, Ga
     Ok(inserted)
 }
 
+/// What [`insert_many`] writes, in the order of its parameters.
+const COLUMNS: &str = "received_at, dedupe_key, request_id, request_counter, device_id, kind, response_code, stands_for, digest, \
+     encoding, size, body";
+
 /// `?` parameters: numbered ones are quadratic on sqlx's SQLite driver.
 fn sqlite_insert(rows: usize) -> String {
-    let head = "insert into inbox (received_at, dedupe_key, request_id, kind, response_code, body, state) values ";
-    let values = vec!["(?, ?, ?, ?, ?, ?, 'new')"; rows].join(", ");
-    format!("{head}{values} on conflict (dedupe_key) do nothing")
+    let values = vec!["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'new')"; rows].join(", ");
+    format!("insert into inbox ({COLUMNS}, state) values {values} on conflict (dedupe_key) do nothing")
+}
+
+/// One column of the rows to be stored.
+fn column<'a, T>(messages: &'a [NewMessage], of: impl Fn(&'a NewMessage) -> T) -> Vec<T> {
+    messages.iter().map(of).collect()
+}
+
+/// The counter of a RequestID, as the bits that a column holds.
+fn counter_of(id: Option<RequestId>) -> Option<i64> {
+    id.map(|id| id.counter as i64)
+}
+
+fn digest_of(id: i64, bytes: Option<Vec<u8>>) -> DbResult<Option<Sha256Hash>> {
+    let Some(bytes) = bytes else { return Ok(None) };
+    let found = bytes.len();
+    let hash = bytes.try_into().map_err(|_| DbError::bad_row("inbox", id, "digest", format!("{found} bytes")))?;
+    Ok(Some(ImageId(hash)))
 }
 
 fn request_id(id: i64, text: Option<String>) -> DbResult<Option<RequestId>> {
@@ -181,24 +229,50 @@ fn request_id(id: i64, text: Option<String>) -> DbResult<Option<RequestId>> {
 /// `after` pages within one pass; begin each pass at 0, since ids of several nodes may be committed out of order.
 pub async fn fetch_new(tx: &mut Tx, after: i64, limit: u32) -> Result<Vec<InboxMessage>, GatewayError> {
     // The running sum keeps a page of megabyte warnings small; the first message always comes.
-    let text = "select id, received_at, request_id, kind, response_code, body from inbox
-        where state = 'new' and id in (
+    let text = format!(
+        "select {MESSAGE_COLUMNS} from inbox
+         where state = 'new' and id in (
             select id from (
                 select id, sum(size) over (order by id) - size as before
-                from (select id, octet_length(body) as size from inbox where state = 'new' and id > $1 order by id limit $2) as page
+                from (select id, coalesce(size, octet_length(body)) as size
+                      from inbox where state = 'new' and id > $1 order by id limit $2) as page
             ) as sized where before < $3)
-        order by id";
-    type Row = (i64, i64, Option<String>, String, String, Vec<u8>);
-    let rows: Vec<Row> = sql!(tx, c => {
-        let query = sqlx::query_as(text).bind(after).bind(i64::from(limit)).bind(FETCH_BYTES);
+         order by id"
+    );
+    let rows: Vec<MessageRow> = sql!(tx, c => {
+        let query = sqlx::query_as(sqlx::AssertSqlSafe(text)).bind(after).bind(i64::from(limit)).bind(FETCH_BYTES);
         query.fetch_all(c).await.map_err(DbError::from)?
     });
-    rows.into_iter()
-        .map(|(id, received_at, request, kind, response_code, body)| {
-            let request_id = request_id(id, request)?;
-            Ok(InboxMessage { id, received_at: Time(received_at), request_id, kind, response_code, body })
-        })
-        .collect()
+    Ok(rows.into_iter().map(message).collect::<DbResult<_>>()?)
+}
+
+/// The columns of a [`MessageRow`].
+const MESSAGE_COLUMNS: &str = "id, received_at, source, request_id, kind, response_code, digest, encoding, \
+     coalesce(size, cast(octet_length(body) as bigint)), body";
+
+type MessageRow = (i64, i64, String, Option<String>, String, String, Option<Vec<u8>>, i64, i64, Vec<u8>);
+
+fn message(row: MessageRow) -> DbResult<InboxMessage> {
+    let (id, received_at, source, request, kind, response_code, digest, encoding, size, bytes) = row;
+    Ok(InboxMessage {
+        id,
+        received_at: Time(received_at),
+        source: spelled(id, "source", source)?,
+        request_id: request_id(id, request)?,
+        kind,
+        response_code,
+        digest: digest_of(id, digest)?,
+        kept: kept(id, encoding, size, bytes)?,
+    })
+}
+
+fn kept(id: i64, encoding: i64, size: i64, bytes: Vec<u8>) -> DbResult<Kept> {
+    let size = usize::try_from(size).map_err(|_| DbError::bad_row("inbox", id, "size", size))?;
+    Ok(Kept { encoding, size, bytes })
+}
+
+fn spelled<T: std::str::FromStr>(id: i64, column: &'static str, text: String) -> DbResult<T> {
+    text.parse().map_err(|_| DbError::bad_row("inbox", id, column, text))
 }
 
 /// Bytes of bodies after which a page of [`fetch_new`] ends: a thousand alerts of 2 KB fit, and memory stays small.
@@ -237,23 +311,11 @@ pub async fn mark(tx: &mut Tx, marks: &[(i64, InboxState, Option<String>)], now:
     if stale > 0 { Err(GatewayError::StaleMessages { wanted: marks.len(), stale }) } else { Ok(()) }
 }
 
-/// Makes a message new again, so that it is settled once more: for one that was ignored, unmatched or failed.
-pub async fn replay(tx: &mut Tx, id: i64) -> Result<(), GatewayError> {
-    let text = "update inbox set state = 'new', note = null, settled_at = null
-        where id = $1 and state in ('ignored', 'unmatched', 'failed')";
-    let changed = sql!(tx, c => sqlx::query(text).bind(id).execute(c).await.map_err(DbError::from)?.rows_affected());
-    if changed == 1 { Ok(()) } else { Err(GatewayError::StaleMessages { wanted: 1, stale: 1 }) }
-}
-
 /// How many messages are in each state; states with none are left out.
 pub async fn counts(tx: &mut Tx) -> Result<BTreeMap<InboxState, u64>, GatewayError> {
     let text = "select state, count(*) from inbox group by state order by state";
     let rows: Vec<(String, i64)> = sql!(tx, c => sqlx::query_as(text).fetch_all(c).await.map_err(DbError::from)?);
-    rows.into_iter().map(|(s, n)| Ok((state(0, &s)?, n as u64))).collect()
-}
-
-fn state(id: i64, text: &str) -> DbResult<InboxState> {
-    InboxState::parse(text).ok_or_else(|| DbError::bad_row("inbox", id, "state", text))
+    rows.into_iter().map(|(state, n)| Ok((spelled(0, "state", state)?, n as u64))).collect()
 }
 
 /// Messages, newest first, in one state or in any; `before` is the last id of the page before.
@@ -263,41 +325,7 @@ pub async fn list(
     before: Option<i64>,
     limit: u32,
 ) -> Result<Vec<InboxEntry>, GatewayError> {
-    let which = wanted.map(|s| format!("and state = '{}'", s.as_str())).unwrap_or_default();
-    let text = sqlx::AssertSqlSafe(format!(
-        "select id, received_at, request_id, kind, response_code, cast(octet_length(body) as bigint), state, note, settled_at
-         from inbox where id < $1 {which} order by id desc limit $2"
-    ));
-    type Row = (i64, i64, Option<String>, String, String, i64, String, Option<String>, Option<i64>);
-    let rows: Vec<Row> = sql!(tx, c => {
-        let query = sqlx::query_as(text).bind(before.unwrap_or(i64::MAX)).bind(i64::from(limit));
-        query.fetch_all(c).await.map_err(DbError::from)?
-    });
-    rows.into_iter()
-        .map(|(id, received_at, request, kind, response_code, size, found, note, settled_at)| {
-            Ok(InboxEntry {
-                id,
-                received_at: Time(received_at),
-                request_id: request_id(id, request)?,
-                kind,
-                response_code,
-                size: size as u64,
-                state: state(id, &found)?,
-                note,
-                settled_at: settled_at.map(Time),
-            })
-        })
-        .collect()
-}
-
-/// One message, with its body as it was received.
-pub async fn show(tx: &mut Tx, id: i64) -> Result<Option<(InboxEntry, Vec<u8>)>, GatewayError> {
-    let Some(entry) = list(tx, None, id.checked_add(1), 1).await?.into_iter().next().filter(|e| e.id == id) else {
-        return Ok(None);
-    };
-    let text = "select body from inbox where id = $1 order by id";
-    let body: Option<Vec<u8>> = sql!(tx, c => sqlx::query_scalar(text).bind(id).fetch_optional(c).await.map_err(DbError::from)?);
-    Ok(body.map(|body| (entry, body)))
+    store::search(tx, &Filter { state: wanted, ..Filter::default() }, before, limit).await
 }
 
 #[cfg(test)]

@@ -2,18 +2,21 @@
 //! ([`receiver`], [`inbox`]). Not the loops that decide what is sent and what an answer means: those are the engine's.
 //! Promise: a [`PostOutcome`] never says more than is certain; what may have left is `Unknown`.
 
-mod authenticate;
+pub mod archive;
+pub mod authenticate;
 mod backoff;
 pub mod circuit;
 mod committer;
 mod connection;
 mod dedupe;
 mod error;
+mod forward;
 pub mod http;
 pub mod inbox;
 pub mod link;
 pub mod outbox;
 pub mod receiver;
+mod refusals;
 mod remedy;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -22,9 +25,13 @@ use std::pin::Pin;
 
 pub use backoff::backoff;
 pub use error::GatewayError;
+pub use forward::{Forward, Forwarded};
 pub use remedy::{Fault, Pace, Remedy, Trouble};
 
-use crate::{duis::Response, ids::RequestId};
+use crate::{
+    duis::Response,
+    ids::{RequestId, Sha256Hash},
+};
 
 /// DCC's three services for Service Requests (domain.md, pipeline 3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -78,10 +85,37 @@ impl PostOutcome {
     }
 }
 
+/// A reply as it was read, for the archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    pub bytes: Vec<u8>,
+    /// Of what was verified, where DCC signed it.
+    pub digest: Option<Sha256Hash>,
+}
+
+/// What came of one POST, and the reply, if one was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exchange {
+    pub outcome: PostOutcome,
+    pub reply: Option<Reply>,
+}
+
+impl From<PostOutcome> for Exchange {
+    fn from(outcome: PostOutcome) -> Exchange {
+        Exchange { outcome, reply: None }
+    }
+}
+
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// The way to DCC.
 pub trait Gateway: Send + Sync {
     /// Posts one signed request once, with no retry of its own. `id` is the RequestID inside `bytes`.
-    fn post(&self, service: Service, bytes: Vec<u8>, id: RequestId) -> BoxFuture<'_, PostOutcome>;
+    fn exchange(&self, service: Service, bytes: Vec<u8>, id: RequestId) -> BoxFuture<'_, Exchange>;
+
+    /// The same, for whoever keeps no reply.
+    fn post(&self, service: Service, bytes: Vec<u8>, id: RequestId) -> BoxFuture<'_, PostOutcome> {
+        let exchange = self.exchange(service, bytes, id);
+        Box::pin(async move { exchange.await.outcome })
+    }
 }

@@ -8,6 +8,7 @@
 //! ```
 
 mod request;
+pub mod store;
 #[cfg(test)]
 mod tests;
 
@@ -45,7 +46,7 @@ macro_rules! request_of {
             batch_id: row.try_get(4)?,
             duis_version: version.parse().map_err(|_| bad("duis_version", &version))?,
             body_digest: digest.parse().map_err(|_| bad("body_digest", &digest))?,
-            state: OutboxState::parse(&state).ok_or_else(|| bad("state", &state))?,
+            state: state.parse().map_err(|_| bad("state", &state))?,
             attempts: u32::try_from(attempts).map_err(|_| bad("attempts", &attempts))?,
             posts: u32::try_from(posts).map_err(|_| bad("posts", &posts))?,
             created_at: Time(row.try_get(10)?),
@@ -308,9 +309,9 @@ pub async fn counts(tx: &mut Tx) -> Result<BTreeMap<OutboxState, u64>, GatewayEr
     let text = "select state, count(*) from outbox group by state order by state";
     let rows: Vec<(String, i64)> = sql!(tx, c => sqlx::query_as(text).fetch_all(c).await.map_err(DbError::from)?);
     rows.into_iter()
-        .map(|(state, n)| match OutboxState::parse(&state) {
-            Some(s) => Ok((s, n as u64)),
-            None => Err(DbError::bad_row("outbox", "counts", "state", state).into()),
+        .map(|(state, n)| match state.parse() {
+            Ok(s) => Ok((s, n as u64)),
+            Err(_) => Err(DbError::bad_row("outbox", "counts", "state", state).into()),
         })
         .collect()
 }

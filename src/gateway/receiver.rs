@@ -42,6 +42,8 @@ use super::{
     authenticate::authenticate,
     committer::{Waiting, commit_groups},
     connection::{BoundedListener, Connection, ListenerTls},
+    inbox::store::RefusedMessage,
+    refusals::Refusals,
 };
 use crate::{
     clock::Clock,
@@ -121,6 +123,8 @@ pub struct Receiver {
     ended: watch::Sender<bool>,
     server: JoinHandle<()>,
     committer: JoinHandle<()>,
+    /// Of what was refused.
+    keeper: JoinHandle<()>,
 }
 
 /// What the handlers share.
@@ -131,6 +135,7 @@ struct Shared {
     limits: Limits,
     large: Arc<Semaphore>,
     queue: mpsc::Sender<Waiting>,
+    refusals: Refusals,
     /// Requests being handled.
     arriving: Arc<AtomicUsize>,
     counts: Arc<Counts>,
@@ -160,6 +165,8 @@ pub async fn start(setup: Setup) -> Result<Receiver, GatewayError> {
     let (queue, queued) = mpsc::channel(QUEUE_MESSAGES);
     let arriving = Arc::new(AtomicUsize::new(0));
     let counts = Arc::new(Counts::default());
+    let (refusals, keeper) = Refusals::new(db.clone(), counts.not_kept.clone());
+    let keeper = tokio::spawn(keeper.run());
     let committer = tokio::spawn(commit_groups(db, queued, arriving.clone(), nudge, counts.commits.clone()));
     let tls = tls.map(|config| {
         let counts = counts.clone();
@@ -175,7 +182,7 @@ pub async fn start(setup: Setup) -> Result<Receiver, GatewayError> {
         ended: end_seen,
     };
     let large = Arc::new(Semaphore::new(LARGE_MESSAGES));
-    let shared = Arc::new(Shared { path, pinned, clock, limits, large, queue, arriving, counts: counts.clone() });
+    let shared = Arc::new(Shared { path, pinned, clock, limits, large, queue, refusals, arriving, counts: counts.clone() });
     let router = Router::new().fallback(receive).with_state(shared);
     let server = tokio::spawn(async move {
         let asked = async move {
@@ -184,7 +191,7 @@ pub async fn start(setup: Setup) -> Result<Receiver, GatewayError> {
         // It returns only after `asked`; axum's serve has no other error.
         let _ = axum::serve(bounded, router).with_graceful_shutdown(asked).await;
     });
-    Ok(Receiver { local_addr, counts, limits, stopping, ended, server, committer })
+    Ok(Receiver { local_addr, counts, limits, stopping, ended, server, committer, keeper })
 }
 
 impl Receiver {
@@ -204,10 +211,15 @@ impl Receiver {
         }
         self.ended.send_replace(true);
         self.server.abort();
-        // The committer ends with its last sender, after its last commit.
-        if timeout(self.limits.last_commit_time, &mut self.committer).await.is_err() {
+        // The committer ends with its last sender, after its last commit; so does the keeper of what was refused.
+        let last = self.limits.last_commit_time;
+        let (committed, kept) = futures_util::join!(timeout(last, &mut self.committer), timeout(last, &mut self.keeper));
+        if committed.is_err() {
             tracing::warn!("the last inbound messages were not stored in time; DCC was not told that they were");
             self.committer.abort();
+        }
+        if kept.is_err() {
+            self.keeper.abort();
         }
     }
 }
@@ -269,12 +281,13 @@ async fn accept(shared: &Arc<Shared>, request: Request) -> Result<(), Refusal> {
     let bytes = reader.read(body, declared).await?;
     let now = shared.clock.now();
     let message = if bytes.len() <= SMALL_BYTES {
-        authenticate(bytes, &shared.pinned.current(), now).map_err(refused)?
+        authenticate(bytes, &shared.pinned.current(), now)
     } else {
         let pinned = shared.pinned.current();
         let verified = tokio::task::spawn_blocking(move || authenticate(bytes, &pinned, now)).await;
-        verified.map_err(|_| later("not-verified"))?.map_err(refused)?
+        verified.map_err(|_| later("not-verified"))?
     };
+    let message = message.map_err(|not_known| keep_and_refuse(shared, not_known))?;
     let (stored, answer) = oneshot::channel();
     let durable = async {
         shared.queue.send(Waiting { message, stored }).await.map_err(|_| later("stopping"))?;
@@ -283,6 +296,13 @@ async fn accept(shared: &Arc<Shared>, request: Request) -> Result<(), Refusal> {
     let outcome = timeout(shared.limits.store_time, durable).await.unwrap_or(Err(later("store-time")));
     drop(arriving);
     outcome.map(|_stored| ())
+}
+
+/// What is not known to be DCC's is kept as evidence, and refused.
+fn keep_and_refuse(shared: &Shared, message: RefusedMessage) -> Refusal {
+    let refusal = refused(message.reason);
+    shared.refusals.leave(message);
+    refusal
 }
 
 /// What the headers already rule out; gives the declared length.

@@ -85,7 +85,7 @@ async fn an_outcome_that_comes_after_the_answer_changes_nothing() {
             PostOutcome::Rejected(Trouble::new(Fault::Rejected, "HTTP 400: no")),
         ];
         for outcome in late {
-            lab.app.record_outcome(id, outcome).await.unwrap();
+            lab.record(id, outcome).await;
             assert_eq!((lab.outbox_state(id).await.as_str(), lab.batch(campaign).await.as_str()), ("answered", "accepted"));
             assert_eq!(lab.state(campaign, 1).await, TargetState::Accepted);
         }

@@ -218,8 +218,8 @@ async fn the_reply_and_messages_about_the_same_batch_are_settled_at_the_same_mom
             lab.receives(testing::signed(&no_key(Some(id), n + 2, first + 2), &lab.dcc)).await;
             let outcome = PostOutcome::Answered(answer(id, "I99"));
             let pinned = lab.pinned.current();
-            let (settled, recorded) = tokio::join!(other.app.settle_some(&pinned), lab.app.record_outcome(id, outcome));
-            assert_eq!((settled.unwrap(), recorded.unwrap()), (3, Posted::Settled));
+            let (settled, recorded) = tokio::join!(other.app.settle_some(&pinned), lab.record(id, outcome));
+            assert_eq!((settled.unwrap(), recorded), (3, Posted::Settled));
             let mut states = Vec::new();
             for n in first..first + 4 {
                 states.push(lab.state(campaign, n).await);

@@ -18,13 +18,16 @@ use crate::{
         Db,
         testing::{TestDb, databases},
     },
-    duis::{Alert, Body, Content, FileSigner, Pinned, Response, Smets1FirmwareStatus, Throttled, UpdateFirmwareWarning},
+    duis::{
+        Alert, Body, Content, FileSigner, Pinned, Response, Smets1FirmwareStatus, Throttled, UpdateFirmwareWarning,
+        verify_and_read_response, write_unsigned_refusal,
+    },
     estate::{
         SiteFilter,
         import::{Input, Kind, Options},
     },
     gateway::{
-        Fault, PostOutcome, Trouble,
+        Exchange, Fault, PostOutcome, Reply, Trouble,
         inbox::{self, InboxState, NewMessage},
         outbox, testing,
     },
@@ -166,17 +169,32 @@ impl Lab {
     }
 
     async fn reply(&self, id: RequestId, code: &str) -> Posted {
-        self.app.record_outcome(id, PostOutcome::Answered(answer(id, code))).await.unwrap()
+        self.record(id, PostOutcome::Answered(answer(id, code))).await
+    }
+
+    /// Records what came of the attempt under way, with its reply as DCC would have written it.
+    async fn record(&self, id: RequestId, outcome: PostOutcome) -> Posted {
+        let found = outbox::find_by_request_id(&mut self.app.db.read().await.unwrap(), id).await.unwrap();
+        let reply = match &outcome {
+            PostOutcome::Answered(response) => {
+                let bytes = testing::signed(response, &self.dcc);
+                let (_, digest) = verify_and_read_response(&bytes, &self.pinned.current(), self.app.now()).unwrap();
+                Some(Reply { bytes, digest: Some(digest) })
+            }
+            PostOutcome::Refused(response) => Some(Reply { bytes: write_unsigned_refusal(response), digest: None }),
+            PostOutcome::NotSent(_) | PostOutcome::Unknown(_) | PostOutcome::Rejected(_) => None,
+        };
+        self.app.record_outcome(id, found.unwrap().attempts, &Exchange { outcome, reply }).await.unwrap()
     }
 
     async fn no_reply(&self, id: RequestId) {
         let outcome = PostOutcome::Unknown(Trouble::new(Fault::NoAnswer, "no answer in time"));
-        assert_eq!(self.app.record_outcome(id, outcome).await.unwrap(), Posted::Unknown);
+        assert_eq!(self.record(id, outcome).await, Posted::Unknown);
     }
 
     async fn nothing_left(&self, id: RequestId) {
         let outcome = PostOutcome::NotSent(Trouble::new(Fault::NoConnection, "connection refused"));
-        assert_eq!(self.app.record_outcome(id, outcome).await.unwrap(), Posted::NotSent);
+        assert_eq!(self.record(id, outcome).await, Posted::NotSent);
     }
 
     /// A message comes in and is settled; gives how it ended.
@@ -190,9 +208,9 @@ impl Lab {
 
     /// A message is made durable; nobody has looked at it yet.
     async fn receives(&self, bytes: Vec<u8>) {
-        let response = crate::duis::read_response(&bytes, &self.pinned.current(), self.app.now()).unwrap();
+        let (response, digest) = verify_and_read_response(&bytes, &self.pinned.current(), self.app.now()).unwrap();
         let mut tx = self.app.db.begin().await.unwrap();
-        inbox::insert_many(&mut tx, &[NewMessage::of(&response, bytes, self.app.now())]).await.unwrap();
+        inbox::insert_many(&mut tx, &[NewMessage::of(&response, digest, &bytes, self.app.now())]).await.unwrap();
         tx.commit().await.unwrap();
     }
 

@@ -11,7 +11,7 @@
 //! | 6 before any parser: size, UTF-8, no DTD, comment, instruction or entity, depth, attributes, namespaces | [`prescan::prescan`] |
 //! | 7 what is read is the canonical bytes that were verified; nothing extra in the signature, no other algorithm | `verify::verify` (also of SignedInfo), `shape::children`, `shape::attributes`; the readers parse [`verify::Verified::canonical`] |
 //! | 8 told apart by ResponseID or RequestID and kind, never by bytes or SignatureValue | `gateway::dedupe` |
-//! | 9 unsigned: only the synchronous refusal of our own request, never a success | `read::read_unsigned_refusal`, asked by `gateway::http` alone |
+//! | 9 unsigned: only the synchronous refusal of our own request, never a success | `read::read_unsigned_refusal`, asked by `gateway::http`, and of the replies that it kept by `gateway::inbox` |
 //! | 10 whose message it is | `gateway::http` (the reply to this request), `app::settle` (a RequestID of ours) |
 //! | 11 "seen already" counts only for what we posted | `app::answer` |
 //!
@@ -37,6 +37,7 @@ pub use certificate::{Certificate, CertificateError};
 pub use error::SignatureError;
 pub use pinned::{CertificateSet, Pinned};
 pub use prescan::MAX_MESSAGE_BYTES;
+pub use verify::named_signer;
 
 pub(in crate::duis) const DS: &str = "http://www.w3.org/2000/09/xmldsig#";
 pub(in crate::duis) const EXCLUSIVE_C14N: &str = "http://www.w3.org/2001/10/xml-exc-c14n#";

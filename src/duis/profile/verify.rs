@@ -10,7 +10,7 @@ use roxmltree::{Document, Node, ParsingOptions};
 use super::{
     super::SR,
     Certificate, CertificateSet, DS, SignatureError, canonical,
-    prescan::{MAX_ELEMENTS, prescan},
+    prescan::{MAX_ELEMENTS, MAX_MESSAGE_BYTES, prescan},
     shape::{KeyName, SignatureParts, signed_digest},
 };
 use crate::{
@@ -54,6 +54,14 @@ pub(in crate::duis) fn verify(
         .verify(signed_info.as_bytes(), &parts.signature_value)
         .map_err(|_| SignatureError::Signature)?;
     digested(&document, signature, wanted)
+}
+
+/// Issuer and serial of the certificate that a message names as its signer's, for people to read. Nothing is verified.
+pub fn named_signer(bytes: &[u8]) -> Option<(String, String)> {
+    let text = prescan(bytes, MAX_MESSAGE_BYTES).ok()?;
+    let document = parse(&text).ok()?;
+    let key = SignatureParts::read(find_signature(&document).ok()?).ok()?.key;
+    Some((key.issuer, key.serial))
 }
 
 /// Opens a message that was verified when it came and kept with the digest of its canonical form: the digest alone is compared.

@@ -3,11 +3,16 @@
 use super::*;
 use crate::{
     db::testing,
-    gateway::testing::{alert, id, now},
+    gateway::testing::{alert, digest, id, now},
 };
 
 fn message(n: u64) -> NewMessage {
-    NewMessage::of(&alert(n), format!("body {n}").into_bytes(), now())
+    NewMessage::of(&alert(n), digest(1), format!("body {n}").as_bytes(), now())
+}
+
+/// As it was received.
+fn body(message: &InboxMessage) -> String {
+    String::from_utf8(message.body().unwrap()).unwrap()
 }
 
 #[tokio::test]
@@ -23,16 +28,16 @@ async fn a_message_is_stored_once_however_often_it_comes() {
         let mut tx = t.db.read().await.unwrap();
         assert_eq!(counts(&mut tx).await.unwrap(), BTreeMap::from([(InboxState::New, 715)]));
         let page = fetch_new(&mut tx, 0, 500).await.unwrap();
-        assert_eq!((page.len(), page[3].body.as_slice()), (500, b"body 3".as_slice()));
+        assert_eq!((page.len(), body(&page[3]).as_str()), (500, "body 3"));
         let rest = fetch_new(&mut tx, page[499].id, 500).await.unwrap();
-        assert_eq!((rest.len(), rest[0].body.as_slice()), (215, b"body 500".as_slice()));
+        assert_eq!((rest.len(), body(&rest[0]).as_str()), (215, "body 500"));
     }
 }
 
 #[tokio::test]
 async fn a_page_of_large_messages_is_small() {
     for t in testing::databases().await {
-        let large = |n| NewMessage { body: vec![b'x'; 6 * 1024 * 1024], ..message(n) };
+        let large = |n| NewMessage { kept: Kept::pack(&vec![b'x'; 6 * 1024 * 1024]), ..message(n) };
         let mut tx = t.db.begin().await.unwrap();
         insert_many(&mut tx, &[large(1), large(2), large(3), large(4)]).await.unwrap();
         assert_eq!(fetch_new(&mut tx, 0, 100).await.unwrap().len(), 3, "{}", t.engine);
@@ -55,14 +60,14 @@ async fn settling_is_by_sets_and_a_second_settler_is_stale() {
         mark(&mut tx, &marks, now()).await.unwrap();
         assert!(mark(&mut tx, &marks[..1], now()).await.unwrap_err().is_stale());
         mark(&mut tx, &[], now()).await.unwrap();
-        let (entry, body) = show(&mut tx, new[1].id).await.unwrap().unwrap();
+        let (entry, shown) = store::show(&mut tx, new[1].id).await.unwrap().unwrap();
         assert_eq!((entry.state, entry.note.as_deref()), (InboxState::Unmatched, Some("no such 'device\"")));
-        assert_eq!((entry.size, body.as_slice(), entry.settled_at), (6, b"body 2".as_slice(), Some(now())));
-        replay(&mut tx, new[1].id).await.unwrap();
-        assert!(replay(&mut tx, new[0].id).await.unwrap_err().is_stale(), "a settled one stays settled");
+        assert_eq!((entry.size, body(&shown).as_str(), entry.settled_at), (6, "body 2", Some(now())));
+        let again = store::replay(&mut tx, &[new[0].id, new[1].id]).await.unwrap();
+        assert_eq!(again, [new[1].id], "a settled one stays settled");
         let listed = list(&mut tx, Some(InboxState::New), None, 5).await.unwrap();
         assert_eq!(listed.iter().map(|e| (e.id, e.note.clone())).collect::<Vec<_>>(), [(new[1].id, None)], "{}", t.engine);
-        assert_eq!(show(&mut tx, 99_999).await.unwrap(), None);
+        assert_eq!(store::show(&mut tx, 99_999).await.unwrap(), None);
         assert_eq!(list(&mut tx, None, Some(new[2].id), 1).await.unwrap()[0].id, new[1].id);
     }
 }

@@ -19,41 +19,19 @@ pub struct NewRequest<'a> {
     pub now: Time,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OutboxState {
-    /// Committed; certain that it never left.
-    Prepared,
-    /// Being posted by somebody, until `next_attempt_at` at the latest.
-    Posting,
-    /// It left or may have left; no answer yet.
-    Unknown,
-    Answered,
-    /// It never left and never will.
-    Abandoned,
-    /// Waits for an operator; `last_error` says why.
-    Held,
-}
-
-impl OutboxState {
-    pub(super) const ALL: [OutboxState; 6] = {
-        use OutboxState::*;
-        [Prepared, Posting, Unknown, Answered, Abandoned, Held]
-    };
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            OutboxState::Prepared => "prepared",
-            OutboxState::Posting => "posting",
-            OutboxState::Unknown => "unknown",
-            OutboxState::Answered => "answered",
-            OutboxState::Abandoned => "abandoned",
-            OutboxState::Held => "held",
-        }
-    }
-
-    pub(super) fn parse(text: &str) -> Option<OutboxState> {
-        Self::ALL.into_iter().find(|s| s.as_str() == text)
+crate::spelled! {
+    OutboxState, "a state of a request: prepared, posting, unknown, answered, abandoned or held" {
+        /// Committed; certain that it never left.
+        Prepared = "prepared",
+        /// Being posted by somebody, until `next_attempt_at` at the latest.
+        Posting = "posting",
+        /// It left or may have left; no answer yet.
+        Unknown = "unknown",
+        Answered = "answered",
+        /// It never left and never will.
+        Abandoned = "abandoned",
+        /// Waits for an operator; `last_error` says why.
+        Held = "held",
     }
 }
 

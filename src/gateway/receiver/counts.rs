@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::{Arc, Mutex, atomic::Ordering},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use super::{super::committer::CommitCounts, Refusal};
@@ -19,11 +22,14 @@ pub struct ReceiverCounts {
     pub groups: u64,
     /// Requests not answered 204, by reason.
     pub refused: BTreeMap<&'static str, u64>,
+    /// Refused messages that were too many, or too large, to be kept.
+    pub refused_not_kept: u64,
 }
 
 #[derive(Default)]
 pub(super) struct Counts {
     pub commits: Arc<CommitCounts>,
+    pub not_kept: Arc<AtomicU64>,
     refused: Mutex<BTreeMap<&'static str, u64>>,
 }
 
@@ -65,6 +71,7 @@ impl Counts {
             duplicates: self.commits.duplicates.load(Ordering::Relaxed),
             groups: self.commits.groups.load(Ordering::Relaxed),
             refused: self.refused.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone(),
+            refused_not_kept: self.not_kept.load(Ordering::Relaxed),
         }
     }
 }

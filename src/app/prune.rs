@@ -1,0 +1,42 @@
+//! The archive is kept as long as `archive.keep_months` says, and no longer. In slices: nobody waits long for the database's one
+//! writer while a year's messages go.
+
+use super::App;
+use crate::{
+    clock::Time,
+    failure::Outcome,
+    gateway::{inbox::store as inbox, outbox::store as outbox},
+};
+
+/// Messages deleted in one transaction: about what a group that is settled takes.
+const SLICE_MESSAGES: u32 = 500;
+/// Requests whose bytes are deleted in one transaction: each has megabytes.
+const SLICE_REQUESTS: u32 = 10;
+
+/// What was deleted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pruned {
+    pub messages: u64,
+    pub requests: u64,
+}
+
+impl App {
+    /// The moment before which messages are no longer kept.
+    pub fn kept_since(&self) -> Time {
+        self.now().months_before(self.settings.archive_keep_months)
+    }
+
+    /// Deletes one slice of what was kept long enough: settled messages first, then the bytes of requests of campaigns that have
+    /// ended. Nothing is left where nothing was deleted.
+    pub async fn prune_some(&self) -> Outcome<Pruned> {
+        let before = self.kept_since();
+        let mut tx = self.db.begin().await?;
+        let messages = inbox::prune(&mut tx, before, SLICE_MESSAGES).await?;
+        let requests = match messages {
+            0 => outbox::prune_postings(&mut tx, before, SLICE_REQUESTS).await?,
+            _ => 0,
+        };
+        tx.commit().await?;
+        Ok(Pruned { messages, requests })
+    }
+}
