@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{App, control::check_reason, record};
 use crate::{
     clock::Time,
-    duis::{self, CertificateSet, Response},
+    duis::{self, CertificateSet, Claimed},
     failure::{Failure, Outcome},
     gateway::{
         archive::subject,
@@ -38,7 +38,7 @@ pub struct MessageQuery {
 pub struct OpenedMessage {
     pub entry: InboxEntry,
     /// What it says, or why that cannot be read.
-    pub says: Result<Response, String>,
+    pub says: Result<Claimed, String>,
     /// Whether its signature was verified when it came, or when it was replayed.
     pub verified: bool,
     /// Issuer and serial of the certificate that it names.
@@ -72,7 +72,7 @@ impl App {
             let page = inbox::lists(&mut self.db.read().await?, filter, after, PAGE_LISTS).await?;
             let Some(last) = page.last() else { return Ok(ids) };
             after = last.id;
-            ids.extend(page.iter().filter(|m| response_of(m).is_ok_and(|r| subject::names(&r, device))).map(|m| m.id));
+            ids.extend(page.iter().filter(|m| names(m, device)).map(|m| m.id));
         }
     }
 
@@ -90,7 +90,7 @@ impl App {
         let (entry, message) = self.stored_message(id).await?;
         let signer = message.body().ok().and_then(|bytes| duis::named_signer(&bytes));
         let verified = entry.reason.is_none() && message.is_signed();
-        Ok(OpenedMessage { says: response_of(&message), verified, signer, entry })
+        Ok(OpenedMessage { says: claimed(&message), verified, signer, entry })
     }
 
     /// The bytes of a message as they came; who asked for them is recorded first.
@@ -133,13 +133,19 @@ const DAMAGED: &str = "the database was changed past this program: compare it wi
 
 /// What a kept message says. One that is not known to be DCC's, and one of the first schema, is read as it claims to be: for people
 /// to look at, and for nothing else.
-fn response_of(message: &InboxMessage) -> Result<Response, String> {
+fn claimed(message: &InboxMessage) -> Result<Claimed, String> {
     if message.digest.is_some() {
-        return message.read(&CertificateSet::default()).map_err(|e| e.to_string());
+        return message.read(&CertificateSet::default()).map(Claimed::Response).map_err(|e| e.to_string());
     }
     let bytes = message.body().map_err(|e| e.to_string())?;
-    let _ = bytes;
-    Err("it was not verified".into())
+    duis::read_unverified(&bytes).map_err(|e| e.to_string())
+}
+
+fn names(message: &InboxMessage, device: DeviceId) -> bool {
+    match claimed(message) {
+        Ok(Claimed::Response(response)) => subject::names(&response, device),
+        Ok(Claimed::Request(_)) | Err(_) => false,
+    }
 }
 
 fn no_message(id: i64) -> Failure {

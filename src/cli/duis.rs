@@ -193,7 +193,7 @@ fn read(file: &Path) -> Outcome<Vec<u8>> {
 }
 
 /// To a file, which is replaced as a whole, or to standard output.
-fn write(out: Option<&Path>, bytes: &[u8]) -> Outcome {
+pub(super) fn write(out: Option<&Path>, bytes: &[u8]) -> Outcome {
     if let Some(path) = out {
         return Ok(crate::image::files::replace(path, bytes, "the message")?);
     }

@@ -20,11 +20,14 @@ pub mod demo;
 pub mod duis;
 pub mod image;
 pub mod import;
+pub mod inbox;
 pub mod keys;
+pub mod outbox;
 pub mod policy;
 pub mod serve;
 pub mod site;
 pub mod table;
+pub mod when;
 pub mod who;
 
 #[derive(Parser)]
@@ -78,6 +81,10 @@ pub enum Command {
     Policy(policy::Command),
     #[command(subcommand)]
     Duis(duis::Command),
+    #[command(subcommand)]
+    Inbox(inbox::Command),
+    #[command(subcommand)]
+    Outbox(outbox::Command),
     #[command(subcommand)]
     Audit(audit::Command),
     #[command(subcommand)]
@@ -144,6 +151,8 @@ pub async fn run(cli: Cli, early_stop: Option<serve::StopSignal>) -> Outcome {
         Command::Keys(command) => keys::run(&ctx, command).await,
         Command::Policy(command) => policy::run(&ctx, command).await,
         Command::Duis(command) => duis::run(&ctx, command).await,
+        Command::Inbox(command) => inbox::run(&ctx, command).await,
+        Command::Outbox(command) => outbox::run(&ctx, command).await,
         Command::Audit(command) => audit::run(&ctx, command).await,
         Command::Db(command) => database::run(&ctx, command).await,
         Command::Completions(args) => database::completions(args),

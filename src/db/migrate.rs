@@ -36,9 +36,11 @@ pub enum MigrationState {
     Unknown,
 }
 
-fn migrator(engine: Engine) -> Migrator {
+/// Of the steps up to `last`.
+fn migrator(engine: Engine, last: i64) -> Migrator {
     let migrations = STEPS
         .iter()
+        .filter(|(number, ..)| *number <= last)
         .map(|(number, name, text)| {
             let sql = sqlx::AssertSqlSafe(expand(text, engine)).into_sql_str();
             Migration::new(*number, Cow::Borrowed(*name), MigrationType::Simple, sql, false)
@@ -69,9 +71,14 @@ impl Db {
         if STEPS.iter().all(|s| applied.contains(&s.0)) {
             return Ok(());
         }
+        self.migrate_to(known).await
+    }
+
+    /// As a program was that knew no later step than `last`.
+    pub(super) async fn migrate_to(&self, last: i64) -> DbResult<()> {
         let result = match self {
-            Db::Sqlite { write, .. } => migrator(Engine::Sqlite).run(write).await,
-            Db::Postgres(pool) => migrator(Engine::Postgres).run(pool).await,
+            Db::Sqlite { write, .. } => migrator(Engine::Sqlite, last).run(write).await,
+            Db::Postgres(pool) => migrator(Engine::Postgres, last).run(pool).await,
         };
         result.map_err(|source| match source {
             sqlx::migrate::MigrateError::Execute(e) => match DbError::from(e) {

@@ -39,8 +39,54 @@ pub async fn postgres() -> Option<TestDb> {
     Some(TestDb { db: Db::open(&url).await.expect("a fresh PostgreSQL database"), url, engine: "postgres", _dir: None })
 }
 
+impl TestDb {
+    /// A backup: a second database as this one is now. Both are opened anew.
+    pub async fn copied(self) -> (TestDb, TestDb) {
+        self.db.close().await;
+        let copy = match &self._dir {
+            Some(_) => {
+                let dir = tempfile::tempdir().expect("a temporary folder");
+                let file = dir.path().join("test.db");
+                std::fs::copy(super::sqlite_path(&self.url).expect("a file"), &file).expect("a closed database is one file");
+                (format!("sqlite://{}", file.display()), Some(dir))
+            }
+            None => {
+                let server = std::env::var(POSTGRES_ENV).expect("it is there");
+                let name = self.url.rsplit('/').next().expect("a URL has a path");
+                (postgres_database(&server, &format!("template {name}")).await, None)
+            }
+        };
+        let again = Db::open(&self.url).await.expect("the database opens again");
+        let opened = Db::open(&copy.0).await.expect("the copy opens");
+        (
+            TestDb { db: again, url: self.url, engine: self.engine, _dir: self._dir },
+            TestDb { db: opened, url: copy.0, engine: self.engine, _dir: copy.1 },
+        )
+    }
+
+    /// The databases as a program left them that knew no later step than `last`, connected and not brought up to date.
+    pub async fn at_step(last: i64) -> Vec<TestDb> {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let mut urls = vec![("sqlite", format!("sqlite://{}", dir.path().join("test.db").display()), Some(dir))];
+        if let Ok(server) = std::env::var(POSTGRES_ENV) {
+            urls.push(("postgres", fresh_postgres_url(&server).await, None));
+        }
+        let mut all = Vec::new();
+        for (engine, url, dir) in urls {
+            let db = Db::connect(&url).await.expect("an empty database");
+            db.migrate_to(last).await.expect("the early steps");
+            all.push(TestDb { db, url, engine, _dir: dir });
+        }
+        all
+    }
+}
+
 /// Creates an empty database on the server and gives its URL.
 pub async fn fresh_postgres_url(server: &str) -> String {
+    postgres_database(server, "").await
+}
+
+async fn postgres_database(server: &str, options: &str) -> String {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
     #[allow(clippy::disallowed_methods, reason = "a name that no earlier run used, not a time")]
@@ -49,7 +95,7 @@ pub async fn fresh_postgres_url(server: &str) -> String {
     let Db::Postgres(pool) = Db::connect(server).await.expect("the test server answers") else {
         panic!("{POSTGRES_ENV} must name a PostgreSQL server");
     };
-    let create = sqlx::AssertSqlSafe(format!("create database {name}"));
+    let create = sqlx::AssertSqlSafe(format!("create database {name} {options}"));
     sqlx::raw_sql(create).execute(&pool).await.expect("a database is created");
     pool.close().await;
     let cut = server.rfind('/').expect("a URL has a path");

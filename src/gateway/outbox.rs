@@ -7,6 +7,8 @@
 //! prepared -> abandoned                      prepared | posting | unknown -> held -> prepared | unknown | answered
 //! ```
 
+#[cfg(test)]
+mod counter_tests;
 mod request;
 pub mod store;
 #[cfg(test)]

@@ -2,8 +2,11 @@
 //! the test plays itself, one message at a time. No loops and no network: each verb is called when the story says so.
 
 mod approval;
+mod archive;
 mod asked;
 mod brakes;
+mod forward;
+mod let_go;
 mod messages;
 mod two_campaigns;
 mod waiting;

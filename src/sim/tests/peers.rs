@@ -62,7 +62,7 @@ fn scenario(seed: u64) -> String {
         "device_alert",
     ];
     let others: String = others.iter().enumerate().map(|(n, name)| format!("{name} = \"{}%\"\n", share(n as u64))).collect();
-    let when = if seed % 2 == 0 { "at_once" } else { "later" };
+    let when = if seed.is_multiple_of(2) { "at_once" } else { "later" };
     let needs = match seed % 2 {
         0 => String::new(),
         _ => format!(

@@ -20,6 +20,12 @@ const FREQUENT_KIND: &str = "SMETS1CHFirmwareNotification";
 
 /// Messages that the filter lets through, newest first, with an id below `before`, at most `limit`.
 pub async fn search(tx: &mut Tx, filter: &Filter, before: Option<i64>, limit: u32) -> Result<Vec<InboxEntry>, GatewayError> {
+    let (condition, numbers, words) = condition(tx, filter, before);
+    entries(tx, &condition, &numbers, &words, limit).await
+}
+
+/// The filter as SQL, with the values of its parameters: the numbers first, then the words.
+fn condition(tx: &Tx, filter: &Filter, before: Option<i64>) -> (String, Vec<i64>, Vec<String>) {
     let mut asked = Asked::default();
     asked.number("id < $", before.unwrap_or(i64::MAX));
     if let Some((first, last)) = filter.window {
@@ -54,8 +60,24 @@ pub async fn search(tx: &mut Tx, filter: &Filter, before: Option<i64>, limit: u3
         words.push(json);
         text += &format!(" and id in ({unfold})");
     }
-    let condition = format!("{}{text}", asked.text);
-    entries(tx, &condition, &asked.numbers, &words, limit).await
+    (format!("{}{text}", asked.text), asked.numbers, words)
+}
+
+/// How SQLite would look for them.
+#[cfg(test)]
+pub(super) async fn plan(tx: &mut Tx, filter: &Filter) -> String {
+    let (condition, numbers, words) = condition(tx, filter, None);
+    let text = sqlx::AssertSqlSafe(format!("explain query plan select * from inbox where {condition} order by id desc limit 9"));
+    let Tx::Sqlite(t) = tx else { panic!("the plan of SQLite") };
+    let mut query = sqlx::query_as(text);
+    for number in numbers {
+        query = query.bind(number);
+    }
+    for word in words {
+        query = query.bind(word);
+    }
+    let rows: Vec<(i64, i64, i64, String)> = query.fetch_all(&mut **t).await.expect("a plan");
+    rows.into_iter().map(|r| r.3).collect::<Vec<_>>().join("; ")
 }
 
 /// Conditions on numbers; their parameters come first.
@@ -178,8 +200,8 @@ pub async fn show(tx: &mut Tx, id: i64) -> Result<Option<(InboxEntry, InboxMessa
 
 /// How many messages wait for a person or for the forwarder; states with none are left out.
 pub async fn waiting(tx: &mut Tx) -> Result<BTreeMap<InboxState, u64>, GatewayError> {
-    let text = "select state, count(*) from inbox where state in ('unmatched', 'failed', 'rejected', 'forwarding')
-        group by state order by state";
+    let text = "select state, count(*) from inbox
+        where state = 'unmatched' or state = 'failed' or state = 'rejected' or state = 'forwarding' group by state order by state";
     let rows: Vec<(String, i64)> = sql!(tx, c => sqlx::query_as(text).fetch_all(c).await.map_err(DbError::from)?);
     rows.into_iter().map(|(state, n)| Ok((spelled(0, "state", state)?, n as u64))).collect()
 }
