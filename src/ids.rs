@@ -134,6 +134,27 @@ impl Mpan {
     pub fn from_db(n: i64) -> Mpan {
         Mpan(n as u64)
     }
+
+    /// A text of somebody else's with every MPAN in it masked but for its last four digits. (13 digits after a colon are the
+    /// counter of a RequestID.)
+    pub fn masked_in(text: &str) -> String {
+        const SHOWN: usize = 4;
+        let mut masked = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
+            let digits = rest[start..].bytes().take_while(u8::is_ascii_digit).count();
+            let run = &rest[start..start + digits];
+            masked.push_str(&rest[..start]);
+            if run.parse::<Mpan>().is_ok() && !masked.ends_with(':') {
+                masked.push_str(&"*".repeat(run.len() - SHOWN));
+                masked.push_str(&run[run.len() - SHOWN..]);
+            } else {
+                masked.push_str(run);
+            }
+            rest = &rest[start + digits..];
+        }
+        masked + rest
+    }
 }
 
 impl FromStr for Mpan {
@@ -304,6 +325,23 @@ macro_rules! spelled {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_mpan_in_a_text_is_masked_and_nothing_else() {
+        for (text, shown) in [
+            ("MPAN 2298132107763, twice: 1900033146143.", "MPAN *********7763, twice: *********6143."),
+            ("2298132107763", "*********7763"),
+            ("9999999999999 fails its check digit", "9999999999999 fails its check digit"),
+            ("12298132107763 has 14 digits é", "12298132107763 has 14 digits é"),
+            (
+                "90-B3-D5-1F-30-01-00-00:90-B3-D5-1F-30-00-00-02:2298132107763",
+                "90-B3-D5-1F-30-01-00-00:90-B3-D5-1F-30-00-00-02:2298132107763",
+            ),
+            ("", ""),
+        ] {
+            assert_eq!(Mpan::masked_in(text), shown);
+        }
+    }
 
     #[test]
     fn mpans_of_the_domain_notes_pass_or_fail_their_check_digit() {

@@ -1,6 +1,7 @@
 //! All integration tests, in one binary so that they link once. Each module tells one part of the story.
 
 mod acceptance;
+mod archive;
 mod bad_input;
 mod certificate_reload;
 mod commands;

@@ -6,7 +6,7 @@ use super::App;
 use crate::{
     clock::Time,
     failure::Outcome,
-    gateway::{Forward, Forwarded, Pace, backoff, inbox::store as inbox},
+    gateway::{Forward, Forwarded, inbox::store as inbox},
 };
 
 /// Messages looked at in one step.
@@ -57,11 +57,8 @@ impl App {
         let mut tx = self.db.begin().await?;
         let noted = match outcome {
             Forwarded::Taken => inbox::forwarded(&mut tx, id, now).await,
-            Forwarded::NotNow { why } => {
-                let wait = backoff(attempts.saturating_add(1), id as u64, Pace::Doubling, None);
-                let why = format!("receiver.forward_to: {why}");
-                inbox::forward_later(&mut tx, id, &why, now.plus_millis(wait.as_millis() as i64)).await
-            }
+            // It stays the first that is due: how long everything waits is the loop's to say.
+            Forwarded::NotNow { why } => inbox::forward_later(&mut tx, id, &format!("receiver.forward_to: {why}"), now).await,
             Forwarded::Refused { why } => {
                 let why = format!("receiver.forward_to says no: {why}");
                 inbox::forward_later(&mut tx, id, &why, refused_until(now, attempts)).await

@@ -5,7 +5,7 @@ use crate::{
         Alert, Body, Content, DeviceStatusChange, FirmwareTransferResult, InventoryDevice, Response, Smets1Content,
         Smets1FirmwareStatus, Smets1Response,
     },
-    ids::DeviceId,
+    ids::{DeviceId, Mpan},
     policy::{Disposition, PolicySet},
     target::Event,
 };
@@ -71,11 +71,12 @@ pub fn news_of(response: &Response, policies: &PolicySet) -> News {
         }
         Alert::S1spAlert { device, code, information, .. } => {
             let text = information.as_deref().unwrap_or_default();
-            let detail = said(&format!("{code} {text}"));
+            let shown = Mpan::masked_in(text);
+            let detail = said(&format!("{code} {shown}"));
             let listed = policies.response_codes.s1sp_entry(code, text);
             let sentence = listed.map_or("response-codes.toml does not list this code.", |l| &l.entry.sentence);
             match (policies.response_codes.s1sp(code, text), device) {
-                (_, None) => News::Unmatched(said(&format!("{code}, which names no device. {sentence} Its text: {text}"))),
+                (_, None) => News::Unmatched(said(&format!("{code}, which names no device. {sentence} Its text: {shown}"))),
                 (Disposition::NeedsKeys, Some(device)) => one(*device, Event::NeedsKeys, None, detail),
                 (Disposition::DropDevice | Disposition::RefuseBatch, Some(device)) => one(*device, Event::Failed, None, detail),
                 (_, Some(device)) => {

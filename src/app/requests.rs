@@ -127,7 +127,11 @@ impl App {
         check_reason(reason)?;
         let now = self.now();
         let mut tx = self.db.begin().await?;
-        let Some((campaign, request, batch)) = locked(&mut tx, id).await? else { return Err(no_request(id)) };
+        outbox::find_by_request_id(&mut tx, id).await?.ok_or_else(|| no_request(id))?;
+        let Some((campaign, request, batch)) = locked(&mut tx, id).await? else {
+            return Err(Failure::failed(format!("{id} is of no campaign, and never held"))
+                .help(format!("look at it: ppmid outbox show {id}")));
+        };
         releasable(&campaign, &request)?;
         let elsewhere = self.sent_elsewhere(&mut tx, &batch).await?;
         if elsewhere > 0 {

@@ -28,6 +28,8 @@ pub enum Behaviour {
     DeafTo(u64),
     /// 503.
     Unavailable,
+    /// 400, without a word of DUIS.
+    Refuses,
     /// I99, signed.
     Accepts,
     /// 204, as a receiver of messages answers.
@@ -118,6 +120,7 @@ async fn converse(mut stream: Accepted<TcpStream>, posts: &Mutex<Vec<Post>>, beh
                 let _ = stream.read(&mut [0; 1]).await;
                 return;
             }
+            Behaviour::Refuses => b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\nno".to_vec(),
             Behaviour::Unavailable => b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n".to_vec(),
             Behaviour::Takes => b"HTTP/1.1 204 No Content\r\n\r\n".to_vec(),
             Behaviour::Accepts => {

@@ -10,7 +10,7 @@ use crate::{
         Request, RequestBody, Response, Smets1Content, Smets1Response, Throttled, UnknownElement, UpdateFirmwareWarning,
         Withheld,
     },
-    ids::{DeviceId, ImageId},
+    ids::{DeviceId, ImageId, Mpan},
 };
 
 /// Characters at the end of a supply number that are shown.
@@ -218,7 +218,7 @@ fn alert(alert: &Alert) -> Map<String, Value> {
             "s1sp_request_id": request_id,
             "device": device,
             "s1sp_alert_code": code,
-            "additional_information": information,
+            "additional_information": information.as_deref().map(Mpan::masked_in),
             "s1sp_at": at,
         }),
         Alert::PpmidFirmwareUpgrade { device, device_alert_code, firmware_version, success, at } => json!({
