@@ -109,6 +109,7 @@ fn mistakes_of_the_newer_parts_are_named() {
         ("[needs_version]\nPPMID = \"5.0\"\n", "s.toml: needs_version.PPMID is no message of the simulator: they are "),
         ("[needs_version]\nPPMIDAlert = \"five\"\n", "s.toml: needs_version.PPMIDAlert is wrong: \"five\" is not a DUIS version"),
         ("[[alerts]]\nalert = \"PPMIDRemoval\"\n", "s.toml: alerts, entry 1: PPMIDRemoval needs device_id"),
+        ("[registrations]\nfile = \"r.csv\"\n", "s.toml: registrations.file needs population.devices_file"),
         ("[[registrations.device]]\ndevice_id = \"x\"\n", "s.toml, line 2: \"x\" is not an EUI-64"),
     ] {
         assert!(error(text).starts_with(wanted), "{}", error(text));
