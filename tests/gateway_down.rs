@@ -68,3 +68,27 @@ async fn a_dcc_that_is_down_is_not_hammered_and_an_operator_sees_it(engine: Engi
     until("the row of a new process", PATIENCE, || (link()["state"] == "untried").then_some(()));
     serve.terminate();
 }
+
+/// The only open request always times out, so that DCC looks down; a new campaign's is tried all the same after a while.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_request_that_is_never_answered_does_not_keep_the_others_back_for_ever() {
+    let Some(lab) = Lab::new(Engine::Sqlite).await else { return };
+    lab.configure("request_timeout_seconds = 1\n");
+    let image = lab.load_eligible(SITES);
+    lab.folder.write("first.csv", format!("device_id\n{}\n", crate::lab::Site::device(1)));
+    lab.done(&["campaign", "create", "--name", "stuck", "--image", &image, "--devices", "first.csv"]);
+    lab.done(&["campaign", "plan", "stuck"]);
+    lab.done(&["campaign", "approve", "stuck", "--by", "somebody.else"]);
+    lab.done(&["campaign", "start", "stuck"]);
+    let dcc = RawDcc::start(lab.dcc_port, Behaviour::Mute, lab.dcc_signer()).await;
+    let serve = lab.serve();
+    serve.until_it_says("DCC is down");
+    let stuck = dcc.posts()[0].request_id();
+    dcc.behave(Behaviour::DeafTo(stuck.counter));
+    lab.start_campaign("others", &image, 20);
+    let accepted = || lab.status("others")["by_state"]["accepted"].as_u64() == Some(SITES - 1);
+    until("the other campaign's batches accepted", PATIENCE, || accepted().then_some(()));
+    serve.until_it_says("DCC answers again");
+    assert_eq!(lab.status("stuck")["by_state"]["submitted"], 1);
+    serve.terminate();
+}

@@ -15,5 +15,6 @@ mod lab;
 mod mutual_tls;
 mod plain_sequence;
 mod restart_takes_up;
+mod simulator;
 mod tidy;
 mod wire_peers;

@@ -123,3 +123,31 @@ async fn requests_and_messages_go_over_mutual_tls(engine: Engine) {
     assert_ne!(before.unwrap(), serial(&said).unwrap());
     serve.terminate();
 }
+
+#[tokio::test]
+async fn tls_files_that_cannot_be_used_keep_the_daemon_from_starting_and_say_why() {
+    let Some(lab) = Lab::new(Engine::Sqlite).await else { return };
+    let root = Authority::root("Root", Clock::System.now()).unwrap();
+    lab.folder.write("ca.pem", &root.certificate_pem);
+    let ours = identity(&lab, &root, "ours", Purpose::Both);
+    identity(&lab, &root, "other", Purpose::Both);
+    let receiver = |certificate: &str, key: &str| {
+        format!("[receiver.tls]\nca = \"ca.pem\"\ncertificate = \"{certificate}\"\nkey = \"{key}\"\n")
+    };
+    let https = "base_url = \"https://127.0.0.1:1\"\n";
+    for (gateway, wanted) in [
+        (receiver("ours.pem", "other.key.pem"), "the key is not the certificate's"),
+        (receiver("none.pem", "ours.key.pem"), "none.pem cannot be read"),
+        (receiver("ours.pem", "open.key.pem"), "is open to others (mode 0644)"),
+        (https.to_string(), "there is no [gateway.tls]"),
+        ("[http.tls]\ncertificate = \"ours.pem\"\nkey = \"ours.key.pem\"\n".to_string(), "[http.tls] belongs to"),
+    ] {
+        lab.folder.write("open.key.pem", std::fs::read(&ours.key).unwrap());
+        let text = format!("[database]\nurl = \"{}\"\n[gateway]\n{gateway}", lab.database_url);
+        lab.folder.write("ppmid.toml", text);
+        let ran = lab.run(&["serve"]);
+        assert_eq!(ran.code, 1, "{gateway}: {ran:?}");
+        crate::harness::assert_polite(&ran);
+        assert!(ran.err.contains(wanted), "{gateway}: {}", ran.err);
+    }
+}

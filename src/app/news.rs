@@ -111,9 +111,9 @@ pub fn news_of(response: &Response, policies: &PolicySet) -> News {
             None => News::Unmatched(said(change.element())),
         },
         Alert::QuarantinedRequest { quarantine_event_ref, .. } => News::Quarantined { event: quarantine_event_ref.clone() },
-        Alert::DuisVersionMismatch { .. } => {
-            News::Unmatched(said("DCC withheld a message because duis_version is too old for it"))
-        }
+        Alert::DuisVersionMismatch { our_version, .. } => News::Unmatched(said(&format!(
+            "DCC withheld a message: it takes us to be on DUIS {our_version}, which is too old for it"
+        ))),
         Alert::Ppmid { .. }
         | Alert::CommsHub { .. }
         | Alert::ChangeOfSupplier(_)

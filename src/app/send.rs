@@ -295,5 +295,5 @@ pub(super) async fn request_and_batch(tx: &mut Tx, id: RequestId) -> Outcome<Opt
 }
 
 pub(super) fn unbuildable(e: duis::BuildError) -> Failure {
-    Failure::failed(format!("the request cannot be written: {e}")).help("nothing was sent")
+    Failure::from(e).help("nothing was sent")
 }

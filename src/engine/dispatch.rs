@@ -53,13 +53,33 @@ pub(super) async fn dispatch(mut shared: Shared) {
     }
 }
 
+/// What may be posted to see whether DCC is there again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Candidate {
+    Due(RequestId),
+    NewBatch,
+}
+
+/// In the order in which they are to be tried: what waits longest first, but what was tried last only after the others, and
+/// after [`SAME_PROBES`] times only after a new batch.
+fn candidates(due: &[RequestId], last: Option<(RequestId, u32)>) -> Vec<Candidate> {
+    let again = last.filter(|(id, _)| due.contains(id));
+    let others = due.iter().copied().filter(|id| again.is_none_or(|(last, _)| last != *id)).map(Candidate::Due);
+    let last_ones = match again {
+        None => vec![Candidate::NewBatch],
+        Some((id, times)) if times < SAME_PROBES => vec![Candidate::Due(id), Candidate::NewBatch],
+        Some((id, _)) => vec![Candidate::NewBatch, Candidate::Due(id)],
+    };
+    others.chain(last_ones).collect()
+}
+
 struct Dispatcher {
     circuit: Circuit,
     /// Answers in a row by which DCC takes no requests now, and until when no new batch is made for that.
     not_now: u32,
     not_before: Time,
     /// The request that was last posted to see whether DCC is there again, and how often in a row.
-    probe: Option<(RequestId, u32)>,
+    last_probe: Option<(RequestId, u32)>,
     link: Link,
     /// As it was last written.
     noted: Option<Link>,
@@ -68,7 +88,7 @@ struct Dispatcher {
 impl Dispatcher {
     fn new(now: Time) -> Dispatcher {
         let circuit = Circuit::new(now.0 as u64);
-        Dispatcher { circuit, not_now: 0, not_before: now, probe: None, link: Link::untried(now), noted: None }
+        Dispatcher { circuit, not_now: 0, not_before: now, last_probe: None, link: Link::untried(now), noted: None }
     }
 
     /// One round. Gives whether something was posted.
@@ -107,29 +127,26 @@ impl Dispatcher {
         shared.may_act() && self.circuit.is_closed() && self.circuit.ask(shared.app.now()) == Permit::Go
     }
 
-    /// Posts one request to see whether DCC is there: the one that waits longest, but the one tried last only where there is no
-    /// other. One whose campaign is stopped is not posted, and the next takes its turn.
+    /// Posts one request to see whether DCC is there. One whose campaign is stopped is not posted, and the next takes its turn.
     async fn probe(&mut self, shared: &mut Shared, due: &[RequestId]) -> Outcome<bool> {
-        let (last, times) = self.probe.unzip();
-        for id in due.iter().copied().filter(|id| Some(*id) != last) {
+        for candidate in candidates(due, self.last_probe) {
             if !shared.may_act() {
                 return Ok(false);
             }
+            let id = match candidate {
+                Candidate::Due(id) => id,
+                Candidate::NewBatch => match self.new_batch(shared).await? {
+                    Some(id) => id,
+                    None => continue,
+                },
+            };
             if self.post(shared, id).await? {
-                self.probe = Some((id, 1));
+                let before = self.last_probe.filter(|(last, _)| *last == id).map_or(0, |(_, times)| times);
+                self.last_probe = Some((id, before + 1));
                 return Ok(true);
             }
         }
-        let again = last.filter(|last| due.contains(last));
-        if (again.is_none() || times >= Some(SAME_PROBES))
-            && let Some(id) = self.new_batch(shared).await?
-        {
-            self.probe = Some((id, 1));
-            return self.post(shared, id).await;
-        }
-        let Some(id) = again else { return Ok(false) };
-        self.probe = Some((id, times.unwrap_or(0) + 1));
-        self.post(shared, id).await
+        Ok(false)
     }
 
     /// The next batch of any campaign, committed and ready.
@@ -184,7 +201,7 @@ impl Dispatcher {
             (Some(Change::Closed { since, failures }), _) => {
                 tracing::info!(down_since = %since, failures, "DCC answers again");
             }
-            (_, Some(trouble)) => tracing::warn!(request = %id, reason = %trouble, "a request was not answered"),
+            (_, Some(trouble)) => tracing::warn!(request = %id, reason = %trouble, "posting a request failed"),
             (_, None) => {}
         }
         self.link = self.link.after(trouble, self.circuit.failures(), change.as_ref(), now);
@@ -228,4 +245,22 @@ async fn record(shared: &mut Shared, id: RequestId, attempt: u32, exchange: &Exc
         }
     }
     shared.app.record_outcome(id, attempt, exchange).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_takes_turns_and_a_request_that_is_never_answered_makes_way_for_a_new_batch() {
+        let id = |counter| RequestId { originator: crate::ids::Eui(1), target: crate::ids::Eui(2), counter };
+        let due = |counter| Candidate::Due(id(counter));
+        let order = |all: &[u64], last| candidates(&all.iter().map(|c| id(*c)).collect::<Vec<_>>(), last);
+        assert_eq!(order(&[], None), [Candidate::NewBatch]);
+        assert_eq!(order(&[], Some((id(1), 9))), [Candidate::NewBatch], "it is not due");
+        assert_eq!(order(&[1, 2], None), [due(1), due(2), Candidate::NewBatch]);
+        assert_eq!(order(&[1, 2], Some((id(1), 9))), [due(2), Candidate::NewBatch, due(1)]);
+        assert_eq!(order(&[1], Some((id(1), SAME_PROBES - 1))), [due(1), Candidate::NewBatch]);
+        assert_eq!(order(&[1], Some((id(1), SAME_PROBES))), [Candidate::NewBatch, due(1)]);
+    }
 }

@@ -14,7 +14,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use crate::duis::Response;
+use crate::{duis::Response, ids::Sha256Hash};
 
 /// The key of a verified message: unique in the inbox.
 pub fn dedupe_key(response: &Response) -> String {
@@ -30,9 +30,10 @@ pub fn dedupe_key(response: &Response) -> String {
     format!("{known_by} {} {} {}", response.kind(), response.code, hex(content.0))
 }
 
-/// The key of a verified message that could not be read.
-pub fn dedupe_key_of_unreadable(bytes: &[u8]) -> String {
-    format!("unreadable {}", hex(Sha256::new_with_prefix(bytes)))
+/// The key of a verified message that could not be read: the digest that was signed, since its bytes and its signature can be
+/// written in other ways that are as good.
+pub fn dedupe_key_of_unreadable(digest: Sha256Hash) -> String {
+    format!("unreadable {digest}")
 }
 
 /// What [`Hash`] tells of a message, digested so that nobody can make two messages meet.

@@ -77,7 +77,7 @@ impl NewMessage {
     pub fn unreadable(request_id: Option<RequestId>, digest: Sha256Hash, bytes: &[u8], received_at: Time) -> NewMessage {
         NewMessage {
             received_at,
-            dedupe_key: dedupe_key_of_unreadable(bytes),
+            dedupe_key: dedupe_key_of_unreadable(digest),
             request_id,
             device: None,
             kind: UNREADABLE.to_string(),

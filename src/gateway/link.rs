@@ -101,6 +101,8 @@ impl fmt::Display for Link {
         if let Some(at) = self.next_try_at {
             write!(f, ", next try at {at}")?;
         }
+        // Where no daemon runs, or nothing was to be posted, the news may be old.
+        write!(f, " (as of {})", self.seen_at)?;
         match &self.last_error {
             Some(error) => write!(f, ": {error}"),
             None => Ok(()),
@@ -131,10 +133,10 @@ mod tests {
             link(LinkState::Down, 5, Some("connection refused"), Some(60_000)),
         ];
         insta::assert_snapshot!(story.iter().map(Link::to_string).collect::<Vec<_>>().join("\n"), @"
-        not tried yet since 2026-11-24T12:00:00Z
-        up since 2026-11-24T12:00:00Z
-        up since 2026-11-24T12:00:00Z, the last post failed: HTTP 500
-        DOWN since 2026-11-24T12:00:00Z, 5 posts in a row failed, next try at 2026-11-24T12:01:00Z: connection refused
+        not tried yet since 2026-11-24T12:00:00Z (as of 2026-11-24T12:00:00Z)
+        up since 2026-11-24T12:00:00Z (as of 2026-11-24T12:00:00Z)
+        up since 2026-11-24T12:00:00Z, the last post failed (as of 2026-11-24T12:00:00Z): HTTP 500
+        DOWN since 2026-11-24T12:00:00Z, 5 posts in a row failed, next try at 2026-11-24T12:01:00Z (as of 2026-11-24T12:00:00Z): connection refused
         ");
         for test in testing::databases().await {
             assert_eq!(store::get(&mut test.db.read().await.unwrap()).await.unwrap(), None);

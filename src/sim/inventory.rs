@@ -43,6 +43,11 @@ pub fn hub_of(device: DeviceId, facts: Option<&Facts>) -> DeviceId {
     facts.and_then(|f| f.hub).unwrap_or(Eui(device.0 ^ HUB))
 }
 
+/// The PPMIDs whose made-up hub or meter a device may be.
+pub fn possible_ppmids(device: DeviceId) -> impl Iterator<Item = DeviceId> {
+    [HUB, ELECTRICITY_METER, GAS_METER, GAS_PROXY].into_iter().map(move |mask| Eui(device.0 ^ mask))
+}
+
 /// The firmware that a PPMID runs before any upgrade.
 pub fn first_version(dice: Dice, device: DeviceId, facts: Option<&Facts>) -> String {
     let listed = facts.and_then(|f| f.firmware_version.as_deref());
@@ -106,6 +111,11 @@ impl SiteView<'_> {
             s1sp: if second { None } else { maybe("S1SP", pick("provider", &PROVIDERS)) },
             connectivity: if device_type == "CHF" { maybe("Connectivity", "Cellular".into()) } else { None },
         }
+    }
+
+    /// `DeviceStatus` of the PPMID.
+    pub fn device_status(&self) -> String {
+        self.status(true)
     }
 
     /// The PPMID's is its condition's; the rest of the site is in order.

@@ -94,6 +94,11 @@ impl KeyAndCertificate {
     }
 }
 
+/// Writes a certificate that has no key here, such as an authority's; a file that exists is an error.
+pub fn write_certificate(dir: &Path, name: &str, certificate_pem: &str) -> Result<(), PkiError> {
+    write_new(&dir.join(name), certificate_pem, 0o644)
+}
+
 fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), PkiError> {
     let write = || {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;

@@ -11,6 +11,7 @@ use std::{
 use super::{
     SimError,
     dice::Dice,
+    inventory,
     scenario::{PopulationRules, Reads, Scenario, Unlisted},
     table::Table,
 };
@@ -78,6 +79,8 @@ pub struct Population {
     dice: Dice,
     listed: HashMap<DeviceId, Condition>,
     facts: HashMap<DeviceId, Facts>,
+    /// The PPMID beside each hub and gas meter that `devices_file` names.
+    site_of: HashMap<DeviceId, DeviceId>,
     /// Devices whose status an event has changed since the start.
     changed: HashMap<DeviceId, Condition>,
     /// Devices whose key came with a re-run of the transitional tool.
@@ -92,6 +95,7 @@ impl Population {
             dice: scenario.dice(),
             listed: listed.into_iter().collect(),
             facts: HashMap::new(),
+            site_of: HashMap::new(),
             changed: HashMap::new(),
             keys_that_came: HashSet::new(),
         }
@@ -127,9 +131,19 @@ impl Population {
                 hub: table.value_if("chf_device_id")?,
                 gas_meter: table.value_if("gsme_device_id")?,
             };
+            self.site_of.extend([facts.hub, facts.gas_meter].into_iter().flatten().map(|other| (other, device)));
             self.facts.insert(device, facts);
         }
         Ok(())
+    }
+
+    /// The PPMID of the site that a device belongs to, where that is known; else the device is taken for one itself.
+    pub fn ppmid_of(&self, device: DeviceId) -> DeviceId {
+        if self.listed.contains_key(&device) {
+            return device;
+        }
+        let listed = |ppmid: &DeviceId| self.listed.contains_key(ppmid);
+        self.site_of.get(&device).copied().or_else(|| inventory::possible_ppmids(device).find(listed)).unwrap_or(device)
     }
 
     pub fn facts(&self, device: DeviceId) -> Option<&Facts> {

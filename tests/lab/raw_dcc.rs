@@ -24,6 +24,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 pub enum Behaviour {
     /// Takes the connection and the request and never says a word.
     Mute,
+    /// I99 to every request but that of this counter, which it never answers.
+    DeafTo(u64),
     /// 503.
     Unavailable,
     /// 400, without a word of DUIS.
@@ -107,8 +109,13 @@ async fn converse(mut stream: Accepted<TcpStream>, posts: &Mutex<Vec<Post>>, beh
     while let Some(post) = next_post(&mut stream, &mut read).await {
         let behaviour = *behaviour.lock().unwrap();
         posts.lock().unwrap().push(post.clone());
+        let behaviour = match behaviour {
+            Behaviour::DeafTo(counter) if post.request_id().counter == counter => Behaviour::Mute,
+            Behaviour::DeafTo(_) => Behaviour::Accepts,
+            other => other,
+        };
         let reply = match behaviour {
-            Behaviour::Mute => {
+            Behaviour::Mute | Behaviour::DeafTo(_) => {
                 // Until the other side gives up.
                 let _ = stream.read(&mut [0; 1]).await;
                 return;

@@ -1,18 +1,24 @@
 //! Writes the alert inside a `DCCAlert`, each element in the schema's order.
 
 use super::{BuildError, smets1::s1sp_alert};
-use crate::duis::{Alert, ChangeOfSupplier, DeviceStatusChange, MeterMpxns, Signer, UnknownElement, Withheld, seal::Writer};
+use crate::{
+    clock::Time,
+    duis::{Alert, ChangeOfSupplier, DeviceStatusChange, MeterMpxns, Signer, UnknownElement, Withheld, seal::Writer},
+    ids::DeviceId,
+};
 
 /// `unknown` elements are not written: where in the alert they stood is not kept.
 pub(super) fn alert(w: &mut Writer, alert: &Alert, unknown: &[UnknownElement], schema_version: &str, signer: &dyn Signer) {
     if let Some(element) = unknown.first() {
         w.fail(BuildError::Unwritable(format!("{}/{}", alert.element(), element.name)));
     }
-    match alert {
-        Alert::Other(whole) => w.kept(whole),
-        Alert::S1spAlert { .. } => w.element(alert.element(), |w| s1sp_alert(w, alert, schema_version, signer)),
-        _ => w.element(alert.element(), |w| fields(w, alert)),
+    if let Alert::Other(whole) = alert {
+        return w.kept(whole);
     }
+    w.element(alert.element(), |w| match alert {
+        Alert::S1spAlert { .. } => s1sp_alert(w, alert, schema_version, signer),
+        of_dcc => fields(w, of_dcc),
+    });
 }
 
 fn fields(w: &mut Writer, alert: &Alert) {
@@ -22,9 +28,9 @@ fn fields(w: &mut Writer, alert: &Alert) {
             w.leaf("FirmwareVersion", firmware_version);
             w.leaf("FirmwareVersionUpdateStatus", status);
         }
-        Alert::Ppmid { device, device_alert_code, at } => ppmid(w, device, device_alert_code, at.as_ref()),
+        Alert::Ppmid { device, device_alert_code, at } => ppmid(w, *device, device_alert_code, *at),
         Alert::PpmidFirmwareUpgrade { device, device_alert_code, firmware_version, success, at } => {
-            ppmid(w, device, device_alert_code, at.as_ref());
+            ppmid(w, *device, device_alert_code, *at);
             w.element("PPMIDFirmwareUpgradeAlert", |w| {
                 w.leaf("FirmwareVersion", firmware_version);
                 w.leaf("ActivateImageResultCode", if *success { "ActivationSuccess" } else { "ActivationFailure" });
@@ -42,9 +48,9 @@ fn fields(w: &mut Writer, alert: &Alert) {
             w.leaf("TimeStamp", at);
             w.leaf("CommsHubTransferStatus", if *success { "Success" } else { "Failure" });
         }
-        Alert::CommsHub { comms_hub, alert_code, at } => comms_hub_alert(w, comms_hub, alert_code, at.as_ref()),
+        Alert::CommsHub { comms_hub, alert_code, at } => comms_hub_alert(w, *comms_hub, alert_code, *at),
         Alert::FirmwareTransfer { comms_hub, alert_code, at, request_id, device, firmware_version, result } => {
-            comms_hub_alert(w, comms_hub, alert_code, at.as_ref());
+            comms_hub_alert(w, *comms_hub, alert_code, *at);
             w.element("FirmwareTransferAlert", |w| {
                 w.leaf_if("UpdateFirmwareRequestID", *request_id);
                 w.leaf("OtherDeviceID", device);
@@ -88,16 +94,16 @@ fn fields(w: &mut Writer, alert: &Alert) {
     }
 }
 
-fn ppmid(w: &mut Writer, device: &impl ToString, code: &str, at: Option<&impl ToString>) {
-    w.leaf("DeviceID", device.to_string());
+fn ppmid(w: &mut Writer, device: DeviceId, code: &str, at: Option<Time>) {
+    w.leaf("DeviceID", device);
     w.leaf("DeviceAlertCode", code);
-    w.leaf_if("Timestamp", at.map(ToString::to_string));
+    w.leaf_if("Timestamp", at);
 }
 
-fn comms_hub_alert(w: &mut Writer, comms_hub: &impl ToString, code: &str, at: Option<&impl ToString>) {
-    w.leaf("CommsHubDeviceID", comms_hub.to_string());
+fn comms_hub_alert(w: &mut Writer, comms_hub: DeviceId, code: &str, at: Option<Time>) {
+    w.leaf("CommsHubDeviceID", comms_hub);
     w.leaf("AlertCode", code);
-    w.leaf_if("TimeStamp", at.map(ToString::to_string));
+    w.leaf_if("TimeStamp", at);
 }
 
 fn change_of_supplier(w: &mut Writer, change: &ChangeOfSupplier) {

@@ -53,7 +53,8 @@ pub fn decide(
     }
     let what = match what {
         What::ReadInventory { device } => {
-            may_ask_about(state, device, &standing, shared.clock.now().london_day())?;
+            let ppmid = state.world.population().ppmid_of(device);
+            may_ask_about(state, ppmid, &standing, shared.clock.now().london_day())?;
             What::ReadInventory { device }
         }
         What::ReadFirmwareVersion => {

@@ -121,6 +121,9 @@ impl Scenario {
             return Err(("deliveries.connections".into(), why));
         }
         self.check_users()?;
+        if self.registrations.file.is_some() && self.population.devices_file.is_none() {
+            return Err(("registrations.file".into(), "needs population.devices_file, which says each device's mpan".into()));
+        }
         for (element, version) in &self.needs_version {
             let key = || format!("needs_version.{element}");
             if !super::world::KINDS.contains(&element.as_str()) {

@@ -66,3 +66,52 @@ proptest::proptest! {
         let _ = Scenario::parse(&text, "s.toml");
     }
 }
+
+#[test]
+fn the_printed_scenario_is_the_default_and_its_examples_can_be_used() {
+    let printed = Scenario::parse(EXAMPLE, "example.toml").unwrap();
+    assert_eq!(format!("{printed:?}"), format!("{:?}", Scenario::default()), "what stands there is the default");
+    // Every line that is an example, taken for one.
+    let uncommented: String = EXAMPLE
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(rest) if rest.starts_with("[[") || rest.split_once(" = ").is_some_and(|(key, _)| key.chars().all(is_key)) => {
+                format!("{rest}\n")
+            }
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let all = Scenario::parse(&uncommented, "example.toml").unwrap();
+    assert!(all.users.len() == 1 && all.thresholds.len() == 1 && all.alerts.len() == 1 && all.registrations.device.len() == 1);
+    assert!(all.population.devices_file.is_some() && all.registrations.file.is_some() && all.needs_version.len() == 1);
+    assert_eq!((all.data_values.devices_at_most, all.data_values.image_bytes_at_most), (Some(50_000), Some(10_240_000)));
+    fn is_key(c: char) -> bool {
+        c.is_alphanumeric() || c == '_'
+    }
+}
+
+#[test]
+fn mistakes_of_the_newer_parts_are_named() {
+    for (text, wanted) in [
+        ("[answers]\ninventory = \"never\"\n", "s.toml, line 2: unknown variant `never`"),
+        ("[answers]\nversions = [\"3.1\", \"x\"]\n", "s.toml, line 2: \"x\" is not a DUIS version"),
+        ("[[users]]\nrole = \"IS\"\n", "s.toml, line 1: missing field `id`"),
+        (
+            "[[users]]\nid = \"90-B3-D5-1F-30-01-00-00\"\nrole = \"XX\"\n",
+            "s.toml: users, entry 1: the role \"XX\" is not in [roles]",
+        ),
+        (
+            "[[users]]\nid = \"90-B3-D5-1F-30-01-00-00\"\n[[users]]\nid = \"90-b3-d5-1f-30-01-00-00\"\n",
+            "s.toml: users, entry 2: 90-B3-D5-1F-30-01-00-00 is listed twice",
+        ),
+        ("[roles]\nIS = [\"11.3\"]\n", "s.toml: roles.IS names \"11.3\": 8.2, 11.1, 11.2 and 11.4 are served"),
+        ("[[thresholds]]\nrequest = \"9\"\nat_most = 1\nperiod_ms = 1\n", "s.toml: thresholds, entry 1: request is \"9\""),
+        ("[needs_version]\nPPMID = \"5.0\"\n", "s.toml: needs_version.PPMID is no message of the simulator: they are "),
+        ("[needs_version]\nPPMIDAlert = \"five\"\n", "s.toml: needs_version.PPMIDAlert is wrong: \"five\" is not a DUIS version"),
+        ("[[alerts]]\nalert = \"PPMIDRemoval\"\n", "s.toml: alerts, entry 1: PPMIDRemoval needs device_id"),
+        ("[registrations]\nfile = \"r.csv\"\n", "s.toml: registrations.file needs population.devices_file"),
+        ("[[registrations.device]]\ndevice_id = \"x\"\n", "s.toml, line 2: \"x\" is not an EUI-64"),
+    ] {
+        assert!(error(text).starts_with(wanted), "{}", error(text));
+    }
+}

@@ -6,12 +6,16 @@ use hyper::{Method, Request, StatusCode, body::Incoming};
 use serde::Serialize;
 
 use super::{Reply, plain, reply};
-use crate::sim::{
-    codes::Code,
-    orders::{Order, Ordered},
-    population,
-    quarantine::{Event, EventError, EventState},
-    shared::Shared,
+use crate::{
+    ids::IdError,
+    sim::{
+        codes::Code,
+        orders::{Order, Ordered},
+        population::{self, Condition},
+        quarantine::{Event, EventError, EventState},
+        shared::Shared,
+        world::Outcome,
+    },
 };
 
 /// An order of an alert is a few lines; one that names 50,000 devices has 1.3 MB.
@@ -26,7 +30,7 @@ pub async fn answer(shared: &Shared, path: &str, request: Request<Incoming>) -> 
         (&Method::GET, ["stats"]) => json(&shared.stats()),
         (&Method::GET, ["codes"]) => json(&Code::ALL.map(CodeView::from)),
         (&Method::POST, ["rerun-keys"]) => reply(StatusCode::OK, "text/csv", rerun_keys(shared)),
-        (&Method::GET, ["devices", id]) => device_outcome(shared, id),
+        (&Method::GET, ["devices", id]) => device(shared, id),
         (&Method::GET, ["alerts"]) => json(&Ordered::ALL),
         (&Method::POST, ["alerts", kind]) => order(shared, kind, request.into_body()).await,
         (&Method::GET, ["quarantine"]) => {
@@ -50,11 +54,31 @@ fn rerun_keys(shared: &Shared) -> String {
     population::keys_csv(&results, shared.clock.now())
 }
 
-fn device_outcome(shared: &Shared, id: &str) -> Reply {
-    match id.parse().map(|device| shared.lock().world.outcome(device, shared.now())) {
-        Ok(outcome) => json(&serde_json::json!({ "outcome": outcome })),
-        Err(error) => plain(StatusCode::BAD_REQUEST, &error.to_string()),
-    }
+/// What a device is to DCC at this moment.
+#[derive(Serialize)]
+struct DeviceView {
+    /// Of the last request that took it.
+    outcome: Option<Outcome>,
+    device_status: Option<String>,
+    firmware_version: Option<String>,
+}
+
+fn device(shared: &Shared, id: &str) -> Reply {
+    let device = match id.parse() {
+        Ok(device) => device,
+        Err(error) => {
+            let error: IdError = error;
+            return plain(StatusCode::BAD_REQUEST, &error.to_string());
+        }
+    };
+    let (state, now) = (shared.lock(), shared.now());
+    let site = state.world.site(device, now);
+    let known = site.condition != Condition::Unknown;
+    json(&DeviceView {
+        outcome: state.world.outcome(device, now),
+        device_status: known.then(|| site.device_status()),
+        firmware_version: known.then(|| site.firmware_version()),
+    })
 }
 
 async fn order(shared: &Shared, kind: &str, body: Incoming) -> Reply {

@@ -64,6 +64,40 @@ async fn an_inventory_may_come_later_and_leave_out_what_it_may() {
 }
 
 #[tokio::test]
+async fn a_site_may_be_asked_about_by_any_of_its_devices() {
+    let folder = tempfile::tempdir().unwrap();
+    let sites = "device_id,mpan,chf_device_id,gsme_device_id,firmware_version\n";
+    std::fs::write(
+        folder.path().join("sites.csv"),
+        format!("{sites}{},2298132107763,{},{},OWN\n", device(1), device(71), device(72)),
+    )
+    .unwrap();
+    std::fs::write(folder.path().join("registrations.csv"), "mpan,supplier_mpid,effective_from\n2298132107763,EELC,2020-01-01\n")
+        .unwrap();
+    let files = format!(
+        "[population]\ndefault = \"unknown\"\ndevices_file = \"{0}/sites.csv\"\n[registrations]\nunlisted = \"nobody\"\nfile = \"{0}/registrations.csv\"\n",
+        folder.path().display()
+    );
+    let lab = Lab::new(&files, vec![(device(2), Condition::Ready)]).await;
+    let by_ppmid = lab.ask(1, DCC, read_inventory(1)).await;
+    let Content::Inventory(devices) = content(&by_ppmid) else { panic!("{by_ppmid:?}") };
+    assert_eq!(ppmid(content(&by_ppmid)).1, Some("OWN"));
+    let ids: Vec<DeviceId> = devices.iter().map(|d| d.device_id).collect();
+    assert!(ids.contains(&device(71)) && ids.contains(&device(72)) && ids.len() == 5, "{ids:?}");
+    let mpans: Vec<&str> = devices.iter().filter(|d| d.device_type == "ESME").filter_map(|d| d.import_mpxn.as_deref()).collect();
+    assert!(mpans.iter().all(|mpan| *mpan == "2298132107763"));
+    for (n, other) in ids.iter().enumerate() {
+        let reply = lab.ask(2 + n as u64, DCC, Asks::ReadInventory { device: *other }).await;
+        assert_eq!(content(&reply), content(&by_ppmid), "{other}");
+    }
+    assert_eq!(lab.ask(20, DCC, read_inventory(2)).await.code, "E4", "of no registration: nobody's");
+    assert_eq!(lab.ask(21, DCC, read_inventory(3)).await.code, "E19");
+    let (_, said) = lab.own("GET", &format!("/sim/devices/{}", device(1)), "").await;
+    assert_eq!(said, "{\"outcome\":null,\"device_status\":\"Commissioned\",\"firmware_version\":\"OWN\"}");
+    assert_eq!(lab.own("GET", "/sim/devices/x", "").await.0, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
 async fn a_device_that_is_not_there_has_no_inventory() {
     let lab = Lab::new("[population]\ndefault = \"unknown\"\n", vec![(device(1), Condition::Ready)]).await;
     assert_eq!(lab.ask(1, DCC, read_inventory(1)).await.code, "I0");

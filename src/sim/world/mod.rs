@@ -5,6 +5,7 @@
 mod beside;
 mod letters;
 mod messages;
+mod owed;
 mod smets2;
 mod submit;
 
@@ -27,7 +28,7 @@ use super::{
 };
 use crate::{
     clock::Day,
-    duis::{Content, InventoryDevice, RequestKind, UpdateFirmwareWarning},
+    duis::{Content, RequestKind, UpdateFirmwareWarning},
     ids::{DeviceId, RequestId, UserId},
 };
 pub use letters::Letter;
@@ -35,9 +36,6 @@ pub use messages::{KINDS, Moment};
 
 /// Milliseconds since the simulator started.
 pub type Millis = u64;
-
-/// A second copy of a message follows the first within this time.
-const DUPLICATE_WITHIN_MS: u64 = 200;
 
 /// What became of a device in the last request that took it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -164,7 +162,8 @@ impl World {
     pub fn perform(&mut self, work: &Work, at: Millis, replies: bool) -> Reply {
         match &work.what {
             What::ReadInventory { device } => {
-                let inventory = Content::Inventory(self.inventory(*device, at));
+                let ppmid = self.population.ppmid_of(*device);
+                let inventory = Content::Inventory(self.site(ppmid, at).devices());
                 let waits = replies && self.scenario.answers.inventory == When::AtOnce;
                 if waits && !self.is_withheld("DSPInventory", work.id.originator) {
                     return Reply { code: Code::Done, content: inventory };
@@ -195,12 +194,8 @@ impl World {
         }
     }
 
-    /// What the inventory says of a device's site now.
-    pub fn inventory(&self, device: DeviceId, at: Millis) -> Vec<InventoryDevice> {
-        self.site(device, at).devices()
-    }
-
-    fn site(&self, device: DeviceId, at: Millis) -> SiteView<'_> {
+    /// What there is to say of a PPMID and its site now.
+    pub fn site(&self, device: DeviceId, at: Millis) -> SiteView<'_> {
         SiteView {
             dice: self.dice,
             rules: &self.scenario.inventory,
@@ -218,49 +213,6 @@ impl World {
         Some(&self.request(last.runs(at)?).firmware_version)
     }
 
-    /// Queues an alert unless the scenario loses it.
-    fn alert(&mut self, kind: Kind, device: DeviceId, index: u32, due: Millis) {
-        if self.dice.hits(self.scenario.deliveries.lost, kind.word(), self.subject(device, index)) {
-            self.tally.lost += 1;
-        } else {
-            self.send(kind, device, index, due);
-        }
-    }
-
-    /// Queues a message about a request, and its double where the scenario says so.
-    fn send(&mut self, kind: Kind, device: DeviceId, request: u32, due: Millis) {
-        let of = self.request(request);
-        let withheld = self.is_withheld(kind.element_of(of.kind), of.id.originator);
-        let subject = self.subject(device, request);
-        self.queue_up(Delivery::new(kind, device, request, due, withheld), kind.element(), subject);
-    }
-
-    /// `element`: the word that decides on a double differs from the one that decides on loss.
-    fn queue_up(&mut self, delivery: Delivery, element: &str, subject: u64) {
-        let delivery = self.numbered(delivery);
-        self.queue.push(Reverse(delivery));
-        if self.dice.hits(self.scenario.deliveries.duplicated, element, subject) {
-            self.tally.duplicated += 1;
-            let later = self.dice.between(0, DUPLICATE_WITHIN_MS, "duplicate after", subject);
-            self.queue.push(Reverse(Delivery { due: delivery.due + later, ..delivery }));
-        }
-    }
-
-    /// Gives a message its serial: its ResponseID.
-    fn numbered(&mut self, delivery: Delivery) -> Delivery {
-        let serial = self.next_serial;
-        self.next_serial = serial.checked_add(1).expect("fewer than 2^32 messages");
-        self.tally.withheld += usize::from(delivery.withheld);
-        Delivery { serial, ..delivery }
-    }
-
-    /// Whether the user's DUIS version is too old for a message of this element.
-    fn is_withheld(&self, element: &str, user: UserId) -> bool {
-        let needs = self.scenario.needs_version.get(element).and_then(|version| version.parse().ok());
-        let speaks = self.users.standing(user).and_then(|standing| standing.duis_version);
-        needs.zip(speaks).is_some_and(|(needs, speaks): (crate::duis::DuisVersion, _)| speaks < needs)
-    }
-
     /// What chance is asked about: this device in this request.
     fn subject(&self, device: DeviceId, request: u32) -> u64 {
         device.0 ^ turn(self.request(request).id.counter)
@@ -270,31 +222,9 @@ impl World {
         self.dice.between(u64::from(low), u64::from(high), word, subject)
     }
 
-    /// Takes the next message that is due.
-    pub fn take_due(&mut self, now: Millis) -> Option<Delivery> {
-        match self.queue.peek() {
-            Some(Reverse(next)) if next.due <= now => self.queue.pop().map(|Reverse(delivery)| delivery),
-            _ => None,
-        }
-    }
-
-    /// When the next message is due.
-    pub fn next_due(&self) -> Option<Millis> {
-        self.queue.peek().map(|Reverse(next)| next.due)
-    }
-
     /// When the last outcome is settled: one that fails in silence leaves no message in the queue.
     pub fn horizon(&self) -> Millis {
         self.horizon
-    }
-
-    /// Puts a message back that could not be delivered.
-    pub fn put_back(&mut self, delivery: Delivery) {
-        self.queue.push(Reverse(delivery));
-    }
-
-    pub fn pending(&self) -> usize {
-        self.queue.len()
     }
 
     /// Runs the transitional tool again for every device whose key is missing, of those listed and those seen in a
