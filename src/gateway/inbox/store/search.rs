@@ -178,10 +178,13 @@ pub async fn of_device(tx: &mut Tx, device: DeviceId) -> Result<Vec<i64>, Gatewa
 pub async fn lists(tx: &mut Tx, filter: &Filter, after: i64, limit: u32) -> Result<Vec<InboxMessage>, GatewayError> {
     let (first, last) = filter.window.unwrap_or((i64::MIN, i64::MAX));
     let kinds = subject::LISTS.map(|kind| format!("'{kind}'")).join(", ");
+    // The ids first: where they must be sorted, the bodies need not be.
     let text = format!(
-        "select {MESSAGE_COLUMNS} from inbox
-         where kind in ({kinds}) and kind <> '{FREQUENT_KIND}' and device_id is null and id > $1 and id >= $2 and id <= $3
-         order by id limit $4"
+        "select {MESSAGE_COLUMNS} from inbox where id in (
+             select id from inbox
+             where kind in ({kinds}) and kind <> '{FREQUENT_KIND}' and device_id is null and id > $1 and id >= $2 and id <= $3
+             order by id limit $4)
+         order by id"
     );
     let rows: Vec<MessageRow> = sql!(tx, c => {
         let query = sqlx::query_as(sqlx::AssertSqlSafe(text)).bind(after).bind(first).bind(last).bind(i64::from(limit));
