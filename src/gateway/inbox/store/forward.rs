@@ -11,7 +11,8 @@ use crate::{
 
 /// Messages due to go on, in the order they came, with an id above `after`, each with its attempts so far.
 pub async fn due_to_forward(tx: &mut Tx, now: Time, after: i64, limit: u32) -> Result<Vec<(InboxMessage, u32)>, GatewayError> {
-    let text = "select id, forward_attempts from inbox where state = 'forwarding' and coalesce(forward_after, 0) <= $1 and id > $2
+    let text =
+        "select id, forward_attempts from inbox where state = 'forwarding' and coalesce(forward_after, 0) <= $1 and id > $2
          order by id limit $3";
     let due: Vec<(i64, i64)> = sql!(tx, c => {
         let query = sqlx::query_as(text).bind(now.0).bind(after).bind(i64::from(limit));
