@@ -15,6 +15,8 @@ const PAGE_MESSAGES: u32 = 50;
 /// something there first, and the messages after it do not wait.
 const REFUSED_WAIT_MILLIS: i64 = 60_000;
 const REFUSED_WAIT_CAP_MILLIS: i64 = 3_600_000;
+/// The other side may fail at one message this often, and everything waits with it; then it is taken to fail at this one alone.
+const FAILURES_OF_ONE: u32 = 5;
 
 /// What came of one pass over the messages that are due.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,11 +44,17 @@ impl App {
                     Ok(bytes) => to.forward(bytes).await,
                     Err(e) => Forwarded::Refused { why: e.to_string() },
                 };
+                let outcome = match outcome {
+                    Forwarded::Failed { why } if attempts >= FAILURES_OF_ONE => Forwarded::Refused { why },
+                    other => other,
+                };
                 self.note_forwarded(message.id, attempts, &outcome).await?;
                 match outcome {
                     Forwarded::Taken => pass.taken += 1,
                     Forwarded::Refused { .. } => pass.refused += 1,
-                    Forwarded::NotNow { why } => return Ok(ForwardPass { not_now: Some(why), ..pass }),
+                    Forwarded::NotNow { why } | Forwarded::Failed { why } => {
+                        return Ok(ForwardPass { not_now: Some(why), ..pass });
+                    }
                 }
             }
         }
@@ -58,7 +66,9 @@ impl App {
         let noted = match outcome {
             Forwarded::Taken => inbox::forwarded(&mut tx, id, now).await,
             // It stays the first that is due: how long everything waits is the loop's to say.
-            Forwarded::NotNow { why } => inbox::forward_later(&mut tx, id, &format!("receiver.forward_to: {why}"), now).await,
+            Forwarded::NotNow { why } | Forwarded::Failed { why } => {
+                inbox::forward_later(&mut tx, id, &format!("receiver.forward_to: {why}"), now).await
+            }
             Forwarded::Refused { why } => {
                 let why = format!("receiver.forward_to says no: {why}");
                 inbox::forward_later(&mut tx, id, &why, refused_until(now, attempts)).await

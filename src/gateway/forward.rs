@@ -8,8 +8,10 @@ use super::BoxFuture;
 pub enum Forwarded {
     /// 2xx: it has it.
     Taken,
-    /// It is not there, or says that it cannot now: nothing else need be tried either.
+    /// It is not there, or says that it is busy: nothing else need be tried either.
     NotNow { why: String },
+    /// It failed (HTTP 5xx): it may be down, or this message may be more than it can take.
+    Failed { why: String },
     /// It says no to this message; the next may pass.
     Refused { why: String },
 }

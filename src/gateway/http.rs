@@ -320,8 +320,14 @@ impl HttpForwarder {
         let post = self.client.post(&self.url).header(CONTENT_TYPE, "application/xml").body(bytes);
         match post.send().await.map(|answer| answer.status()) {
             Ok(status) if status.is_success() => Forwarded::Taken,
-            Ok(status) if passing(status).is_some() => Forwarded::NotNow { why: format!("HTTP {status}") },
-            Ok(status) => Forwarded::Refused { why: format!("HTTP {status}") },
+            Ok(status) => {
+                let why = format!("HTTP {status}");
+                match passing(status) {
+                    Some(Fault::Busy) => Forwarded::NotNow { why },
+                    Some(_) => Forwarded::Failed { why },
+                    None => Forwarded::Refused { why },
+                }
+            }
             Err(e) => Forwarded::NotNow { why: root_cause(&e) },
         }
     }

@@ -104,3 +104,44 @@ impl Keeper {
         Ok(kept)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        db::testing,
+        gateway::{inbox::store::Quota, testing::now},
+    };
+
+    fn junk(n: usize, size: usize) -> RefusedMessage {
+        let mut bytes = n.to_be_bytes().to_vec();
+        bytes.resize(size.max(8), b'x');
+        RefusedMessage { received_at: now(), reason: "malformed", quota: Quota::Junk, detail: String::new(), bytes }
+    }
+
+    #[tokio::test]
+    async fn a_flood_is_counted_and_takes_no_more_memory_than_is_set_aside() {
+        let t = testing::sqlite().await;
+        let dropped = Arc::new(AtomicU64::new(0));
+        let dropped_now = || dropped.load(Ordering::Relaxed);
+        let (refusals, keeper) = Refusals::new(t.db.clone(), dropped.clone());
+        refusals.leave(junk(0, LARGEST_REFUSED_BYTES + 1));
+        assert_eq!(dropped_now(), 1, "too large to be kept");
+        (0..100).for_each(|n| refusals.leave(junk(n, LARGEST_REFUSED_BYTES)));
+        assert_eq!(dropped_now(), 93, "eight of them are all that memory has room for");
+        assert_eq!(refusals.shared.waiting_bytes.load(Ordering::Relaxed), WAITING_BYTES);
+        let waiting = refusals.shared.clone();
+        drop(refusals);
+        // Nobody leaves anything any more: what waits is written, and the keeper ends.
+        keeper.run().await;
+        assert_eq!((waiting.waiting_bytes.load(Ordering::Relaxed), dropped_now()), (0, 93));
+
+        let (refusals, keeper) = Refusals::new(t.db.clone(), dropped.clone());
+        (0..WAITING_MESSAGES + 10).for_each(|n| refusals.leave(junk(n, 8)));
+        assert_eq!(dropped_now(), 103);
+        drop(refusals);
+        t.db.close().await;
+        keeper.run().await;
+        assert_eq!(dropped_now(), 103 + WAITING_MESSAGES as u64, "what cannot be written is counted");
+    }
+}

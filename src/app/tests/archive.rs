@@ -109,6 +109,27 @@ async fn the_reply_is_kept_with_its_request_and_the_bytes_are_those_that_were_po
 }
 
 #[tokio::test]
+async fn a_reply_that_cannot_be_used_is_evidence_and_replayed_once_its_signer_is_known() {
+    for lab in labs(2).await {
+        let campaign = lab.started("spring", 10).await;
+        let id = lab.post(campaign).await;
+        let pinned = lab.pinned.current();
+        let bytes = testing::signed(&answer(id, "I99"), &lab.dcc);
+        let outcome = PostOutcome::Unknown(Trouble::new(Fault::Unsigned, "a certificate that is not pinned"));
+        let exchange = Exchange { outcome, reply: Some(Reply { bytes, digest: None }) };
+        lab.pinned.replace(Default::default());
+        assert_eq!(lab.app.record_outcome(id, 1, &exchange).await.unwrap(), Posted::Unknown);
+        let kept = &lab.found(MessageQuery { request: Some(id), ..MessageQuery::default() }).await[0];
+        assert_eq!((kept.state, kept.reason.as_deref(), kept.source.as_str()), (InboxState::Rejected, Some("reply"), "reply"));
+        assert!(!lab.app.open_message(kept.id).await.unwrap().verified);
+        lab.pinned.replace((*pinned).clone());
+        assert_eq!(lab.replays(&[kept.id]).await.queued, [kept.id]);
+        lab.settles().await;
+        assert_eq!((lab.state(campaign, 1).await, lab.outbox_state(id).await.as_str()), (TargetState::Accepted, "answered"));
+    }
+}
+
+#[tokio::test]
 async fn bytes_as_they_came_are_given_out_on_the_record() {
     for lab in labs(1).await {
         let bytes = testing::signed(&activated(None, 1, 1), &lab.dcc);

@@ -150,6 +150,22 @@ async fn one_that_is_refused_is_tried_again_ever_more_rarely_and_holds_up_nobody
 }
 
 #[tokio::test]
+async fn one_at_which_the_other_side_always_fails_holds_up_the_rest_only_so_long() {
+    for mut lab in labs(1).await {
+        lab.forwarding();
+        let bytes = lab.foreign(1..=3).await;
+        let failed = Forwarded::Failed { why: "HTTP 500".into() };
+        let adapter = Adapter::saying(&vec![failed; 6]);
+        for _ in 0..5 {
+            let pass = lab.passes(&adapter).await;
+            assert_eq!((pass.taken, pass.not_now.as_deref()), (0, Some("HTTP 500")));
+        }
+        assert_eq!(lab.passes(&adapter).await, ForwardPass { taken: 2, refused: 1, not_now: None });
+        assert_eq!(adapter.taken(), bytes[1..]);
+    }
+}
+
+#[tokio::test]
 async fn a_node_that_may_not_act_any_more_stops_between_two_messages() {
     for mut lab in labs(1).await {
         lab.forwarding();

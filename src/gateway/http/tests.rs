@@ -237,3 +237,41 @@ fn an_address_that_cannot_be_meant_is_refused() {
         assert!(matches!(HttpGateway::new(settings), Err(GatewayError::BaseUrl { .. })), "{bad}");
     }
 }
+
+#[tokio::test]
+async fn the_reply_is_handed_over_as_it_was_read_whatever_it_came_to() {
+    let (signer, pinned) = dcc_signer();
+    let exchange = async |reply: Vec<u8>| {
+        let gateway = gateway(&peer(reply).await, pinned.clone(), Duration::from_secs(20), 100_000);
+        gateway.exchange(Service::NonDevice, b"<a/>".to_vec(), id(1000)).await
+    };
+    let signed = signed(&acknowledgement(1000, "I99"), &signer);
+    let kept = exchange(http("200 OK", "", &signed)).await.reply.unwrap();
+    assert_eq!(kept.bytes, signed);
+    let digest = kept.digest.expect("it was verified");
+    assert_eq!(crate::duis::read_kept_response(&signed, digest).unwrap().code, "I99");
+    let refusal = write_unsigned_refusal(&acknowledgement(1000, "E4"));
+    assert_eq!(exchange(http("400 Bad Request", "", &refusal)).await.reply, Some(Reply { bytes: refusal, digest: None }));
+    assert_eq!(exchange(http("400 Bad Request", "", b"no")).await.reply, Some(Reply { bytes: b"no".to_vec(), digest: None }));
+    assert_eq!(exchange(http("503 Service Unavailable", "", b"later")).await.reply, None, "no word of DCC's");
+}
+
+#[tokio::test]
+async fn another_adapter_takes_a_message_says_no_or_is_not_there() {
+    let forwarded = async |url: String| {
+        let forwarder = HttpForwarder::new(&url, SHORT, clock()).unwrap();
+        forwarder.forward(b"<message/>".to_vec()).await
+    };
+    for (status, wanted) in [
+        ("204 No Content", Forwarded::Taken),
+        ("200 OK", Forwarded::Taken),
+        ("400 Bad Request", Forwarded::Refused { why: "HTTP 400 Bad Request".into() }),
+        ("302 Found", Forwarded::Refused { why: "HTTP 302 Found".into() }),
+        ("429 Too Many Requests", Forwarded::NotNow { why: "HTTP 429 Too Many Requests".into() }),
+        ("500 Internal Server Error", Forwarded::Failed { why: "HTTP 500 Internal Server Error".into() }),
+    ] {
+        assert_eq!(forwarded(peer(http(status, "Location: http://127.0.0.1:1/\r\n", b"")).await).await, wanted);
+    }
+    assert!(matches!(forwarded("http://127.0.0.1:1/".into()).await, Forwarded::NotNow { .. }));
+    assert!(matches!(forwarded(peer(Vec::new()).await).await, Forwarded::NotNow { .. }));
+}

@@ -122,7 +122,7 @@ async fn samples_signed_by_dcc_are_taken_in() {
 }
 
 #[tokio::test]
-async fn what_dcc_did_not_sign_is_refused_and_leaves_no_trace() {
+async fn what_dcc_did_not_sign_is_refused_and_kept_as_evidence_alone() {
     for lab in labs(Limits::default()).await {
         let good = String::from_utf8(signed(&acknowledgement(1, "I0"), &lab.signer)).unwrap();
         let unsigned = crate::duis::write_unsigned_refusal(&acknowledgement(1, "E4"));
@@ -150,7 +150,17 @@ async fn what_dcc_did_not_sign_is_refused_and_leaves_no_trace() {
         assert_eq!(lab.send(&request("POST", "/", "Content-Type: text/xml\r\n", good)).await, 404);
         assert_eq!(lab.stored().await, 0, "{}", lab.test.engine);
         assert_eq!(lab.send(&xml(good)).await, 204, "the receiver is none the worse");
-        lab.receiver.stop().await;
+        assert_eq!(lab.receiver.counts().refused_not_kept, 0);
+        // At its end what was refused is written at once.
+        let Lab { receiver, test, .. } = lab;
+        receiver.stop().await;
+        let mut tx = test.db.read().await.unwrap();
+        let kept = inbox::list(&mut tx, Some(InboxState::Rejected), None, 99).await.unwrap();
+        let mut reasons: Vec<_> = kept.iter().map(|e| e.reason.clone().unwrap()).collect();
+        reasons.sort();
+        let wanted = ["digest", "malformed", "malformed", "malformed", "malformed", "signature", "unsigned"];
+        assert_eq!(reasons, wanted, "{}", test.engine);
+        assert!(inbox::fetch_new(&mut tx, 0, 9).await.unwrap().iter().all(|m| m.kind == "ResponseMessage"));
     }
 }
 
