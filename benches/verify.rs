@@ -54,11 +54,11 @@ fn main() {
     split(&message, whole, bare);
 }
 
-/// How often a second `work` is done.
+/// How often a second of the processor `work` is done: `openssl speed` counts that way too.
 fn rate(work: impl Fn() -> bool) -> f64 {
     /// Between two looks at the clock.
     const BLOCK: u32 = 200;
-    let started = Instant::now();
+    let (started, busy) = (Instant::now(), busy_nanoseconds());
     let mut done = 0u32;
     while started.elapsed() < SPAN {
         for _ in 0..BLOCK {
@@ -66,7 +66,16 @@ fn rate(work: impl Fn() -> bool) -> f64 {
         }
         done += BLOCK;
     }
-    f64::from(done) / started.elapsed().as_secs_f64()
+    let seconds = match (busy, busy_nanoseconds()) {
+        (Some(from), Some(to)) => (to - from) as f64 / 1e9,
+        _ => started.elapsed().as_secs_f64(),
+    };
+    f64::from(done) / seconds
+}
+
+/// What this thread has had of a processor so far (Linux; elsewhere the clock on the wall counts).
+fn busy_nanoseconds() -> Option<u64> {
+    std::fs::read_to_string("/proc/thread-self/schedstat").ok()?.split_whitespace().next()?.parse().ok()
 }
 
 /// `verify/s`, the last number of the last line.
@@ -98,7 +107,7 @@ fn signer(at: Time) -> (FileSigner, CertificateSet) {
 fn alert(at: Time) -> Response {
     Response {
         schema_version: "3.1".into(),
-        request_id: None,
+        request_id: Some("90-B3-D5-1F-30-01-00-00:90-B3-D5-1F-30-00-00-02:1766940660265".parse().expect("a RequestID")),
         response_id: Some("90-B3-D5-1F-30-00-00-02:90-B3-D5-1F-30-01-00-00:1766940660265".parse().expect("a RequestID")),
         code: "I0".into(),
         at,

@@ -46,6 +46,9 @@ fn forgeries_are_refused_each_for_its_reason() {
         );
         let unsigned = read_unsigned_refusal(bytes);
         assert!(unsigned.as_ref().is_err() || unsigned.is_ok_and(|r| r.code == "E4"));
+        // Who it says it is from, as a person may be shown it.
+        let named = named_signer(bytes).map(|(issuer, _)| issuer).unwrap_or_default();
+        assert!(!named.chars().any(|c| c.is_control() || c == '\u{202e}') && named.len() < 600, "{named:?}");
         error.to_string()
     };
     let sections = [("XML that is not allowed", xml::rows(&f)), ("Signatures that are not DCC's", signed::rows(&f))];

@@ -46,9 +46,11 @@ impl SignatureError {
     }
 }
 
-/// A stranger's text as it may stand in an error and a log: short, one line, without control characters.
-fn shown(text: &str) -> String {
-    let mut shown: String = text.chars().take(SHOWN_CHARS).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+/// A stranger's text as it may stand in an error and a log: short, one line, and nothing that a terminal obeys or that turns the
+/// direction of writing.
+pub(super) fn shown(text: &str) -> String {
+    let plain = |c: char| c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric();
+    let mut shown: String = text.chars().take(SHOWN_CHARS).map(|c| if plain(c) { c } else { '\u{fffd}' }).collect();
     if text.chars().nth(SHOWN_CHARS).is_some() {
         shown.push_str("...");
     }

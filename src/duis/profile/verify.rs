@@ -10,6 +10,7 @@ use roxmltree::{Document, Node, ParsingOptions};
 use super::{
     super::SR,
     Certificate, CertificateSet, DS, SignatureError, canonical,
+    error::shown,
     prescan::{MAX_ELEMENTS, MAX_MESSAGE_BYTES, prescan},
     shape::{KeyName, SignatureParts, signed_digest},
 };
@@ -61,7 +62,7 @@ pub fn named_signer(bytes: &[u8]) -> Option<(String, String)> {
     let text = prescan(bytes, MAX_MESSAGE_BYTES).ok()?;
     let document = parse(&text).ok()?;
     let key = SignatureParts::read(find_signature(&document).ok()?).ok()?.key;
-    Some((key.issuer, key.serial))
+    Some((shown(&key.issuer), key.serial))
 }
 
 /// Opens a message that was verified when it came and kept with the digest of its canonical form: the digest alone is compared.
