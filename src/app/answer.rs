@@ -10,7 +10,13 @@ use crate::{
     db::Tx,
     duis::{Body, Content, Response, UpdateFirmwareWarning},
     failure::{Failure, Outcome},
-    gateway::outbox::{self, OutboxRequest},
+    gateway::{
+        Pace, backoff,
+        outbox::{
+            self, OutboxRequest, OutboxState,
+            store::{PostingOutcome, postings},
+        },
+    },
     policy::Disposition,
     target::{
         Event,
@@ -50,7 +56,28 @@ pub async fn apply(
     // A batch that is held when the reply to its POST is recorded was held by a message that came meanwhile, which is the
     // later word.
     let accepts = early || (batch.state == BatchState::Held && trust == Trust::Message);
+    let earlier = earlier_attempts(tx, request).await?;
+    // What answers this attempt says nothing of one before it that may have reached DCC.
+    let doubtful = earlier.unanswered && batch.state != BatchState::Accepted && !over;
     match (disposition, trust) {
+        (Disposition::RetryLater, _) if doubtful => {
+            let why = format!("{note} An earlier attempt may have reached DCC, so the same request is sent again.");
+            if request.state == OutboxState::Posting {
+                let wait = backoff(request.attempts, request.id.counter, Pace::Doubling, None);
+                outbox::mark_unknown(tx, request.id, &why, now.plus_millis(wait.as_millis() as i64)).await?;
+                campaign::store::set_batch_state(tx, batch.id, BatchState::Unknown, Some(&why), now).await?;
+            }
+            return Ok(Posted::Unknown);
+        }
+        (Disposition::StopCampaign | Disposition::RefuseBatch, _) if doubtful => {
+            let why = format!("{note} An earlier attempt may have reached DCC, so its devices go into no other request.");
+            send::hold(tx, request, batch, &why, now).await?;
+            if disposition == Disposition::StopCampaign {
+                let campaign = campaign::store::lock(tx, batch.campaign_id).await?;
+                app.halt_with_code(tx, &campaign, code, &sentence).await?;
+            }
+            return Ok(Posted::Held);
+        }
         (Disposition::Accepted, Trust::Reply | Trust::Message) => {
             let answer_by = now.plus_millis(policies.eligibility.answer_within.millis());
             answered(tx, request, code, now).await?;
@@ -62,9 +89,12 @@ pub async fn apply(
                 drop_devices(tx, batch, code, warning, now).await?;
             }
         }
-        // An earlier attempt than the one it answers, whichever that is.
+        // An earlier attempt than the one it answers, whichever that is; but not one to which DCC said no.
         (Disposition::SeenAlready, Trust::Reply | Trust::Message)
-            if request.posts > 1 && outbox::was_posted(tx, request.id, request.body_digest).await? =>
+            if request.posts > 1
+                && earlier.unanswered
+                && !earlier.answered
+                && outbox::was_posted(tx, request.id, request.body_digest).await? =>
         {
             let answer_by = now.plus_millis(policies.eligibility.answer_within.millis());
             answered(tx, request, code, now).await?;
@@ -109,7 +139,7 @@ pub async fn apply(
         ) => {
             let why = match disposition {
                 Disposition::SeenAlready => format!(
-                    "{code}: DCC says it has seen this RequestID, but it was not posted before with this body and answered under its signature (a restored backup? a second system?)"
+                    "{code}: DCC says it has seen this RequestID, but no attempt with this body is known that it may have taken: none was made before, or DCC said no to it (a restored backup? a second system?)"
                 ),
                 _ => note,
             };
@@ -122,6 +152,34 @@ pub async fn apply(
         }
     }
     Ok(Posted::Settled)
+}
+
+/// What became of the attempts before the one that is answered.
+struct Earlier {
+    /// One of them left or may have left, and no usable answer came.
+    unanswered: bool,
+    /// DCC answered one of them.
+    answered: bool,
+}
+
+async fn earlier_attempts(tx: &mut Tx, request: &OutboxRequest) -> Outcome<Earlier> {
+    let mut postings = postings(tx, request.id).await?;
+    let is_posting = request.state == OutboxState::Posting;
+    if is_posting {
+        postings.pop();
+    }
+    // Attempts that an older version of this program made are counted and not kept: what became of them is not known.
+    let not_kept = request.posts > postings.len() as u32 + u32::from(is_posting);
+    let mut earlier = Earlier { unanswered: not_kept && request.posts > 1, answered: false };
+    for posting in postings {
+        match posting.outcome {
+            // What HTTP said no to may have been taken all the same: only DCC's own word counts.
+            None | Some(PostingOutcome::Unknown | PostingOutcome::Rejected) => earlier.unanswered |= request.posts > 1,
+            Some(PostingOutcome::Answered | PostingOutcome::Refused) => earlier.answered = true,
+            Some(PostingOutcome::NotSent) => {}
+        }
+    }
+    Ok(earlier)
 }
 
 /// The first answer counts; a later one about the same request finds it answered and leaves it so.

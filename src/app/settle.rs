@@ -19,7 +19,7 @@ use crate::{
     failure::{Failure, Outcome},
     gateway::{
         inbox::{self, InboxMessage, InboxState},
-        outbox::{self, OutboxRequest},
+        outbox::{self, OutboxRequest, OutboxState},
     },
     ids::{DeviceId, RequestId},
     keys,
@@ -119,6 +119,10 @@ impl App {
                 (_, Some(None)) => (InboxState::Ignored, Some("it is about no request that this program sent".into())),
                 (News::Answer | News::Inventory(_), None) => {
                     (InboxState::Unmatched, Some("an answer that names no request".into()))
+                }
+                (News::Answer, Some(Some((request, _)))) if is_superseded(request, &read.message) => {
+                    let code = request.response_code.as_deref().unwrap_or_default();
+                    (InboxState::Settled, Some(format!("it is of an earlier attempt: DCC answered a later one with {code}")))
                 }
                 (News::Answer, Some(Some((request, Some(batch))))) => {
                     // An answer moves a whole batch in the database: what was gathered so far is written first, and what
@@ -350,6 +354,13 @@ impl App {
         }
         Ok(true)
     }
+}
+
+/// Whether DCC has answered an attempt that was made after this message came: what it said of an earlier one is over.
+fn is_superseded(request: &OutboxRequest, message: &InboxMessage) -> bool {
+    request.state == OutboxState::Answered
+        && request.posts > 1
+        && request.last_posted_at.is_some_and(|posted| posted > message.received_at)
 }
 
 /// The request that a message names, with its batch, if it is one that we sent. (One that never left and that DCC knows all the

@@ -5,6 +5,7 @@ mod approval;
 mod archive;
 mod asked;
 mod brakes;
+mod doubt;
 mod forward;
 mod let_go;
 mod messages;
