@@ -51,6 +51,7 @@ impl Eui {
     }
 
     /// As it is written, in ASCII.
+    #[inline(never)]
     pub fn to_ascii(self) -> [u8; 23] {
         let mut text = [b'-'; 23];
         for (byte, place) in self.0.to_be_bytes().iter().zip(text.chunks_mut(3)) {

@@ -13,6 +13,10 @@ impl Dice {
     }
 
     /// 64 bits for this `purpose` (a word) and `subject` (a device, a request counter).
+    ///
+    /// Never inlined: with constant words unrolled into a caller's loop, the optimiser's vectoriser takes hours to look at the chain of
+    /// mixes (seen with rustc 1.95).
+    #[inline(never)]
     pub fn bits(&self, purpose: &str, subject: u64) -> u64 {
         let word = purpose.bytes().fold(self.seed ^ 0x9E37_79B9_7F4A_7C15, |hash, byte| mix(hash ^ u64::from(byte)));
         mix(mix(word ^ subject).wrapping_add(subject))
@@ -36,6 +40,7 @@ impl Dice {
 }
 
 /// The finaliser of SplitMix64: every bit of the input moves half the bits of the output.
+#[inline(never)]
 fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
