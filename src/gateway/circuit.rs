@@ -18,7 +18,7 @@ use crate::clock::Time;
 
 /// One or two failures are a bad minute; a third in a row, with nothing answered between, is a DCC that is down.
 pub const FAILURES_TO_OPEN: u32 = 3;
-/// No wait is longer, a Retry-After included ([`backoff`] believes five minutes): one that seems to be is a clock set back.
+/// No wait is longer, a Retry-After included ([`backoff()`] believes five minutes): one that seems to be is a clock set back.
 const WAIT_MAX_MILLIS: i64 = 300_000;
 
 /// What may be done now.
