@@ -25,6 +25,7 @@ pub mod keys;
 pub mod duis;
 pub mod gateway;
 
+pub mod alarm;
 pub mod audit;
 
 pub mod app;

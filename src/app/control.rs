@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::{App, TEXT_CHARS, find_campaign, record};
 use crate::{
+    alarm::{AlarmKind, NewAlarm},
     campaign::{self, Campaign, CampaignState, Command, PlanState, store::NewCampaign},
     db::Tx,
     estate::SiteFilter,
@@ -135,6 +136,7 @@ impl App {
                     .help("start it after planning and approving it again in a new campaign"));
             }
             let was = json!({"was": campaign.state, "code": campaign.stopped_code});
+            self.end_halt_alarm(tx, campaign, who, "the campaign goes on").await?;
             campaign.stopped_code = None;
             campaign.stopped_reason = None;
             campaign.stopped_at = None;
@@ -151,6 +153,7 @@ impl App {
             self.dissolve_unposted(tx, Some(campaign.id), "the campaign was aborted").await?;
             let cancelled = targets::move_all(tx, plan, Which::Plan, Event::Cancelled, None, None, now).await?;
             campaign.ended_at = Some(now);
+            self.end_halt_alarm(tx, campaign, who, "the campaign was aborted").await?;
             Ok(json!({"cancelled": cancelled}))
         })
         .await
@@ -216,11 +219,15 @@ impl App {
             ..campaign.clone()
         };
         if campaign::store::save(tx, &halted, campaign.state).await? {
-            tracing::error!(campaign = campaign.id, code, reason = message, "the campaign was halted");
-            let detail = json!({"code": code, "reason": message});
-            record(tx, now, "engine", "campaign.halt", format!("campaign {}", campaign.id), detail).await?;
+            let subject = format!("campaign {}", campaign.id);
+            self.raise_alarm(tx, &halt_alarm(campaign, code, message)).await?;
+            record(tx, now, "engine", "campaign.halt", subject, json!({"code": code, "reason": message})).await?;
         }
         Ok(())
+    }
+
+    async fn end_halt_alarm(&self, tx: &mut Tx, campaign: &Campaign, who: &str, why: &str) -> Outcome {
+        self.end_alarm(tx, AlarmKind::CampaignHalted, &format!("campaign {}", campaign.id), who, why).await
     }
 
     /// One guarded change of a campaign: read, checked by its state, edited, saved from the state it was read in.
@@ -251,6 +258,16 @@ impl App {
         }
         Err(Failure::failed("the campaign kept changing under this command")
             .help("look at it with `ppmid campaign status` and try again"))
+    }
+}
+
+fn halt_alarm(campaign: &Campaign, code: &str, message: &str) -> NewAlarm {
+    NewAlarm {
+        kind: AlarmKind::CampaignHalted,
+        subject: format!("campaign {}", campaign.id),
+        campaign: Some(campaign.id),
+        sentence: format!("campaign {} was halted: {code}: {message}", campaign.name),
+        remedy: format!("put right what stops it, then `ppmid campaign resume {0}`, or `ppmid campaign abort {0}`", campaign.id),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The application: database, settings and clock in one hand, and the verbs people and loops ask for. Transactions that
 //! touch two rooms live here; what may be done is decided in the rooms.
 
+mod alarms;
 mod answer;
 mod control;
 mod decide;

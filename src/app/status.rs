@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::App;
 use crate::{
+    alarm::{self, Alarm},
     campaign::{self, Campaign, CampaignState},
     clock::Time,
     db::Tx,
@@ -19,6 +20,9 @@ use crate::{
     policy::Reason,
     target::{TargetState, store as targets},
 };
+
+/// Alarms shown with a campaign; `ppmid alarm list --campaign ID` has them all.
+const ALARMS_SHOWN: u32 = 20;
 
 /// Key cases by state; those of a campaign's members.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -64,6 +68,8 @@ pub struct Status {
     pub ended_at: Option<Time>,
     /// Batches that wait for a person, and why.
     pub held_batches: Vec<String>,
+    /// Those about this campaign that stand, oldest first.
+    pub alarms: Vec<Alarm>,
     /// How the way to DCC is, for every campaign alike; null where nobody has served on this database.
     pub dcc_link: Option<Link>,
 }
@@ -108,6 +114,7 @@ impl App {
             created_by: campaign.created_by,
             started_at: campaign.started_at,
             ended_at: campaign.ended_at,
+            alarms: alarm::store::list(&mut tx, true, Some(campaign.id), 0, ALARMS_SHOWN).await?,
             held_batches,
             dcc_link: link::store::get(&mut tx).await?,
         })
@@ -142,6 +149,7 @@ impl Status {
             started_at: campaign.started_at,
             ended_at: campaign.ended_at,
             held_batches: Vec::new(),
+            alarms: Vec::new(),
             dcc_link: None,
         }
     }

@@ -12,6 +12,7 @@ use crate::{
     telemetry::Quietness,
 };
 
+pub mod alarm;
 pub mod audit;
 pub mod campaign;
 pub mod database;
@@ -86,6 +87,8 @@ pub enum Command {
     #[command(subcommand)]
     Outbox(outbox::Command),
     #[command(subcommand)]
+    Alarm(alarm::Command),
+    #[command(subcommand)]
     Audit(audit::Command),
     #[command(subcommand)]
     Db(database::Command),
@@ -153,6 +156,7 @@ pub async fn run(cli: Cli, early_stop: Option<serve::StopSignal>) -> Outcome {
         Command::Duis(command) => duis::run(&ctx, command).await,
         Command::Inbox(command) => inbox::run(&ctx, command).await,
         Command::Outbox(command) => outbox::run(&ctx, command).await,
+        Command::Alarm(command) => alarm::run(&ctx, command).await,
         Command::Audit(command) => audit::run(&ctx, command).await,
         Command::Db(command) => database::run(&ctx, command).await,
         Command::Completions(args) => database::completions(args),

@@ -3,7 +3,7 @@
 //! Promise: a set that loads has no key that is ignored and no file that is.
 
 use std::{
-    fs,
+    fmt, fs,
     io::{ErrorKind, Read as _, Write as _},
     path::{Path, PathBuf},
 };
@@ -66,6 +66,15 @@ pub struct Head {
 pub enum Origin {
     Folder(PathBuf),
     CompiledIn,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Folder(path) => write!(f, "{}", path.display()),
+            Origin::CompiledIn => f.write_str("compiled in"),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -216,8 +225,8 @@ fn compiled_file(name: PolicyName) -> PolicyFile {
 
 fn parse_file(name: PolicyName, text: String, origin: Origin) -> Read<PolicyFile> {
     let shown = match &origin {
-        Origin::Folder(path) => path.display().to_string(),
-        Origin::CompiledIn => format!("{name} (compiled in)"),
+        Origin::Folder(_) => origin.to_string(),
+        Origin::CompiledIn => format!("{name} ({origin})"),
     };
     let place = Place { file: &shown, text: &text };
     let (head, content) = match name {

@@ -14,6 +14,7 @@ mod refusal;
 mod response_codes;
 mod rollout;
 mod rules;
+pub mod store;
 #[cfg(test)]
 mod tests;
 

@@ -101,6 +101,11 @@ async fn a_refusal_that_comes_to_apply_halts_with_its_code_and_nothing_is_sent()
         let halted = lab.app.campaign("spring").await.unwrap();
         assert_eq!((halted.state, halted.stopped_code.as_deref()), (CampaignState::Halted, Some("IMAGE_NOT_TRUSTED")));
         assert_eq!(lab.state(campaign, 1).await, TargetState::Queued);
+        let alarms = lab.app.alarms(true, Some(campaign), 0, 10).await.unwrap();
+        assert_eq!(alarms.len(), 1, "one alarm, however often it is looked at");
+        assert!(alarms[0].sentence.contains("IMAGE_NOT_TRUSTED"), "{}", alarms[0].sentence);
+        lab.app.abort_campaign("spring", OPERATOR).await.unwrap();
+        assert_eq!(lab.app.alarms(true, None, 0, 10).await.unwrap(), [], "it ended with the campaign");
     }
 }
 

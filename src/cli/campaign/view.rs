@@ -111,6 +111,9 @@ pub fn status(output: Output, status: &Status) -> Outcome {
     if let Some(link) = &status.dcc_link {
         table::line(format!("  DCC        {link}"))?;
     }
+    for alarm in &status.alarms {
+        table::line(format!("  alarm {:<4} {}: {}", alarm.id, alarm.sentence, alarm.remedy))?;
+    }
     status.held_batches.iter().try_for_each(|b| table::line(format!("  waits for a person: {b}")))
 }
 

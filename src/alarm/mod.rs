@@ -1,0 +1,54 @@
+//! What a person must know or do, raised once while it stands and shown until somebody, or the facts, end it. Not a log of faults
+//! (that is telemetry) and not a record of who did what (that is `audit`). Promise: however often a loop meets the same trouble,
+//! one alarm of a kind and subject stands.
+
+pub mod store;
+
+use serde::Serialize;
+
+use crate::clock::Time;
+
+crate::spelled! {
+    /// What an alarm is about.
+    AlarmKind, "a kind of alarm" {
+        /// The program itself halted a campaign: a refusal of contract.md came to apply, or DCC's answer stops it.
+        CampaignHalted = "campaign-halted",
+        /// The policies are no longer those that a started campaign was approved with.
+        ApprovalVoid = "approval-void",
+        /// A share of an anomaly detection threshold is used up.
+        ThresholdNear = "threshold-near",
+        /// Requests wait because sending them would reach an anomaly detection threshold.
+        ThresholdReached = "threshold-reached",
+        /// DCC quarantined a request: process or delete.
+        Quarantined = "quarantined",
+    }
+}
+
+/// An alarm to be raised.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewAlarm {
+    pub kind: AlarmKind,
+    /// What it is about, e.g. `campaign 7`: while an alarm of this kind and subject stands, it is not raised again.
+    pub subject: String,
+    pub campaign: Option<i64>,
+    /// What happened, with its numbers.
+    pub sentence: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+/// An alarm as stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Alarm {
+    pub id: i64,
+    pub kind: AlarmKind,
+    pub subject: String,
+    pub campaign: Option<i64>,
+    pub sentence: String,
+    pub remedy: String,
+    pub raised_at: Time,
+    /// Null while it stands.
+    pub ended_at: Option<Time>,
+    pub ended_by: Option<String>,
+    pub ended_reason: Option<String>,
+}
