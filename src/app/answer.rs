@@ -20,7 +20,7 @@ use crate::{
     policy::Disposition,
     target::{
         Event,
-        store::{self as targets, Change, Which},
+        store::{self as targets, Because, Cause, Change, Moved, Which},
     },
 };
 
@@ -46,6 +46,7 @@ pub async fn apply(
 ) -> Outcome<Posted> {
     let policies = app.policies()?;
     let now = app.now();
+    let answered_so = Moved::because(Because::by(Cause::Answer, batch.id));
     let code = response.code.as_str();
     let sentence =
         policies.response_codes.entry(code).map_or("a code that response-codes.toml does not list", |e| &e.sentence).to_string();
@@ -84,7 +85,15 @@ pub async fn apply(
             if accepts {
                 campaign::store::set_batch_state(tx, batch.id, BatchState::Accepted, Some(&note), now).await?;
             }
-            targets::move_all(tx, batch.plan_id, Which::Batch(batch.id), Event::Accepted, None, Some(answer_by), now).await?;
+            targets::move_all(
+                tx,
+                batch.plan_id,
+                Which::Batch(batch.id),
+                Event::Accepted,
+                Moved { answer_by: Some(answer_by), ..answered_so },
+                now,
+            )
+            .await?;
             if let Body::Message { content: Content::UpdateFirmwareWarning(warning), .. } = &response.body {
                 drop_devices(tx, batch, code, warning, now).await?;
             }
@@ -101,7 +110,15 @@ pub async fn apply(
             if accepts {
                 campaign::store::set_batch_state(tx, batch.id, BatchState::Accepted, Some(&note), now).await?;
             }
-            targets::move_all(tx, batch.plan_id, Which::Batch(batch.id), Event::Accepted, None, Some(answer_by), now).await?;
+            targets::move_all(
+                tx,
+                batch.plan_id,
+                Which::Batch(batch.id),
+                Event::Accepted,
+                Moved { answer_by: Some(answer_by), ..answered_so },
+                now,
+            )
+            .await?;
         }
         // The same no again, as a message after the reply: what follows from it was done.
         (Disposition::RetryLater | Disposition::StopCampaign | Disposition::RefuseBatch, _) if over => {
@@ -114,7 +131,15 @@ pub async fn apply(
                 send::give_back(tx, batch, Some(&note), now).await?;
             } else {
                 campaign::store::set_batch_state(tx, batch.id, BatchState::Refused, Some(&note), now).await?;
-                targets::move_all(tx, batch.plan_id, Which::Batch(batch.id), Event::Failed, Some(&note), None, now).await?;
+                targets::move_all(
+                    tx,
+                    batch.plan_id,
+                    Which::Batch(batch.id),
+                    Event::Failed,
+                    Moved { detail: Some(&note), ..answered_so },
+                    now,
+                )
+                .await?;
             }
             if disposition == Disposition::StopCampaign {
                 let campaign = campaign::store::lock(tx, batch.campaign_id).await?;
@@ -126,7 +151,15 @@ pub async fn apply(
         (Disposition::RefuseBatch, _) => {
             answered(tx, request, code, now).await?;
             campaign::store::set_batch_state(tx, batch.id, BatchState::Refused, Some(&note), now).await?;
-            targets::move_all(tx, batch.plan_id, Which::Batch(batch.id), Event::Failed, Some(&note), None, now).await?;
+            targets::move_all(
+                tx,
+                batch.plan_id,
+                Which::Batch(batch.id),
+                Event::Failed,
+                Moved { detail: Some(&note), ..answered_so },
+                now,
+            )
+            .await?;
         }
         // An unlisted code, one about a device when none is named, a "seen already" for what we never sent before, a yes without a signature: a person looks.
         (
@@ -214,6 +247,7 @@ async fn drop_devices(
                         reason: t.reason,
                         answer_by: None,
                         detail: Some(format!("{code}: dropped by DCC, {list}")),
+                        because: Because::by(Cause::Answer, batch.id),
                     })
                 })
                 .collect();

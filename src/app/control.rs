@@ -16,7 +16,7 @@ use crate::{
     policy::Refusal,
     target::{
         Event,
-        store::{self as targets, Which},
+        store::{self as targets, Because, Cause, Moved, Which},
     },
 };
 
@@ -151,7 +151,8 @@ impl App {
         self.change(id_or_name, Command::Abort, who, async |tx, campaign, now| {
             let Some(plan) = campaign.plan_id else { return Ok(json!({"cancelled": 0})) };
             self.dissolve_unposted(tx, Some(campaign.id), "the campaign was aborted").await?;
-            let cancelled = targets::move_all(tx, plan, Which::Plan, Event::Cancelled, None, None, now).await?;
+            let by_a_person = Moved::because(Because::of(Cause::Operator));
+            let cancelled = targets::move_all(tx, plan, Which::Plan, Event::Cancelled, by_a_person, now).await?;
             campaign.ended_at = Some(now);
             self.end_halt_alarm(tx, campaign, who, "the campaign was aborted").await?;
             Ok(json!({"cancelled": cancelled}))
@@ -167,7 +168,8 @@ impl App {
             .change(id_or_name, Command::Retry, who, async |tx, campaign, now| {
                 let Some(plan) = campaign.plan_id else { return Ok(json!({"queued": 0})) };
                 let open = outbox::open_batches(tx, campaign.id).await?;
-                queued = targets::move_all(tx, plan, Which::NotIn(&open), Event::Retried, None, None, now).await?;
+                let by_a_person = Moved::because(Because::of(Cause::Operator));
+                queued = targets::move_all(tx, plan, Which::NotIn(&open), Event::Retried, by_a_person, now).await?;
                 campaign.ended_at = None;
                 Ok(json!({"queued": queued}))
             })

@@ -24,6 +24,10 @@ pub struct Decider {
     decision: Decision,
     /// The version the image brings.
     pub firmware_version: String,
+    /// The policies as they are kept (policy_sets.id); 0 where nothing is stored.
+    pub policy_set: i64,
+    /// The entries of the product list as they are kept, in the order of the decision's; empty where nothing is stored.
+    cpl_facts: Vec<i64>,
     /// Plans of other started campaigns.
     others: Vec<i64>,
 }
@@ -57,10 +61,12 @@ impl From<NoDecision> for Failure {
 }
 
 impl App {
-    /// Checks what refuses a campaign outright and gathers what is the same for all its sites. `at` is the moment decided
-    /// about: now, or a what-if.
+    /// Checks what refuses a campaign outright and gathers what is the same for all its sites; policies and product list are kept
+    /// as they are, for the record. `at` is the moment decided about: now, or a what-if.
     pub async fn decider(&self, tx: &mut Tx, campaign: &Campaign, at: Time) -> Result<Decider, NoDecision> {
-        let decider = self.decider_for_image(tx, campaign.image_id, at).await?;
+        let mut decider = self.decider_for_image(tx, campaign.image_id, at).await?;
+        decider.policy_set = policy::store::keep(tx, &decider.policies, self.now()).await?;
+        decider.cpl_facts = estate::store::keep_cpl_facts(tx, decider.decision.cpl_entries(), self.now()).await?;
         Ok(decider.beside(campaign::store::other_started_plans(tx, campaign.id).await?))
     }
 
@@ -87,7 +93,8 @@ impl App {
         let epcl = estate::store::epcl(tx).await?;
         let firmware_version = facts.firmware_version.clone();
         let decision = Decision::new(&policies, facts, &cpl, &epcl, at);
-        Ok((refusal, Decider { at, policies, decision, firmware_version, others: Vec::new() }))
+        let (policy_set, cpl_facts, others) = (0, Vec::new(), Vec::new());
+        Ok((refusal, Decider { at, policies, decision, firmware_version, policy_set, cpl_facts, others }))
     }
 
     /// As [`App::decider`], for no image in particular: the rules about products do not judge.
@@ -95,7 +102,8 @@ impl App {
         let policies = self.policies_at(at)?;
         let epcl = estate::store::epcl(tx).await?;
         let decision = Decision::without_image(&policies, &epcl, at);
-        Ok(Decider { at, policies, decision, firmware_version: String::new(), others: Vec::new() })
+        let (firmware_version, policy_set, cpl_facts, others) = (String::new(), 0, Vec::new(), Vec::new());
+        Ok(Decider { at, policies, decision, firmware_version, policy_set, cpl_facts, others })
     }
 
     /// The same for a campaign that runs: a refusal halts it with its code.
@@ -141,12 +149,16 @@ impl Decider {
     }
 
     fn decide_one(&self, row: &SiteRow, in_other_campaign: bool) -> Decided {
-        let verdict = policy::evaluate(&self.decision, &facts(row, in_other_campaign));
+        let facts = facts(row, in_other_campaign);
+        let verdict = policy::evaluate(&self.decision, &facts);
         Decided {
             device: row.site.device_id,
             state: state_of(verdict.reason),
             reason: verdict.reason,
             registration: verdict.registration,
+            cpl_fact: verdict.cpl_entry.and_then(|place| self.cpl_facts.get(place).copied()),
+            key_result_at: row.key_at,
+            fact: policy::fact_against(&facts, self.decision.day(), verdict.reason).map(String::into_boxed_str),
         }
     }
 

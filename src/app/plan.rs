@@ -71,7 +71,8 @@ impl App {
         let campaign = find_campaign(&mut tx, id_or_name).await?;
         campaign.state.on(Command::Plan)?;
         let decider = self.decider(&mut tx, &campaign, at).await?;
-        let plan = campaign::store::begin_plan(&mut tx, campaign.id, at, &decider.policies.hash(), who, now).await?;
+        let policies = (decider.policy_set, decider.policies.hash());
+        let plan = campaign::store::begin_plan(&mut tx, campaign.id, at, &policies, who, now).await?;
         tx.commit().await?;
 
         let tally = self.decide_all(&campaign, decider, plan, at, progress).await?;
@@ -100,10 +101,10 @@ impl App {
         // A campaign that names its devices asks for few: what is kept would be most of the work.
         let keep = campaign.filter.devices.is_empty() && Kept::fits(&mut self.db.read().await?).await?;
         let reads = if keep { Reads::SitesAndKeys } else { Reads::Everything };
+        let mut rows = targets::Planned::new(plan, decider.policy_set, self.now());
         let reader = tokio::spawn(read_pages(self.clone(), campaign.filter.clone(), at, reads, pages));
         let judge = tokio::spawn(decide_pages(self.clone(), decider, keep, read, decisions));
         let mut tally = Tally::default();
-        let mut rows = targets::Planned::new(plan, self.now());
         let mut ended = false;
         while !ended {
             match decided.recv().await {

@@ -20,7 +20,7 @@ use crate::{
     image,
     target::{
         TargetState,
-        store::{self as targets, Decided},
+        store::{self as targets, Because, Cause, Decided},
     },
 };
 
@@ -86,9 +86,9 @@ impl App {
         campaign: &Campaign,
         plan: i64,
         decider: &super::Decider,
-    ) -> Outcome<Vec<DeviceId>> {
+    ) -> Outcome<Vec<Decided>> {
         let size = campaign.batch_size as usize;
-        let mut members: Vec<DeviceId> = Vec::with_capacity(size.min(duis::MAX_DEVICES_PER_REQUEST));
+        let mut members: Vec<Decided> = Vec::with_capacity(size.min(duis::MAX_DEVICES_PER_REQUEST));
         let mut after = None;
         while members.len() < size {
             let page = targets::in_state(tx, plan, TargetState::Queued, after, PAGE_MEMBERS.min(size - members.len())).await?;
@@ -98,8 +98,8 @@ impl App {
             let rows = sites(tx, &page, mpids, decider.at).await?;
             let decided = decider.decide(tx, &rows).await?;
             let (pass, other): (Vec<Decided>, Vec<Decided>) = decided.into_iter().partition(|d| d.state == TargetState::Queued);
-            targets::decide_again(tx, plan, &other, self.now()).await?;
-            members.extend(pass.iter().map(|d| d.device));
+            targets::decide_again(tx, plan, &other, decider.policy_set, Because::of(Cause::Send), self.now()).await?;
+            members.extend(pass);
         }
         Ok(members)
     }
@@ -109,14 +109,15 @@ impl App {
         tx: &mut Tx,
         campaign: &Campaign,
         plan: i64,
-        members: &[DeviceId],
+        members: &[Decided],
         image: &[u8],
         decider: &super::Decider,
     ) -> Outcome<RequestId> {
         let now = self.now();
-        let batch = campaign::store::insert_batch(tx, campaign.id, plan, members, now).await?;
+        let devices: Vec<DeviceId> = members.iter().map(|d| d.device).collect();
+        let batch = campaign::store::insert_batch(tx, campaign.id, plan, &devices, now).await?;
         let answer_by = now.plus_millis(decider.policies.eligibility.answer_within.millis());
-        let sent = targets::send(tx, plan, batch, members, Some(answer_by), now).await?;
+        let sent = targets::send(tx, plan, batch, members, decider.policy_set, Some(answer_by), now).await?;
         if sent != members.len() as u64 {
             return Err(Failure::failed("the members of a batch changed while it was being made")
                 .help("nothing was sent; it is tried again"));
@@ -124,7 +125,7 @@ impl App {
         let gateway = &self.settings.gateway;
         let originator = self.settings.organisation.user_id;
         let id = RequestId { originator, target: gateway.dcc_id, counter: outbox::next_counter(tx, originator, now).await? };
-        let firmware = Firmware { image, firmware_version: &decider.firmware_version, devices: members };
+        let firmware = Firmware { image, firmware_version: &decider.firmware_version, devices: &devices };
         // 11.1: SMETS1 PPMIDs, always (domain.md, pipeline 1).
         let request = ServiceRequest { id, duis_version: gateway.duis_version, asks: Asks::UpdateFirmware(firmware) };
         let body_digest = duis::request_digest(&request).map_err(unbuildable)?;

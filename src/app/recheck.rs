@@ -12,7 +12,10 @@ use crate::{
     estate::{self, KeyStatus, store::KeySource},
     failure::Outcome,
     ids::DeviceId,
-    target::{TargetState, store as targets},
+    target::{
+        TargetState,
+        store::{self as targets, Because, Cause},
+    },
 };
 
 /// Members decided again in one transaction.
@@ -76,7 +79,9 @@ impl App {
             if released > 0 && campaign.state == CampaignState::Finished {
                 self.open_again(&mut tx, &campaign).await?;
             }
-            let changed = targets::decide_again(&mut tx, plan, &decided, self.now()).await?;
+            let changed =
+                targets::decide_again(&mut tx, plan, &decided, decider.policy_set, Because::of(Cause::Recheck), self.now())
+                    .await?;
             if whole_facts(&mut tx).await? != facts {
                 continue;
             }

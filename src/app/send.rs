@@ -23,7 +23,7 @@ use crate::{
     image,
     target::{
         Event,
-        store::{self as targets, Which},
+        store::{self as targets, Because, Cause, Moved, Which},
     },
 };
 
@@ -259,9 +259,11 @@ fn delay(request: &OutboxRequest, trouble: &Trouble) -> i64 {
 /// Gives the members of a batch back to the queue: its request never left, or was refused for a passing reason. Those of an
 /// aborted campaign are cancelled with the rest of it.
 pub(super) async fn give_back(tx: &mut Tx, batch: &Batch, why: Option<&str>, now: Time) -> Outcome {
-    targets::move_all(tx, batch.plan_id, Which::Batch(batch.id), Event::Returned, why, None, now).await?;
+    let moved = Moved { detail: why, ..Moved::because(Because::by(Cause::Returned, batch.id)) };
+    targets::move_all(tx, batch.plan_id, Which::Batch(batch.id), Event::Returned, moved, now).await?;
     if campaign::store::get(tx, batch.campaign_id).await?.is_some_and(|c| c.state == CampaignState::Aborted) {
-        targets::move_all(tx, batch.plan_id, Which::Plan, Event::Cancelled, None, None, now).await?;
+        let aborted = Moved::because(Because::of(Cause::Operator));
+        targets::move_all(tx, batch.plan_id, Which::Plan, Event::Cancelled, aborted, now).await?;
     }
     Ok(())
 }

@@ -26,7 +26,7 @@ use crate::{
     policy::{PolicySet, Reason},
     target::{
         Event, TargetState,
-        store::{self as targets, Change, Target},
+        store::{self as targets, Because, Cause, Change, Target},
     },
 };
 
@@ -56,11 +56,18 @@ type Mark = (i64, InboxState, Option<String>);
 /// What a group of messages has gathered before it is written.
 #[derive(Default)]
 struct Gathered {
-    targets: BTreeMap<(i64, DeviceId), (Target, Target)>,
+    targets: BTreeMap<(i64, DeviceId), Moving>,
     learned: Vec<(DeviceId, String, Time)>,
     statuses: Vec<(DeviceId, String, Time)>,
     key_results: Vec<KeyResult>,
     activated: BTreeSet<DeviceId>,
+}
+
+/// A target as it was read, as it is to be, and the message that moved it last.
+struct Moving {
+    before: Target,
+    after: Target,
+    message: i64,
 }
 
 impl Gathered {
@@ -190,7 +197,8 @@ impl App {
         let plans: Vec<i64> = followed.iter().map(|f| f.plan_id).collect();
         for group in devices.chunks(targets::GROUP_ROWS) {
             for target in targets::find(tx, &plans, group).await? {
-                gathered.targets.insert((target.plan_id, target.device), (target.clone(), target));
+                let (key, after) = ((target.plan_id, target.device), target.clone());
+                gathered.targets.insert(key, Moving { before: target, after, message: 0 });
             }
         }
         Ok(())
@@ -253,7 +261,7 @@ impl App {
             }
             // Device truth beats a complaint about the very request that upgraded it, which comes late.
             let done = asked.and_then(|batch| gathered.targets.get(&(batch.plan_id, item.device)));
-            let done = done.is_some_and(|(_, t)| matches!(t.state, TargetState::Activated | TargetState::Verified));
+            let done = done.is_some_and(|m| matches!(m.after.state, TargetState::Activated | TargetState::Verified));
             if item.event == Event::NeedsKeys && !done {
                 let detail = Some(item.detail.clone());
                 gathered.key_results.push(KeyResult {
@@ -275,7 +283,9 @@ impl App {
                     .collect(),
             };
             for plan in plans {
-                let Some((_, target)) = gathered.targets.get_mut(&(plan, item.device)) else { continue };
+                let Some(Moving { after: target, message, .. }) = gathered.targets.get_mut(&(plan, item.device)) else {
+                    continue;
+                };
                 // Its last batch is gone where that never left; an earlier one may still have its success.
                 if target.batch_id.is_none() && target.attempts == 0 {
                     continue;
@@ -288,6 +298,7 @@ impl App {
                 matched = true;
                 let Ok(next) = target.state.on(item.event) else { continue };
                 if next != target.state {
+                    *message = read.message.id;
                     target.state = next;
                     target.detail = Some(item.detail.clone());
                     target.answer_by = (!next.is_final() && next.is_in_flight()).then_some(answer_by);
@@ -326,8 +337,8 @@ impl App {
         let changes: Vec<Change> = gathered
             .targets
             .into_values()
-            .filter(|(before, after)| before != after)
-            .map(|(before, after)| Change {
+            .filter(|m| m.before != m.after)
+            .map(|Moving { before, after, message }| Change {
                 plan_id: after.plan_id,
                 device: after.device,
                 version: before.version,
@@ -335,6 +346,7 @@ impl App {
                 reason: after.reason,
                 answer_by: after.answer_by,
                 detail: after.detail,
+                because: Because::by(Cause::Message, message),
             })
             .collect();
         let applied = targets::apply(tx, &changes, self.now()).await?;

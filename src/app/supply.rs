@@ -10,7 +10,7 @@ use crate::{
     failure::Outcome,
     ids::DeviceId,
     policy::Reason,
-    target::store::{self as targets, Change, Target},
+    target::store::{self as targets, Because, Cause, Change, Target},
 };
 
 /// Targets looked at in one step, and changed in one transaction.
@@ -94,5 +94,6 @@ fn change(target: Target, ours: &HashSet<DeviceId>) -> Option<Change> {
         reason,
         answer_by: target.answer_by,
         detail: Some(detail.into()),
+        because: Because::of(Cause::Supply),
     })
 }

@@ -8,7 +8,7 @@ use crate::{
     failure::Outcome,
     target::{
         Event,
-        store::{self as targets, Which},
+        store::{self as targets, Because, Cause, Moved, Which},
     },
 };
 
@@ -23,8 +23,9 @@ impl App {
                 continue;
             }
             let mut tx = self.db.begin().await?;
-            let why = Some("no news from DCC within the time allowed");
-            expired += targets::move_all(&mut tx, campaign.plan_id, Which::Overdue, Event::Silent, why, None, now).await?;
+            let detail = Some("no news from DCC within the time allowed");
+            let moved = Moved { detail, ..Moved::because(Because::of(Cause::Silence)) };
+            expired += targets::move_all(&mut tx, campaign.plan_id, Which::Overdue, Event::Silent, moved, now).await?;
             tx.commit().await?;
         }
         Ok(expired)

@@ -177,11 +177,18 @@ impl TryFrom<PlanRow> for Plan {
 }
 
 /// Begins a plan; nothing looks at it until [`finish_plan`].
-pub async fn begin_plan(tx: &mut Tx, campaign: i64, decided_at: Time, policy_hash: &str, by: &str, now: Time) -> DbResult<i64> {
+pub async fn begin_plan(
+    tx: &mut Tx,
+    campaign: i64,
+    decided_at: Time,
+    (policy_set, policy_hash): &(i64, String),
+    by: &str,
+    now: Time,
+) -> DbResult<i64> {
     Ok(sql!(tx, c => sqlx::query_scalar(
-        "insert into plans (campaign_id, state, decided_at, created_at, created_by, policy_hash, sites, eligible, held, ineligible, by_reason)
-         values ($1, 'building', $2, $3, $4, $5, 0, 0, 0, 0, '{}') returning id")
-        .bind(campaign).bind(decided_at.0).bind(now.0).bind(by).bind(policy_hash).fetch_one(c).await)?)
+        "insert into plans (campaign_id, state, decided_at, created_at, created_by, policy_hash, policy_set, sites, eligible, held, ineligible, by_reason)
+         values ($1, 'building', $2, $3, $4, $5, $6, 0, 0, 0, 0, '{}') returning id")
+        .bind(campaign).bind(decided_at.0).bind(now.0).bind(by).bind(policy_hash).bind(policy_set).fetch_one(c).await)?)
 }
 
 /// Puts a plan that was being built in its final state. `false`: it is no longer being built.

@@ -107,6 +107,18 @@ pub enum UpgradeFrom {
     Versions(Vec<String>),
 }
 
+/// As the cpl file writes it.
+impl std::fmt::Display for UpgradeFrom {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            UpgradeFrom::Any => f.write_str("*"),
+            UpgradeFrom::None => f.write_str("N/A"),
+            UpgradeFrom::NotStated => Ok(()),
+            UpgradeFrom::Versions(versions) => f.write_str(&versions.join(";")),
+        }
+    }
+}
+
 impl UpgradeFrom {
     pub fn parse(text: &str) -> UpgradeFrom {
         match text.trim() {

@@ -21,6 +21,8 @@ pub struct Decision {
     /// By model, then hardware version, the Active entries with the image's version and hash, one product a manufacturer.
     products: HashMap<String, HashMap<u16, Vec<Product>>>,
     epcl: HashMap<String, Vec<EpclEntry>>,
+    /// The Active entries of the image, in the order given.
+    cpl: Vec<CplEntry>,
 }
 
 /// The Active CPL entries of the image for one manufacturer, model and hardware version.
@@ -29,6 +31,8 @@ pub(super) struct Product {
     manufacturer: String,
     /// At least one.
     pub entries: Vec<CplEntry>,
+    /// Where each is among all of the image, and what it allows by itself.
+    places: Vec<(usize, Pathways)>,
     from: Pathways,
 }
 
@@ -44,15 +48,17 @@ impl Decision {
     pub fn new(policies: &PolicySet, image: ImageFacts, cpl: &[CplEntry], epcl: &[EpclEntry], at: Time) -> Decision {
         let not_stated = policies.eligibility.cpl_upgrade_from_not_stated;
         let mut products: HashMap<String, HashMap<u16, Vec<Product>>> = HashMap::new();
-        for entry in cpl.iter().filter(|e| e.status == CplStatus::Active && is_of_image(&image, e)) {
+        let cpl: Vec<CplEntry> =
+            cpl.iter().filter(|e| e.status == CplStatus::Active && is_of_image(&image, e)).cloned().collect();
+        for (place, entry) in cpl.iter().enumerate() {
             let by_hardware = products.entry(entry.model.clone()).or_default();
             let makers = by_hardware.entry(entry.hardware_version).or_default();
             match makers.iter_mut().find(|p| p.manufacturer == entry.manufacturer) {
-                Some(product) => product.add(entry, not_stated),
-                None => makers.push(Product::of(entry, not_stated)),
+                Some(product) => product.add(entry, place, not_stated),
+                None => makers.push(Product::of(entry, place, not_stated)),
             }
         }
-        Decision { image: Some(image), products, ..Decision::without_image(policies, epcl, at) }
+        Decision { image: Some(image), products, cpl, ..Decision::without_image(policies, epcl, at) }
     }
 
     /// For `explain` when no image is named: the rules about an image do not apply, and their findings say that they were not judged.
@@ -62,7 +68,16 @@ impl Decision {
             rows.entry(row.dmc.clone()).or_default().push(row.clone());
         }
         let (eligibility, policy_hash) = (policies.eligibility.clone(), policies.hash());
-        Decision { eligibility, policy_hash, at, day: at.london_day(), image: None, products: HashMap::new(), epcl: rows }
+        Decision {
+            eligibility,
+            policy_hash,
+            at,
+            day: at.london_day(),
+            image: None,
+            products: HashMap::new(),
+            epcl: rows,
+            cpl: Vec::new(),
+        }
     }
 
     /// The moment decided about.
@@ -73,6 +88,11 @@ impl Decision {
     /// Its date in Europe/London.
     pub fn day(&self) -> Day {
         self.day
+    }
+
+    /// The Active entries of the image's version and hash: what [`super::Verdict::cpl_entry`] is a place in.
+    pub fn cpl_entries(&self) -> &[CplEntry] {
+        &self.cpl
     }
 
     /// Of the policy set it was made with: see [`PolicySet::hash`].
@@ -96,42 +116,49 @@ impl Decision {
 }
 
 impl Product {
-    fn of(entry: &CplEntry, not_stated: NotStatedMeans) -> Product {
-        let manufacturer = entry.manufacturer.clone();
-        let mut product = Product { manufacturer, entries: Vec::new(), from: Pathways::Versions(HashSet::new()) };
-        product.add(entry, not_stated);
+    fn of(entry: &CplEntry, place: usize, not_stated: NotStatedMeans) -> Product {
+        let (manufacturer, from) = (entry.manufacturer.clone(), Pathways::Versions(HashSet::new()));
+        let mut product = Product { manufacturer, entries: Vec::new(), places: Vec::new(), from };
+        product.add(entry, place, not_stated);
         product
     }
 
-    fn add(&mut self, entry: &CplEntry, not_stated: NotStatedMeans) {
-        match (entry_allows(entry, not_stated), &mut self.from) {
-            (Allows::Any, from) => *from = Pathways::Any,
-            (Allows::Versions(more), Pathways::Versions(versions)) => versions.extend(more.iter().cloned()),
-            (Allows::Versions(_), Pathways::Any) | (Allows::None, _) => {}
+    fn add(&mut self, entry: &CplEntry, place: usize, not_stated: NotStatedMeans) {
+        let allows = Pathways::of(entry, not_stated);
+        match (&allows, &mut self.from) {
+            (Pathways::Any, from) => *from = Pathways::Any,
+            (Pathways::Versions(more), Pathways::Versions(versions)) => versions.extend(more.iter().cloned()),
+            (Pathways::Versions(_), Pathways::Any) => {}
         }
         self.entries.push(entry.clone());
+        self.places.push((place, allows));
     }
 
     /// At least one of the entries allows the upgrade from this version.
     pub(super) fn allows(&self, version: &str) -> bool {
-        match &self.from {
-            Pathways::Any => true,
-            Pathways::Versions(versions) => versions.contains(version),
-        }
+        self.from.allow(version)
+    }
+
+    /// The place of the first entry that allows it; where none does, of the first.
+    pub(super) fn place_for(&self, version: &str) -> usize {
+        self.places.iter().find(|(_, from)| from.allow(version)).unwrap_or(&self.places[0]).0
     }
 }
 
-enum Allows<'a> {
-    Any,
-    None,
-    Versions(&'a [String]),
-}
+impl Pathways {
+    fn of(entry: &CplEntry, not_stated: NotStatedMeans) -> Pathways {
+        match (&entry.upgrade_from, not_stated) {
+            (UpgradeFrom::Any, _) | (UpgradeFrom::NotStated, NotStatedMeans::Any) => Pathways::Any,
+            (UpgradeFrom::None, _) | (UpgradeFrom::NotStated, NotStatedMeans::None) => Pathways::Versions(HashSet::new()),
+            (UpgradeFrom::Versions(versions), _) => Pathways::Versions(versions.iter().cloned().collect()),
+        }
+    }
 
-fn entry_allows(entry: &CplEntry, not_stated: NotStatedMeans) -> Allows<'_> {
-    match (&entry.upgrade_from, not_stated) {
-        (UpgradeFrom::Any, _) | (UpgradeFrom::NotStated, NotStatedMeans::Any) => Allows::Any,
-        (UpgradeFrom::None, _) | (UpgradeFrom::NotStated, NotStatedMeans::None) => Allows::None,
-        (UpgradeFrom::Versions(versions), _) => Allows::Versions(versions),
+    fn allow(&self, version: &str) -> bool {
+        match self {
+            Pathways::Any => true,
+            Pathways::Versions(versions) => versions.contains(version),
+        }
     }
 }
 

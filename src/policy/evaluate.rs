@@ -40,6 +40,8 @@ pub struct Verdict {
     pub reason: Reason,
     /// The own registration that covers the day, or else begins soonest after it.
     pub registration: Option<(Mpid, Day)>,
+    /// The place among [`Decision::cpl_entries`] of the Active entry that covers the site.
+    pub cpl_entry: Option<usize>,
 }
 
 /// One rule, asked about one site.
@@ -67,6 +69,28 @@ pub fn evaluate(decision: &Decision, facts: &SiteFacts<'_>) -> Verdict {
     Verdict {
         reason: first.map_or(Reason::Eligible, |rule| rule.reason),
         registration: registration.map(|r| (r.supplier_mpid, r.effective_from)),
+        cpl_entry: decision.product(facts.site).map(|product| product.place_for(&facts.site.firmware_version)),
+    }
+}
+
+/// What the rule behind `reason` went by, where it stands against the site and no registration says it: short, for the record.
+pub fn fact_against(facts: &SiteFacts<'_>, day: Day, reason: Reason) -> Option<String> {
+    let site = facts.site;
+    match reason {
+        Reason::Eligible | Reason::SupplyLost | Reason::OtherCampaignInProgress | Reason::SupplyNotStarted => None,
+        Reason::NotResponsibleSupplier => {
+            let ended = facts.own_registrations.iter().filter_map(|r| r.effective_to).max();
+            ended.map(|to| format!("supply ended on {to}"))
+        }
+        Reason::DeviceNotCommissioned => Some(site.device_status.clone()),
+        Reason::CohortNotLive => Some(site.cohort.to_string()),
+        Reason::CombinationNotEligible => Some(site.dmc.clone()),
+        Reason::ModelNotCovered => Some(format!("{} {} {:04X}", site.manufacturer, site.model, site.hardware_version)),
+        Reason::AlreadyAtVersion | Reason::UpgradePathNotAllowed => Some(site.firmware_version.clone()),
+        Reason::SupplyChangePending => facts.covering(day).and_then(|r| r.effective_to).map(|to| format!("supply ends on {to}")),
+        Reason::KeysMissing => facts.key.map(|status| status.to_string()),
+        Reason::KeysUnknown => Some(site.migrated_on.map_or("no day of migration".into(), |day| format!("migrated on {day}"))),
+        Reason::ExcludedByOperator => facts.exclusion.map(str::to_string),
     }
 }
 

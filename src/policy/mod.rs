@@ -21,7 +21,7 @@ mod tests;
 pub use decision::Decision;
 pub use document::PolicyError;
 pub use eligibility::{CohortPolicy, Cohorts, DEVICES_PER_REQUEST_MAX, Eligibility, NotStatedMeans};
-pub use evaluate::{Finding, ImageFacts, SiteFacts, Verdict, evaluate, explain};
+pub use evaluate::{Finding, ImageFacts, SiteFacts, Verdict, evaluate, explain, fact_against};
 pub use files::{Content, Head, Origin, PolicyFile, PolicyName, PolicySet, check_files, init};
 pub use period::Period;
 pub use reason::{Outcome, Reason};

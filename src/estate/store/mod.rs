@@ -2,6 +2,7 @@
 //! and [`kept`],
 //! what makes a file take effect in [`journal`] and [`slices`]. Every function works in the caller's transaction.
 
+mod cpl_facts;
 mod facts;
 pub(super) mod journal;
 mod kept;
@@ -9,6 +10,7 @@ pub(super) mod lock;
 mod scan;
 pub(super) mod slices;
 
+pub use cpl_facts::{cpl_facts, keep_cpl_facts};
 pub use facts::*;
 pub use journal::{applying, estate_version};
 #[cfg(test)]

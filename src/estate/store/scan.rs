@@ -84,6 +84,8 @@ pub struct SiteRow {
     pub own_registrations: Vec<Registration>,
     /// The latest result not later than the scan's moment.
     pub key: Option<KeyStatus>,
+    /// When that result was.
+    pub key_at: Option<Time>,
     /// The reason of an exclusion that covers the day.
     pub exclusion: Option<String>,
 }
@@ -140,7 +142,8 @@ impl PackedPage {
         for ((id, _, packed), found) in sites.into_iter().zip(found) {
             unpack(packed, &mut row)?;
             if let Some(keys) = &mut keys {
-                row.key = keys.take(id)?;
+                let latest = keys.take(id)?;
+                (row.key, row.key_at) = (latest.map(|k| k.0), latest.map(|k| k.1));
             }
             look(&mut row, found);
         }
@@ -209,10 +212,10 @@ pub async fn scan_devices(tx: &mut Tx, devices: &[DeviceId], own_mpids: &[Mpid],
 /// Devices asked for by name in one query.
 const DEVICES_A_QUERY: usize = 5_000;
 
-/// The key results of devices in a range, oldest first for each: device and status, packed.
+/// The key results of devices in a range, oldest first for each: device, moment and status, packed.
 async fn keys(tx: &mut Tx, from: i64, last: i64, at: Time) -> DbResult<String> {
     let text =
-        "select coalesce(string_agg(p.device_id || ' ' || p.status, ';'), '') from (select device_id, status from key_results
+        "select coalesce(string_agg(p.device_id || ' ' || p.attempted_at || ' ' || p.status, ';'), '') from (select device_id, attempted_at, status from key_results
                 where device_id >= $1 and device_id <= $2 and attempted_at <= $3 order by device_id, attempted_at) p";
     Ok(sql!(tx, c => sqlx::query_scalar(text).bind(from).bind(last).bind(at.0).fetch_one(c).await)?)
 }
@@ -239,7 +242,7 @@ impl<'a> Keys<'a> {
     }
 
     /// The latest of a device; devices are asked for in rising order.
-    fn take(&mut self, device: i64) -> DbResult<Option<KeyStatus>> {
+    fn take(&mut self, device: i64) -> DbResult<Option<(KeyStatus, Time)>> {
         let mut latest = None;
         while let Some((id, status)) = self.ahead.filter(|(id, _)| *id <= device) {
             if id == device {
@@ -247,8 +250,14 @@ impl<'a> Keys<'a> {
             }
             self.step()?;
         }
-        latest.map(|status| parse("key_results", device, "status", status)).transpose()
+        latest.map(|result| key_result(device, result)).transpose()
     }
+}
+
+/// `moment status`.
+fn key_result(device: impl std::fmt::Display + Copy, packed: &str) -> DbResult<(KeyStatus, Time)> {
+    let (at, status) = packed.split_once(' ').ok_or_else(|| DbError::bad_row("key_results", device, "packed", packed))?;
+    Ok((parse("key_results", device, "status", status)?, Time(parse("key_results", device, "attempted_at", at)?)))
 }
 
 /// The packed sites, how many they are, and the last.
@@ -338,7 +347,7 @@ fn page_text(wanted: &str, own: &str, reads: Reads) -> String {
             "(select string_agg(format('%s %s %s', r.supplier_mpid, r.effective_from, r.effective_to), ';') from registrations r \
              where r.mpan = s.mpan and r.supplier_mpid in ({own}))"
         ),
-        "(select k.status from key_results k where k.device_id = s.device_id and k.attempted_at <= $5 \
+        "(select k.attempted_at || ' ' || k.status from key_results k where k.device_id = s.device_id and k.attempted_at <= $5 \
          order by k.attempted_at desc limit 1)"
             .into(),
         format!(
@@ -387,7 +396,7 @@ fn blank() -> SiteRow {
         migrated_on: None,
         as_at: None,
     };
-    SiteRow { site, own_registrations: Vec::new(), key: None, exclusion: None }
+    SiteRow { site, own_registrations: Vec::new(), key: None, key_at: None, exclusion: None }
 }
 
 /// Fills every field of the row that the page holds; the rest stay as they are in a blank one.
@@ -420,7 +429,8 @@ fn unpack(packed: &str, row: &mut SiteRow) -> DbResult<()> {
     site.as_at = maybe("as_at", next()?)?.map(Time);
     registrations(mpan, next()?, &mut row.own_registrations)?;
     let key = next()?;
-    row.key = if key.is_empty() { None } else { Some(parse("key_results", id, "status", key)?) };
+    let latest = if key.is_empty() { None } else { Some(key_result(id, key)?) };
+    (row.key, row.key_at) = (latest.map(|k| k.0), latest.map(|k| k.1));
     write_maybe(&mut row.exclusion, next()?);
     Ok(())
 }

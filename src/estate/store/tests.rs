@@ -81,9 +81,10 @@ async fn one(tx: &mut Tx, device: DeviceId, own: &[Mpid], day: Day, at: Time) ->
     let site = find_site(tx, device).await.unwrap().unwrap();
     let mut own_registrations = registrations_of(tx, site.mpan).await.unwrap();
     own_registrations.retain(|r| own.contains(&r.supplier_mpid));
-    let key = latest_key(tx, device, at).await.unwrap().map(|k| k.status);
+    let latest = latest_key(tx, device, at).await.unwrap();
+    let (key, key_at) = (latest.as_ref().map(|k| k.status), latest.as_ref().map(|k| k.attempted_at));
     let exclusion = exclusion_covering(tx, device, site.mpan, day).await.unwrap();
-    SiteRow { site, own_registrations, key, exclusion }
+    SiteRow { site, own_registrations, key, key_at, exclusion }
 }
 
 #[tokio::test]

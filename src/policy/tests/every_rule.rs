@@ -13,7 +13,10 @@ fn table(rows: &[(&str, Reason, Case)]) {
 #[test]
 fn nothing_against_it_is_eligible() {
     let verdict = Case::new().verdict();
-    assert_eq!(verdict, Verdict { reason: Eligible, registration: Some(("EELC".parse().unwrap(), day("2019-04-01"))) });
+    assert_eq!(
+        verdict,
+        Verdict { reason: Eligible, registration: Some(("EELC".parse().unwrap(), day("2019-04-01"))), cpl_entry: Some(0) }
+    );
 }
 
 #[test]

@@ -1,0 +1,172 @@
+//! Decisions about sites into the table: those of a plan, those made again while a member waits, and the last before it is sent. Each
+//! is stored with what it went by.
+
+use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
+
+use super::{Because, Event, GROUP_ROWS, TargetState, history};
+use crate::{
+    clock::{Day, Time},
+    db::{
+        DbResult, Tx, bulk,
+        rows::{self, Rows},
+    },
+    ids::{DeviceId, Mpid},
+    policy::Reason,
+    sql,
+};
+
+/// A decision about one site, to be stored or applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decided {
+    pub device: DeviceId,
+    pub state: TargetState,
+    pub reason: Reason,
+    /// The registration row that justified it.
+    pub registration: Option<(Mpid, Day)>,
+    /// The entry of the product list that covers it (cpl_facts.id).
+    pub cpl_fact: Option<i64>,
+    /// The key result it went by: when that was.
+    pub key_result_at: Option<Time>,
+    /// What the deciding rule went by, where it stands against the site.
+    pub fact: Option<Box<str>>,
+}
+
+/// The decisions of a plan that is being built, on their way into the table.
+pub struct Planned(bulk::Rows);
+
+impl Planned {
+    /// Rows of this plan, all of them dated `now` and decided by these policies.
+    pub fn new(plan: i64, policy_set: i64, now: Time) -> Planned {
+        let columns =
+            &["device_id", "registration_from", "cpl_fact", "key_result_at", "fact", "state", "reason", "registration_supplier"];
+        let rows = bulk::Rows::new("targets", columns).with_few(3).with_fixed(&[
+            ("plan_id", plan),
+            ("attempts", 0),
+            ("updated_at", now.0),
+            ("version", 0),
+            ("policy_set", policy_set),
+        ]);
+        Planned(rows)
+    }
+
+    pub fn push(&mut self, d: &Decided) {
+        let supplier = d.registration.as_ref().map(|r| r.0.as_str());
+        self.0.push(&[
+            d.device.to_db().into(),
+            d.registration.map(|r| r.1.0).into(),
+            d.cpl_fact.into(),
+            d.key_result_at.map(|t| t.0).into(),
+            d.fact.as_deref().into(),
+            d.state.as_str().into(),
+            d.reason.as_str().into(),
+            supplier.into(),
+        ]);
+    }
+
+    /// Rows pushed since the last flush.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Stores what was pushed and forgets it.
+    pub async fn flush(&mut self, tx: &mut Tx) -> DbResult<()> {
+        self.0.flush(tx).await
+    }
+}
+
+const VALUES: &[(&str, &str)] = &[
+    ("plan_id", "int"),
+    ("device_id", "int"),
+    ("state", "text"),
+    ("reason", "text"),
+    ("supplier", "text"),
+    ("reg_from", "int"),
+    ("cpl_fact", "int"),
+    ("key_result_at", "int"),
+    ("fact", "text"),
+];
+
+/// What the decision sets, beside the state.
+const FACTS: &str =
+    "reason = v.reason, registration_supplier = v.supplier, registration_from = v.reg_from, cpl_fact = v.cpl_fact,
+    key_result_at = v.key_result_at, fact = v.fact";
+
+fn value(plan: i64, d: &Decided) -> Value {
+    json!([
+        plan,
+        d.device.to_db(),
+        d.state.as_str(),
+        d.reason.as_str(),
+        d.registration.map(|r| r.0.to_string()),
+        d.registration.map(|r| r.1.0),
+        d.cpl_fact,
+        d.key_result_at.map(|t| t.0),
+        d.fact
+    ])
+}
+
+/// Applies what was decided about members that are still held or queued. Gives how many rows moved or changed reason.
+pub async fn decide_again(
+    tx: &mut Tx,
+    plan: i64,
+    decided: &[Decided],
+    policy_set: i64,
+    because: Because,
+    now: Time,
+) -> DbResult<u64> {
+    let mut changed = 0;
+    for group in decided.chunks(GROUP_ROWS) {
+        // The plan comes with the rows: given by itself, SQLite would walk the whole plan for each of them.
+        let values: Rows = group.iter().map(|d| value(plan, d)).collect();
+        let values = values.to_json();
+        let same = "targets.plan_id = v.plan_id and targets.device_id = v.device_id and targets.state in ('held', 'queued')
+               and (targets.state <> v.state or targets.reason <> v.reason or coalesce(targets.fact, '') <> coalesce(v.fact, ''))";
+        let v = rows::table(tx, 1, VALUES);
+        let keep = history::keep(&format!("{v} cross join targets"), same);
+        sql!(&mut *tx, c => sqlx::query(AssertSqlSafe(keep)).bind(&values).execute(c).await?.rows_affected());
+        let sql = format!(
+            "update targets set state = v.state, {FACTS}, updated_at = $2, version = targets.version + 1, policy_set = $3, cause = $4, cause_ref = $5
+             from {v} where {same}"
+        );
+        changed += sql!(&mut *tx, c => sqlx::query(AssertSqlSafe(sql)).bind(&values).bind(now.0).bind(policy_set)
+            .bind(because.cause.as_str()).bind(because.reference).execute(c).await?.rows_affected());
+    }
+    Ok(changed)
+}
+
+/// Puts queued targets into a batch, with what was decided about them just before: `Sent`. Gives how many were still queued; the
+/// caller compares.
+pub async fn send(
+    tx: &mut Tx,
+    plan: i64,
+    batch: i64,
+    members: &[Decided],
+    policy_set: i64,
+    answer_by: Option<Time>,
+    now: Time,
+) -> DbResult<u64> {
+    let to = TargetState::Queued.on(Event::Sent).expect("a queued target can be sent");
+    let because = Because::by(super::Cause::Send, batch);
+    let mut sent = 0;
+    for group in members.chunks(GROUP_ROWS) {
+        let values: Rows = group.iter().map(|d| value(plan, d)).collect();
+        let values = values.to_json();
+        let same = "targets.plan_id = v.plan_id and targets.device_id = v.device_id and targets.state = 'queued'";
+        let v = rows::table(tx, 1, VALUES);
+        let keep = history::keep(&format!("{v} cross join targets"), same);
+        sql!(&mut *tx, c => sqlx::query(AssertSqlSafe(keep)).bind(&values).execute(c).await?.rows_affected());
+        let sql = format!(
+            "update targets set state = '{to}', {FACTS}, batch_id = $2, attempts = targets.attempts + 1, answer_by = $3, updated_at = $4,
+                    version = targets.version + 1, policy_set = $5, cause = $6, cause_ref = $2
+             from {v} where {same}"
+        );
+        sent += sql!(&mut *tx, c => sqlx::query(AssertSqlSafe(sql)).bind(&values).bind(batch).bind(answer_by.map(|t| t.0)).bind(now.0)
+            .bind(policy_set).bind(because.cause.as_str()).execute(c).await?.rows_affected());
+    }
+    Ok(sent)
+}

@@ -1,0 +1,147 @@
+//! Transitions into the table, in groups, each with the row's before-image.
+
+use serde_json::json;
+use sqlx::AssertSqlSafe;
+
+use super::{Because, Event, GROUP_ROWS, TargetState, history};
+use crate::{
+    clock::Time,
+    db::{
+        DbResult, Tx,
+        rows::{self, Rows},
+    },
+    ids::DeviceId,
+    policy::Reason,
+    sql,
+};
+
+/// A transition to be saved: only from the version that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    pub plan_id: i64,
+    pub device: DeviceId,
+    pub version: i64,
+    pub state: TargetState,
+    pub reason: Reason,
+    pub answer_by: Option<Time>,
+    pub detail: Option<String>,
+    pub because: Because,
+}
+
+/// What `move_all` selects beside the state.
+#[derive(Debug, Clone, Copy)]
+pub enum Which<'a> {
+    Plan,
+    /// All but the targets whose last batch is one of these.
+    NotIn(&'a [i64]),
+    /// The targets whose last batch this is.
+    Batch(i64),
+    /// Those whose `answer_by` is before the moment of the change.
+    Overdue,
+}
+
+/// What `move_all` writes beside the state.
+#[derive(Debug, Clone, Copy)]
+pub struct Moved<'a> {
+    pub because: Because,
+    /// `None` leaves what was said before.
+    pub detail: Option<&'a str>,
+    /// The new deadline.
+    pub answer_by: Option<Time>,
+}
+
+impl Moved<'_> {
+    pub fn because(because: Because) -> Moved<'static> {
+        Moved { because, detail: None, answer_by: None }
+    }
+}
+
+/// Moves every target of a plan (or one batch) that `event` moves.
+pub async fn move_all(tx: &mut Tx, plan: i64, which: Which<'_>, event: Event, moved: Moved<'_>, now: Time) -> DbResult<u64> {
+    let mut count = 0;
+    let mut done: Vec<TargetState> = Vec::new();
+    for to in TargetState::ALL {
+        let from: Vec<String> = TargetState::ALL
+            .iter()
+            .filter(|s| !done.contains(s) && **s != *to && s.on(event) == Ok(*to))
+            .map(|s| format!("'{s}'"))
+            .collect();
+        if from.is_empty() {
+            continue;
+        }
+        let condition = format!("plan_id = $1 and state in ({}){}", from.join(", "), selected(which, now));
+        let keep = history::keep("targets", &condition);
+        sql!(&mut *tx, c => sqlx::query(AssertSqlSafe(keep)).bind(plan).execute(c).await?.rows_affected());
+        let attempts = if event == Event::Returned { ", attempts = attempts - 1, batch_id = null" } else { "" };
+        let sql = format!(
+            "update targets set state = '{to}', detail = coalesce($2, detail), answer_by = $3, updated_at = $4, version = version + 1,
+                    cause = $5, cause_ref = $6{attempts}
+             where {condition}"
+        );
+        count += sql!(&mut *tx, c => sqlx::query(AssertSqlSafe(sql)).bind(plan).bind(moved.detail).bind(moved.answer_by.map(|t| t.0)).bind(now.0)
+            .bind(moved.because.cause.as_str()).bind(moved.because.reference).execute(c).await?.rows_affected());
+        // What has just arrived in `to` is not moved on by the same event.
+        done.push(*to);
+    }
+    Ok(count)
+}
+
+fn selected(which: Which<'_>, now: Time) -> String {
+    match which {
+        Which::Plan | Which::NotIn([]) => String::new(),
+        Which::NotIn(batches) => {
+            let ids: Vec<String> = batches.iter().map(ToString::to_string).collect();
+            format!(" and (batch_id is null or batch_id not in ({}))", ids.join(", "))
+        }
+        Which::Batch(id) => format!(" and batch_id = {id}"),
+        Which::Overdue => format!(" and answer_by < {}", now.0),
+    }
+}
+
+const VALUES: &[(&str, &str)] = &[
+    ("plan_id", "int"),
+    ("device_id", "int"),
+    ("version", "int"),
+    ("state", "text"),
+    ("reason", "text"),
+    ("answer_by", "int"),
+    ("detail", "text"),
+    ("cause", "text"),
+    ("cause_ref", "int"),
+];
+
+/// Saves transitions, each only from the version that was read. Gives how many took effect.
+pub async fn apply(tx: &mut Tx, changes: &[Change], now: Time) -> DbResult<u64> {
+    let mut applied = 0;
+    for group in changes.chunks(GROUP_ROWS) {
+        let values: Rows = group
+            .iter()
+            .map(|c| {
+                json!([
+                    c.plan_id,
+                    c.device.to_db(),
+                    c.version,
+                    c.state.as_str(),
+                    c.reason.as_str(),
+                    c.answer_by.map(|t| t.0),
+                    c.detail,
+                    c.because.cause.as_str(),
+                    c.because.reference
+                ])
+            })
+            .collect();
+        let values = values.to_json();
+        let same = "targets.plan_id = v.plan_id and targets.device_id = v.device_id and targets.version = v.version";
+        let v = rows::table(tx, 1, VALUES);
+        let keep = history::keep(&format!("{v} cross join targets"), same);
+        sql!(&mut *tx, c => sqlx::query(AssertSqlSafe(keep)).bind(&values).execute(c).await?.rows_affected());
+        let sql = format!(
+            "update targets set state = v.state, reason = v.reason, answer_by = v.answer_by, detail = coalesce(v.detail, targets.detail),
+                    updated_at = $2, version = targets.version + 1, cause = v.cause, cause_ref = v.cause_ref
+             from {v} where {same}"
+        );
+        applied +=
+            sql!(&mut *tx, c => sqlx::query(AssertSqlSafe(sql)).bind(&values).bind(now.0).execute(c).await?.rows_affected());
+    }
+    Ok(applied)
+}

@@ -1,0 +1,92 @@
+//! The table of targets on both engines: what a row was before each change is kept, once, with what moved it.
+
+use super::{history::Step, *};
+use crate::{db::testing::databases, ids::Eui};
+
+const SET: i64 = 3;
+
+fn decided(n: u64, state: TargetState, reason: Reason, fact: Option<&str>) -> Decided {
+    Decided {
+        device: Eui(n),
+        state,
+        reason,
+        registration: Some(("EELC".parse().unwrap(), Day(18_000))),
+        cpl_fact: Some(1),
+        key_result_at: Some(Time(77)),
+        fact: fact.map(Into::into),
+    }
+}
+
+fn told(steps: &[Step]) -> Vec<(i64, TargetState, Option<Cause>, Option<i64>)> {
+    steps.iter().map(|s| (s.version, s.state, s.cause, s.cause_ref)).collect()
+}
+
+#[tokio::test]
+async fn what_a_target_was_is_kept_before_each_change() {
+    use TargetState as S;
+    for t in databases().await {
+        let mut tx = t.db.begin().await.unwrap();
+        let mut rows = Planned::new(1, SET, Time(10));
+        rows.push(&decided(1, S::Queued, Reason::Eligible, None));
+        rows.push(&decided(2, S::Held, Reason::KeysMissing, Some("failed")));
+        rows.push(&decided(3, S::Ineligible, Reason::CohortNotLive, Some("FOC")));
+        rows.flush(&mut tx).await.unwrap();
+
+        // The same decision again is no news; another is.
+        let recheck = Because::of(Cause::Recheck);
+        let again = [decided(2, S::Held, Reason::KeysMissing, Some("failed"))];
+        assert_eq!(decide_again(&mut tx, 1, &again, SET, recheck, Time(20)).await.unwrap(), 0);
+        let released = [decided(2, S::Queued, Reason::Eligible, None)];
+        assert_eq!(decide_again(&mut tx, 1, &released, SET + 1, recheck, Time(21)).await.unwrap(), 1);
+
+        let members = [decided(1, S::Queued, Reason::Eligible, None), decided(2, S::Queued, Reason::Eligible, None)];
+        assert_eq!(send(&mut tx, 1, 5, &members, SET + 2, Some(Time(99)), Time(30)).await.unwrap(), 2);
+        let answer = Moved::because(Because::by(Cause::Answer, 5));
+        assert_eq!(move_all(&mut tx, 1, Which::Batch(5), Event::Accepted, answer, Time(40)).await.unwrap(), 2);
+        let change = Change {
+            plan_id: 1,
+            device: Eui(2),
+            version: 3,
+            state: S::Activated,
+            reason: Reason::Eligible,
+            answer_by: None,
+            detail: Some("ActivationSuccessful".into()),
+            because: Because::by(Cause::Message, 12),
+        };
+        assert_eq!(apply(&mut tx, std::slice::from_ref(&change), Time(50)).await.unwrap(), 1);
+        assert_eq!(apply(&mut tx, &[change], Time(51)).await.unwrap(), 0, "{}: stale", t.engine);
+
+        let story = history::of_device(&mut tx, 1, Eui(2)).await.unwrap();
+        assert_eq!(
+            told(&story),
+            [
+                (0, S::Held, None, None),
+                (1, S::Queued, Some(Cause::Recheck), None),
+                (2, S::Submitted, Some(Cause::Send), Some(5)),
+                (3, S::Accepted, Some(Cause::Answer), Some(5)),
+                (4, S::Activated, Some(Cause::Message), Some(12)),
+            ],
+            "{}",
+            t.engine
+        );
+        assert_eq!((story[0].fact.as_deref(), story[0].policy_set), (Some("failed"), Some(SET)));
+        assert_eq!((story[1].fact.as_deref(), story[1].policy_set), (None, Some(SET + 1)));
+        assert_eq!((story[4].policy_set, story[4].registration), (Some(SET + 2), Some(("EELC".parse().unwrap(), Day(18_000)))));
+        assert_eq!(history::of_device(&mut tx, 1, Eui(3)).await.unwrap().len(), 1, "planning keeps no history");
+
+        let (mut all, mut after) = (Vec::new(), None);
+        loop {
+            let page = history::page(&mut tx, 1, after, None, 2).await.unwrap();
+            let Some(last) = page.last() else { break };
+            after = Some((last.device, last.version));
+            all.extend(page);
+        }
+        assert_eq!(
+            all.iter().map(|s| (s.device.0, s.version)).collect::<Vec<_>>(),
+            [(1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2), (2, 3), (2, 4), (3, 0)]
+        );
+
+        assert_eq!(delete_some(&mut tx, 1, 10).await.unwrap(), 3);
+        assert_eq!(history::page(&mut tx, 1, None, None, 10).await.unwrap(), [], "{}: it goes with its plan", t.engine);
+    }
+}
