@@ -22,6 +22,7 @@ mod send;
 mod settle;
 mod site;
 mod status;
+mod story;
 mod supply;
 mod watch;
 
@@ -53,6 +54,7 @@ pub use requests::{OpenedRequest, RequestQuery};
 pub use send::{Posted, ReadyToPost};
 pub use site::{Dossier, Explanation, SiteTarget};
 pub use status::{KeyCaseCounts, Status, counts_of};
+pub use story::Told;
 pub use supply::SupplyChanges;
 
 /// Longest name or reason a person may give, in characters.

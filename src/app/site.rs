@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{App, decide::sites, find_campaign};
+use super::{App, Told, decide::sites, find_campaign};
 use crate::{
     campaign,
     clock::Time,
@@ -28,6 +28,8 @@ pub struct Dossier {
     pub exclusions: Vec<Exclusion>,
     /// Where it stands, campaign by campaign.
     pub targets: Vec<SiteTarget>,
+    /// What became of it in each of them, and why, oldest first.
+    pub history: Vec<Told>,
 }
 
 /// A site's place in one campaign.
@@ -53,6 +55,8 @@ pub struct Explanation {
     pub refusal: Option<Refusal>,
     pub verdict: Verdict,
     pub findings: Vec<Finding>,
+    /// What was decided about it in the campaign, as it is stored, oldest first.
+    pub decisions: Vec<Told>,
 }
 
 impl App {
@@ -63,9 +67,10 @@ impl App {
         let history = estate::store::key_history(&mut tx, device).await?;
         let key_results = history.into_iter().rev().map(|k| k.result).filter(|k| k.attempted_at <= at).collect();
         let exclusions = estate::store::exclusions_of(&mut tx, device, site.mpan).await?;
-        let mut places = Vec::new();
+        let (mut places, mut history) = (Vec::new(), Vec::new());
         for campaign in campaign::store::list(&mut tx).await? {
             let Some(plan) = campaign.plan_id else { continue };
+            history.extend(self.story(&mut tx, &campaign, device).await?);
             let found: Vec<Target> = targets::find(&mut tx, &[plan], &[device]).await?;
             places.extend(found.into_iter().map(|t| SiteTarget {
                 campaign: campaign.id,
@@ -78,7 +83,7 @@ impl App {
                 updated_at: t.updated_at,
             }));
         }
-        Ok(Dossier { site, registrations, key_results, exclusions, targets: places })
+        Ok(Dossier { site, registrations, key_results, exclusions, targets: places, history })
     }
 
     /// Every rule, pass or fail, for one site: as a campaign would decide, for an image, or for no image in particular.
@@ -108,7 +113,13 @@ impl App {
         let rows = sites(&mut tx, &[device], &self.settings.organisation.mpids, at).await?;
         let row = rows.first().ok_or_else(|| unknown(device))?;
         let (verdict, findings) = decider.explain(&mut tx, row).await?;
-        Ok(Explanation { device_id: device, at, image, policy_hash: decider.policies.hash(), refusal, verdict, findings })
+        let mut decisions = match &campaign {
+            Some(c) => self.story(&mut tx, c, device).await?,
+            None => Vec::new(),
+        };
+        decisions.retain(Told::is_decision);
+        let policy_hash = decider.policies.hash();
+        Ok(Explanation { device_id: device, at, image, policy_hash, refusal, verdict, findings, decisions })
     }
 }
 

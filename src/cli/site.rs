@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Context, Output, policy::as_of, table};
 use crate::{
-    app::{Dossier, Explanation, SiteTarget},
+    app::{Dossier, Explanation, SiteTarget, Told},
     clock::{Day, Time},
     estate::{Exclusion, KeyResult, Registration},
     failure::Outcome,
@@ -62,6 +62,9 @@ pub async fn run(ctx: &Context, command: Command) -> Outcome {
     }
 }
 
+/// Digits of a hash that a line shows; JSON has it whole.
+const HASH_SHOWN: usize = 12;
+
 const EXPLAIN_HEADERS: [&str; 5] = ["rule", "reason", "result", "what", "source"];
 
 /// The verdict, then a row a rule; in CSV the rows alone.
@@ -91,6 +94,7 @@ fn explain_head(answer: &Explanation) -> Vec<(&'static str, String)> {
     if let Some(refusal) = &answer.refusal {
         head.push(("campaign_refused", format!("{}: {}", refusal.code, refusal.message)));
     }
+    head.extend(answer.decisions.iter().map(|d| ("decided_before", told(d))));
     head
 }
 
@@ -117,6 +121,7 @@ fn explain_json(answer: &Explanation) -> Value {
         "registration": answer.verdict.registration.map(|(mpid, from)| json!({"supplier_mpid": mpid, "effective_from": from})),
         "campaign_refused": answer.refusal,
         "rules": answer.findings,
+        "decisions": answer.decisions,
     })
 }
 
@@ -153,7 +158,33 @@ fn show_fields(dossier: &Dossier) -> Vec<(&'static str, String)> {
         ("key_results", joined(&dossier.key_results, key)),
         ("exclusions", joined(&dossier.exclusions, exclusion)),
         ("campaigns", joined(&dossier.targets, place)),
+        ("history", joined(&dossier.history, told)),
     ]
+}
+
+/// One step of a story on a line: when, what, why, by whom, and what it went by.
+fn told(t: &Told) -> String {
+    let step = &t.step;
+    let cause = match (step.cause, step.cause_ref) {
+        (None, _) => "planned".to_string(),
+        (Some(cause), None) => cause.to_string(),
+        (Some(cause), Some(reference)) => format!("{cause} {reference}"),
+    };
+    let mut line = format!("{} campaign {}: {} ({}), {cause} by {}", step.at, t.campaign, step.state, step.reason, t.who);
+    if t.is_decision() {
+        let registration = step.registration.map(|(mpid, from)| format!("registration {mpid} from {from}"));
+        let entry = t.cpl_entry.as_ref().and_then(|e| e["cpl_entry_id"].as_str()).map(|id| format!("CPL entry {id}"));
+        let key = step.key_result_at.map(|at| format!("key result of {at}"));
+        let fact = step.fact.as_ref().map(|fact| format!("against it: {fact}"));
+        let policies = t.policy_hash.as_deref().and_then(|hash| hash.get(..HASH_SHOWN)).map(|hash| format!("policies {hash}"));
+        let went_by: Vec<String> = [registration, entry, key, fact, policies].into_iter().flatten().collect();
+        if !went_by.is_empty() {
+            line += &format!("; went by {}", went_by.join(", "));
+        }
+    } else if let Some(detail) = &step.detail {
+        line += &format!("; {detail}");
+    }
+    line
 }
 
 fn joined<T>(rows: &[T], told: impl Fn(&T) -> String) -> String {
@@ -190,6 +221,7 @@ fn show_json(dossier: &Dossier) -> Value {
         "key_results": dossier.key_results.iter().map(key).collect::<Vec<_>>(),
         "exclusions": dossier.exclusions.iter().map(exclusion).collect::<Vec<_>>(),
         "campaigns": dossier.targets,
+        "history": dossier.history,
     })
 }
 
@@ -198,7 +230,11 @@ mod tests {
     use super::*;
     use crate::{
         estate::{Cohort, KeyStatus, Site},
-        policy::{Decision, PolicySet, SiteFacts, evaluate, explain},
+        policy::{Decision, PolicySet, Reason, SiteFacts, evaluate, explain},
+        target::{
+            TargetState,
+            store::{Cause, history::Step},
+        },
     };
 
     fn site() -> Site {
@@ -226,6 +262,28 @@ mod tests {
         Registration { mpan, supplier_mpid: "EELC".parse().unwrap(), effective_from, effective_to }
     }
 
+    fn decided_before(cause: Option<Cause>, cause_ref: Option<i64>) -> Told {
+        let step = Step {
+            device: site().device_id,
+            version: 0,
+            at: "2021-01-10T08:00:00Z".parse().unwrap(),
+            state: TargetState::Held,
+            reason: Reason::KeysMissing,
+            cause,
+            cause_ref,
+            batch: None,
+            attempts: 0,
+            registration: Some(("EELC".parse().unwrap(), "2019-04-01".parse().unwrap())),
+            policy_set: Some(1),
+            cpl_fact: Some(1),
+            key_result_at: Some("2020-10-05T09:00:00Z".parse().unwrap()),
+            fact: Some("failed".into()),
+            detail: Some("S1SPAlertDSP: no key".into()),
+        };
+        let (policy_hash, cpl_entry) = (Some("0123456789abcdef".into()), Some(json!({"cpl_entry_id": "CPL-7"})));
+        Told { campaign: 7, who: "ann@desk".into(), step, policy_hash, cpl_entry }
+    }
+
     #[test]
     fn an_explanation_for_people_and_for_programs() {
         let (site, own) = (site(), [registration()]);
@@ -245,6 +303,7 @@ mod tests {
             refusal: None,
             verdict: evaluate(&decision, &facts),
             findings: explain(&decision, &facts),
+            decisions: vec![decided_before(None, None), decided_before(Some(Cause::Send), Some(4))],
         };
         let head: Vec<String> = explain_head(&answer).into_iter().map(|(key, value)| format!("{key}: {value}")).collect();
         let rows: Vec<String> = explain_rows(&answer.findings).iter().map(|row| row.join(" | ")).collect();
@@ -268,6 +327,7 @@ mod tests {
             key_results: vec![key],
             exclusions: vec![exclusion],
             targets: vec![],
+            history: vec![decided_before(Some(Cause::Message), Some(12))],
         };
         let lines: Vec<String> = show_fields(&dossier).into_iter().map(|(key, value)| format!("{key}: {value}")).collect();
         insta::assert_snapshot!(lines.join("\n"));

@@ -52,6 +52,11 @@ pub async fn keep(tx: &mut Tx, set: &PolicySet, now: Time) -> DbResult<i64> {
     Ok(sql!(tx, c => sqlx::query_scalar(known).bind(&hash).fetch_one(c).await)?)
 }
 
+/// The hash of a set.
+pub async fn hash_of(tx: &mut Tx, id: i64) -> DbResult<Option<String>> {
+    Ok(sql!(tx, c => sqlx::query_scalar("select hash from policy_sets where id = $1 order by id").bind(id).fetch_optional(c).await)?)
+}
+
 /// A set by its id.
 pub async fn get(tx: &mut Tx, id: i64) -> DbResult<Option<KeptSet>> {
     let row: Option<(i64, String, i64, Vec<u8>)> = sql!(tx, c => sqlx::query_as("select id, hash, first_used, files from policy_sets where id = $1").bind(id).fetch_optional(c).await)?;
@@ -78,7 +83,8 @@ mod tests {
             assert_eq!((kept.hash, kept.first_used), (set.hash(), Time(5)), "{}", t.engine);
             let texts: Vec<&str> = kept.files.iter().map(|f| f.text.as_str()).collect();
             assert_eq!(texts, set.files().iter().map(|f| f.text.as_str()).collect::<Vec<_>>(), "{}", t.engine);
-            assert_eq!(get(&mut tx, id + 1).await.unwrap(), None);
+            assert_eq!(hash_of(&mut tx, id).await.unwrap(), Some(set.hash()), "{}", t.engine);
+            assert_eq!((get(&mut tx, id + 1).await.unwrap(), hash_of(&mut tx, id + 1).await.unwrap()), (None, None));
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Entries of the Central Products List as they were when something was decided by them: kept once each, whatever the list says later.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     clock::Time,
-    db::{DbResult, Tx},
+    db::{DbError, DbResult, Tx},
     estate::CplEntry,
     sql,
 };
@@ -45,7 +45,9 @@ pub async fn keep_cpl_facts(tx: &mut Tx, entries: &[CplEntry], now: Time) -> DbR
     Ok(ids)
 }
 
-/// Every entry that was kept, by id: its JSON.
-pub async fn cpl_facts(tx: &mut Tx) -> DbResult<Vec<(i64, String)>> {
-    Ok(sql!(tx, c => sqlx::query_as("select id, entry from cpl_facts order by id").fetch_all(c).await)?)
+/// An entry that was kept.
+pub async fn cpl_fact(tx: &mut Tx, id: i64) -> DbResult<Option<Value>> {
+    let text = "select entry from cpl_facts where id = $1 order by id";
+    let body: Option<String> = sql!(tx, c => sqlx::query_scalar(text).bind(id).fetch_optional(c).await)?;
+    body.map(|b| serde_json::from_str(&b).map_err(|_| DbError::bad_row("cpl_facts", id, "entry", &b))).transpose()
 }

@@ -10,7 +10,7 @@ pub(super) mod lock;
 mod scan;
 pub(super) mod slices;
 
-pub use cpl_facts::{cpl_facts, keep_cpl_facts};
+pub use cpl_facts::{cpl_fact, keep_cpl_facts};
 pub use facts::*;
 pub use journal::{applying, estate_version};
 #[cfg(test)]
