@@ -63,7 +63,7 @@ const CRATES: &[(&str, MayName)] = &[
 
 /// Rooms that keep tables may run a transaction of their own, name its errors, and make the rows of a bulk load where they read
 /// the file; the SQL itself stays in their store.
-const ROOMS_WITH_TABLES: &[&str] = &["alarm", "audit", "campaign", "estate", "image", "keys", "policy", "schedule", "target"];
+const ROOMS_WITH_TABLES: &[&str] = &["alarm", "audit", "campaign", "estate", "image", "keys", "schedule", "target"];
 const TRANSACTION_WORDS: &[&str] = &["Db", "DbError", "DbResult", "Tx", "bulk"];
 
 const FILE_LINES: usize = 400;

@@ -54,7 +54,9 @@ pub async fn keep(tx: &mut Tx, set: &PolicySet, now: Time) -> DbResult<i64> {
 
 /// The hash of a set.
 pub async fn hash_of(tx: &mut Tx, id: i64) -> DbResult<Option<String>> {
-    Ok(sql!(tx, c => sqlx::query_scalar("select hash from policy_sets where id = $1 order by id").bind(id).fetch_optional(c).await)?)
+    Ok(
+        sql!(tx, c => sqlx::query_scalar("select hash from policy_sets where id = $1 order by id").bind(id).fetch_optional(c).await)?,
+    )
 }
 
 /// A set by its id.
