@@ -48,6 +48,32 @@ impl App {
         Ok(total)
     }
 
+    /// Judges every started campaign as a whole, for when facts changed or a day began: one that is refused now (its version was
+    /// withdrawn, say) is halted at once, also where nothing of it waits to be decided, and what it prepared and never posted is
+    /// dissolved. Gives how many it halted.
+    pub async fn judge_started(&self) -> Outcome<u64> {
+        let mut halted = 0;
+        let campaigns = campaign::store::list(&mut self.db.read().await?).await?;
+        for campaign in campaigns.iter().filter(|c| c.state == CampaignState::Started) {
+            self.wait_for_import().await?;
+            let mut tx = self.db.begin().await?;
+            let campaign = campaign::store::lock(&mut tx, campaign.id).await?;
+            let facts = whole_facts(&mut tx).await?;
+            if campaign.state != CampaignState::Started || facts.is_none() {
+                continue;
+            }
+            if self.decider_or_halt(&mut tx, &campaign).await?.is_some() {
+                continue;
+            }
+            self.dissolve_unposted(&mut tx, Some(campaign.id), "the campaign was halted").await?;
+            if whole_facts(&mut tx).await? == facts {
+                tx.commit().await?;
+                halted += 1;
+            }
+        }
+        Ok(halted)
+    }
+
     async fn recheck_campaign(&self, id: i64, plan: i64, total: &mut Rechecked) -> Outcome {
         let mut after = None;
         loop {

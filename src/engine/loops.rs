@@ -222,6 +222,7 @@ async fn recheck_once(shared: &Shared, seen: &mut Option<Facts>, next: &mut crat
         return Ok(0);
     }
     if seen.as_ref().is_none_or(|s| (s.estate_version, s.day) != (facts.estate_version, facts.day)) {
+        shared.app.judge_started().await?;
         shared.app.reconcile_key_cases().await?;
         let changes = shared.app.mark_lost_supply().await?;
         if changes != SupplyChanges::default() {

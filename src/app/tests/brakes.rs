@@ -126,3 +126,24 @@ async fn a_broken_policy_file_stops_the_sending_and_loses_nothing() {
         lab.send(campaign).await;
     }
 }
+
+#[tokio::test]
+async fn a_withdrawn_version_stops_what_is_unsent_at_once_and_says_so_once() {
+    for lab in labs(3).await {
+        let campaign = lab.started("spring", 2).await;
+        let sent = lab.send(campaign).await;
+        let prepared = lab.app.prepare_batch(campaign).await.unwrap().expect("a second batch");
+        assert_eq!(lab.app.judge_started().await.unwrap(), 0, "nothing stands against it");
+        let list = std::fs::read_to_string(lab.folder.path().join("cpl.csv")).unwrap();
+        lab.import(Kind::Cpl, list.replace("Active", "Withdrawn")).await;
+        assert_eq!(lab.app.judge_started().await.unwrap(), 1);
+        assert_eq!(lab.app.judge_started().await.unwrap(), 0, "it is stopped already");
+        let halted = lab.app.campaign("spring").await.unwrap();
+        assert_eq!((halted.state, halted.stopped_code.as_deref()), (CampaignState::Halted, Some("CPL_NOT_ACTIVE")));
+        assert_eq!(lab.outbox_state(prepared).await, "abandoned", "it never left and never will");
+        assert_eq!(lab.outbox_state(sent).await, "answered");
+        assert_eq!(lab.state(campaign, 3).await, TargetState::Queued);
+        assert_eq!(lab.state(campaign, 1).await, TargetState::Accepted, "what was sent is followed");
+        assert_eq!(lab.app.alarms(false, None, 0, 10).await.unwrap().len(), 1);
+    }
+}
