@@ -13,14 +13,6 @@ crate::spelled! {
     AlarmKind, "a kind of alarm" {
         /// The program itself halted a campaign: a refusal of contract.md came to apply, or DCC's answer stops it.
         CampaignHalted = "campaign-halted",
-        /// The policies are no longer those that a started campaign was approved with.
-        ApprovalVoid = "approval-void",
-        /// A share of an anomaly detection threshold is used up.
-        ThresholdNear = "threshold-near",
-        /// Requests wait because sending them would reach an anomaly detection threshold.
-        ThresholdReached = "threshold-reached",
-        /// DCC quarantined a request: process or delete.
-        Quarantined = "quarantined",
     }
 }
 

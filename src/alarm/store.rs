@@ -74,7 +74,7 @@ mod tests {
 
     fn new(subject: &str) -> NewAlarm {
         NewAlarm {
-            kind: AlarmKind::Quarantined,
+            kind: AlarmKind::CampaignHalted,
             subject: subject.into(),
             campaign: Some(7),
             sentence: "DCC quarantined a request of 50 devices".into(),
@@ -89,8 +89,11 @@ mod tests {
             let first = raise(&mut tx, &new("batch 1"), Time(10)).await.unwrap().expect("it is new");
             assert_eq!(raise(&mut tx, &new("batch 1"), Time(20)).await.unwrap(), None, "{}: it stands already", t.engine);
             let second = raise(&mut tx, &new("batch 2"), Time(20)).await.unwrap().expect("another subject");
-            assert_eq!(end(&mut tx, AlarmKind::Quarantined, "batch 1", "jane", "deleted", Time(30)).await.unwrap(), Some(first));
-            assert_eq!(end(&mut tx, AlarmKind::Quarantined, "batch 1", "jane", "deleted", Time(31)).await.unwrap(), None);
+            assert_eq!(
+                end(&mut tx, AlarmKind::CampaignHalted, "batch 1", "jane", "deleted", Time(30)).await.unwrap(),
+                Some(first)
+            );
+            assert_eq!(end(&mut tx, AlarmKind::CampaignHalted, "batch 1", "jane", "deleted", Time(31)).await.unwrap(), None);
             assert!(!end_one(&mut tx, first, "joe", "again", Time(32)).await.unwrap());
             let again = raise(&mut tx, &new("batch 1"), Time(40)).await.unwrap().expect("the first has ended");
             let standing: Vec<i64> = list(&mut tx, true, Some(7), 0, 10).await.unwrap().iter().map(|a| a.id).collect();

@@ -7,6 +7,7 @@ use crate::{
         self,
         batch::{Batch, BatchState},
     },
+    clock::Time,
     db::Tx,
     duis::{Body, Content, Response, UpdateFirmwareWarning},
     failure::{Failure, Outcome},
@@ -46,7 +47,6 @@ pub async fn apply(
 ) -> Outcome<Posted> {
     let policies = app.policies()?;
     let now = app.now();
-    let answered_so = Moved::because(Because::by(Cause::Answer, batch.id));
     let code = response.code.as_str();
     let sentence =
         policies.response_codes.entry(code).map_or("a code that response-codes.toml does not list", |e| &e.sentence).to_string();
@@ -80,20 +80,9 @@ pub async fn apply(
             return Ok(Posted::Held);
         }
         (Disposition::Accepted, Trust::Reply | Trust::Message) => {
-            let answer_by = now.plus_millis(policies.eligibility.answer_within.millis());
             answered(tx, request, code, now).await?;
-            if accepts {
-                campaign::store::set_batch_state(tx, batch.id, BatchState::Accepted, Some(&note), now).await?;
-            }
-            targets::move_all(
-                tx,
-                batch.plan_id,
-                Which::Batch(batch.id),
-                Event::Accepted,
-                Moved { answer_by: Some(answer_by), ..answered_so },
-                now,
-            )
-            .await?;
+            let answer_by = now.plus_millis(policies.eligibility.answer_within.millis());
+            taken(tx, batch, accepts.then_some(note.as_str()), answer_by, now).await?;
             if let Body::Message { content: Content::UpdateFirmwareWarning(warning), .. } = &response.body {
                 drop_devices(tx, batch, code, warning, now).await?;
             }
@@ -105,20 +94,9 @@ pub async fn apply(
                 && !earlier.answered
                 && outbox::was_posted(tx, request.id, request.body_digest).await? =>
         {
-            let answer_by = now.plus_millis(policies.eligibility.answer_within.millis());
             answered(tx, request, code, now).await?;
-            if accepts {
-                campaign::store::set_batch_state(tx, batch.id, BatchState::Accepted, Some(&note), now).await?;
-            }
-            targets::move_all(
-                tx,
-                batch.plan_id,
-                Which::Batch(batch.id),
-                Event::Accepted,
-                Moved { answer_by: Some(answer_by), ..answered_so },
-                now,
-            )
-            .await?;
+            let answer_by = now.plus_millis(policies.eligibility.answer_within.millis());
+            taken(tx, batch, accepts.then_some(note.as_str()), answer_by, now).await?;
         }
         // The same no again, as a message after the reply: what follows from it was done.
         (Disposition::RetryLater | Disposition::StopCampaign | Disposition::RefuseBatch, _) if over => {
@@ -130,16 +108,7 @@ pub async fn apply(
                 campaign::store::set_batch_state(tx, batch.id, BatchState::Dissolved, Some(&note), now).await?;
                 send::give_back(tx, batch, Some(&note), now).await?;
             } else {
-                campaign::store::set_batch_state(tx, batch.id, BatchState::Refused, Some(&note), now).await?;
-                targets::move_all(
-                    tx,
-                    batch.plan_id,
-                    Which::Batch(batch.id),
-                    Event::Failed,
-                    Moved { detail: Some(&note), ..answered_so },
-                    now,
-                )
-                .await?;
+                refused(tx, batch, &note, now).await?;
             }
             if disposition == Disposition::StopCampaign {
                 let campaign = campaign::store::lock(tx, batch.campaign_id).await?;
@@ -150,16 +119,7 @@ pub async fn apply(
         }
         (Disposition::RefuseBatch, _) => {
             answered(tx, request, code, now).await?;
-            campaign::store::set_batch_state(tx, batch.id, BatchState::Refused, Some(&note), now).await?;
-            targets::move_all(
-                tx,
-                batch.plan_id,
-                Which::Batch(batch.id),
-                Event::Failed,
-                Moved { detail: Some(&note), ..answered_so },
-                now,
-            )
-            .await?;
+            refused(tx, batch, &note, now).await?;
         }
         // An unlisted code, one about a device when none is named, a "seen already" for what we never sent before, a yes without a signature: a person looks.
         (
@@ -185,6 +145,24 @@ pub async fn apply(
         }
     }
     Ok(Posted::Settled)
+}
+
+/// DCC has the request: its members go on to their own deadline. `note` is given where the batch itself is accepted by this answer.
+async fn taken(tx: &mut Tx, batch: &Batch, note: Option<&str>, answer_by: Time, now: Time) -> Outcome {
+    if note.is_some() {
+        campaign::store::set_batch_state(tx, batch.id, BatchState::Accepted, note, now).await?;
+    }
+    let moved = Moved { answer_by: Some(answer_by), ..Moved::because(Because::by(Cause::Answer, batch.id)) };
+    targets::move_all(tx, batch.plan_id, Which::Batch(batch.id), Event::Accepted, moved, now).await?;
+    Ok(())
+}
+
+/// DCC refused the request for good: its members have failed.
+async fn refused(tx: &mut Tx, batch: &Batch, note: &str, now: Time) -> Outcome {
+    campaign::store::set_batch_state(tx, batch.id, BatchState::Refused, Some(note), now).await?;
+    let moved = Moved { detail: Some(note), ..Moved::because(Because::by(Cause::Answer, batch.id)) };
+    targets::move_all(tx, batch.plan_id, Which::Batch(batch.id), Event::Failed, moved, now).await?;
+    Ok(())
 }
 
 /// What became of the attempts before the one that is answered.
@@ -216,7 +194,7 @@ async fn earlier_attempts(tx: &mut Tx, request: &OutboxRequest) -> Outcome<Earli
 }
 
 /// The first answer counts; a later one about the same request finds it answered and leaves it so.
-pub(super) async fn answered(tx: &mut Tx, request: &OutboxRequest, code: &str, now: crate::clock::Time) -> Outcome {
+pub(super) async fn answered(tx: &mut Tx, request: &OutboxRequest, code: &str, now: Time) -> Outcome {
     match outbox::mark_answered(tx, request.id, code, now).await {
         Err(e) if !e.is_stale() => Err(e.into()),
         _ => Ok(()),
@@ -224,13 +202,7 @@ pub(super) async fn answered(tx: &mut Tx, request: &OutboxRequest, code: &str, n
 }
 
 /// Devices that DCC dropped from the request have failed; the rest goes on.
-async fn drop_devices(
-    tx: &mut Tx,
-    batch: &Batch,
-    code: &str,
-    warning: &UpdateFirmwareWarning,
-    now: crate::clock::Time,
-) -> Outcome {
+async fn drop_devices(tx: &mut Tx, batch: &Batch, code: &str, warning: &UpdateFirmwareWarning, now: Time) -> Outcome {
     for (list, devices) in warning.lists() {
         for group in devices.chunks(targets::GROUP_ROWS) {
             let found = targets::find(tx, &[batch.plan_id], group).await?;

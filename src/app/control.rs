@@ -221,9 +221,9 @@ impl App {
             ..campaign.clone()
         };
         if campaign::store::save(tx, &halted, campaign.state).await? {
-            let subject = format!("campaign {}", campaign.id);
-            self.raise_alarm(tx, &halt_alarm(campaign, code, message)).await?;
-            record(tx, now, "engine", "campaign.halt", subject, json!({"code": code, "reason": message})).await?;
+            let alarm = halt_alarm(campaign, code, message);
+            self.raise_alarm(tx, &alarm).await?;
+            record(tx, now, "engine", "campaign.halt", alarm.subject, json!({"code": code, "reason": message})).await?;
         }
         Ok(())
     }

@@ -35,10 +35,8 @@ impl Told {
     /// It was decided about the site, and not only moved by what DCC or a person said.
     pub fn is_decision(&self) -> bool {
         match self.step.cause {
-            None | Some(Cause::TopUp | Cause::Recheck | Cause::Send) => true,
-            Some(
-                Cause::Returned | Cause::Answer | Cause::Message | Cause::Silence | Cause::Supply | Cause::Read | Cause::Operator,
-            ) => false,
+            None | Some(Cause::Recheck | Cause::Send) => true,
+            Some(Cause::Returned | Cause::Answer | Cause::Message | Cause::Silence | Cause::Supply | Cause::Operator) => false,
         }
     }
 }

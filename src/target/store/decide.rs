@@ -110,7 +110,7 @@ fn value(plan: i64, d: &Decided) -> Value {
     ])
 }
 
-/// Applies what was decided about members that are still held or queued. Gives how many rows moved or changed reason.
+/// Applies what was decided about members that are still held or queued. Gives how many rows moved, or changed their reason or its fact.
 pub async fn decide_again(
     tx: &mut Tx,
     plan: i64,
@@ -127,8 +127,7 @@ pub async fn decide_again(
         let same = "targets.plan_id = v.plan_id and targets.device_id = v.device_id and targets.state in ('held', 'queued')
                and (targets.state <> v.state or targets.reason <> v.reason or coalesce(targets.fact, '') <> coalesce(v.fact, ''))";
         let v = rows::table(tx, 1, VALUES);
-        let keep = history::keep(&format!("{v} cross join targets"), same);
-        sql!(&mut *tx, c => sqlx::query(AssertSqlSafe(keep)).bind(&values).execute(c).await?.rows_affected());
+        history::keep_rows(tx, &values, VALUES, same).await?;
         let sql = format!(
             "update targets set state = v.state, {FACTS}, updated_at = $2, version = targets.version + 1, policy_set = $3, cause = $4, cause_ref = $5
              from {v} where {same}"
@@ -158,8 +157,7 @@ pub async fn send(
         let values = values.to_json();
         let same = "targets.plan_id = v.plan_id and targets.device_id = v.device_id and targets.state = 'queued'";
         let v = rows::table(tx, 1, VALUES);
-        let keep = history::keep(&format!("{v} cross join targets"), same);
-        sql!(&mut *tx, c => sqlx::query(AssertSqlSafe(keep)).bind(&values).execute(c).await?.rows_affected());
+        history::keep_rows(tx, &values, VALUES, same).await?;
         let sql = format!(
             "update targets set state = '{to}', {FACTS}, batch_id = $2, attempts = targets.attempts + 1, answer_by = $3, updated_at = $4,
                     version = targets.version + 1, policy_set = $5, cause = $6, cause_ref = $2

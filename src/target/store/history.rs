@@ -6,7 +6,7 @@ use sqlx::AssertSqlSafe;
 
 use crate::{
     clock::{Day, Time},
-    db::{DbError, DbResult, Tx},
+    db::{DbError, DbResult, Tx, rows},
     ids::{DeviceId, Mpid},
     policy::Reason,
     sql,
@@ -16,8 +16,6 @@ use crate::{
 crate::spelled! {
     /// What moved a target. Where the column is null it was the plan.
     Cause, "what moves a target" {
-        /// A top-up of the campaign brought it; the reference is the top-up.
-        TopUp = "top-up",
         /// Decided again while it waited.
         Recheck = "recheck",
         /// Decided again immediately before its batch; the reference is the batch where it was sent.
@@ -32,8 +30,6 @@ crate::spelled! {
         Silence = "silence",
         /// Its site changed hands after it was sent.
         Supply = "supply",
-        /// A read of its version or of the inventory; the reference is the read.
-        Read = "read",
         /// A person: retry, abort.
         Operator = "operator",
     }
@@ -67,6 +63,14 @@ pub(super) fn keep(from: &str, condition: &str) -> String {
         "insert into target_history ({COLUMNS}) select {} from {from} where {condition} on conflict do nothing",
         columns.join(", ")
     )
+}
+
+/// Keeps the rows that `condition` selects of those named by a table-valued parameter, which it knows as `v`.
+pub(super) async fn keep_rows(tx: &mut Tx, values: &str, columns: &[(&str, &str)], condition: &str) -> DbResult<()> {
+    let v = rows::table(tx, 1, columns);
+    let keep = keep(&format!("{v} cross join targets"), condition);
+    sql!(tx, c => sqlx::query(AssertSqlSafe(keep)).bind(values).execute(c).await?.rows_affected());
+    Ok(())
 }
 
 /// Removes the history of a plan's devices up to this one, with the plan.

@@ -133,8 +133,7 @@ pub async fn apply(tx: &mut Tx, changes: &[Change], now: Time) -> DbResult<u64> 
         let values = values.to_json();
         let same = "targets.plan_id = v.plan_id and targets.device_id = v.device_id and targets.version = v.version";
         let v = rows::table(tx, 1, VALUES);
-        let keep = history::keep(&format!("{v} cross join targets"), same);
-        sql!(&mut *tx, c => sqlx::query(AssertSqlSafe(keep)).bind(&values).execute(c).await?.rows_affected());
+        history::keep_rows(tx, &values, VALUES, same).await?;
         let sql = format!(
             "update targets set state = v.state, reason = v.reason, answer_by = v.answer_by, detail = coalesce(v.detail, targets.detail),
                     updated_at = $2, version = targets.version + 1, cause = v.cause, cause_ref = v.cause_ref
