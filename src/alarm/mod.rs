@@ -13,6 +13,8 @@ crate::spelled! {
     AlarmKind, "a kind of alarm" {
         /// The program itself halted a campaign: a refusal of contract.md came to apply, or DCC's answer stops it.
         CampaignHalted = "campaign-halted",
+        /// Policies changed in what matters to a campaign that was approved with others: it sends nothing new.
+        ApprovalVoid = "approval-void",
     }
 }
 

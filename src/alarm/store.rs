@@ -50,6 +50,14 @@ pub async fn end_one(tx: &mut Tx, id: i64, by: &str, why: &str, now: Time) -> Db
     Ok(ended == 1)
 }
 
+/// Whether an alarm of this kind and subject stands.
+pub async fn stands(tx: &mut Tx, kind: AlarmKind, subject: &str) -> DbResult<bool> {
+    let id: Option<i64> = sql!(tx, c => sqlx::query_scalar(
+        "select id from alarms where kind = $1 and subject = $2 and ended_at is null order by id")
+        .bind(kind.as_str()).bind(subject).fetch_optional(c).await)?;
+    Ok(id.is_some())
+}
+
 /// One alarm.
 pub async fn get(tx: &mut Tx, id: i64) -> DbResult<Option<Alarm>> {
     let row: Option<Row> = sql!(tx, c => sqlx::query_as(
@@ -88,6 +96,8 @@ mod tests {
             let mut tx = t.db.begin().await.unwrap();
             let first = raise(&mut tx, &new("batch 1"), Time(10)).await.unwrap().expect("it is new");
             assert_eq!(raise(&mut tx, &new("batch 1"), Time(20)).await.unwrap(), None, "{}: it stands already", t.engine);
+            assert!(stands(&mut tx, AlarmKind::CampaignHalted, "batch 1").await.unwrap(), "{}", t.engine);
+            assert!(!stands(&mut tx, AlarmKind::ApprovalVoid, "batch 1").await.unwrap(), "{}", t.engine);
             let second = raise(&mut tx, &new("batch 2"), Time(20)).await.unwrap().expect("another subject");
             assert_eq!(
                 end(&mut tx, AlarmKind::CampaignHalted, "batch 1", "jane", "deleted", Time(30)).await.unwrap(),

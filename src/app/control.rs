@@ -1,9 +1,13 @@
-//! What people ask of a campaign: create, approve, start, pause, resume, abort, retry, halt. Each is idempotent, audited,
+//! What people ask of a campaign, but for its approval: create, start, pause, resume, abort, retry, halt. Each is idempotent, audited,
 //! and answers what it did and what it could not.
 
 use serde_json::json;
 
-use super::{App, TEXT_CHARS, find_campaign, record};
+use super::{
+    App, TEXT_CHARS,
+    approval::{approval_covers, is_approved_under},
+    find_campaign, record,
+};
 use crate::{
     alarm::{AlarmKind, NewAlarm},
     campaign::{self, Campaign, CampaignState, Command, PlanState, store::NewCampaign},
@@ -74,31 +78,6 @@ impl App {
         Ok(id)
     }
 
-    /// The second person's yes, bound to image, candidates, batch size, rollout and policies.
-    pub async fn approve_campaign(&self, id_or_name: &str, approver: &str, asserted_by: &str) -> Outcome<Campaign> {
-        check_name(approver)?;
-        let approver = approver.trim();
-        self.change(id_or_name, Command::Approve, asserted_by, async |tx, campaign, now| {
-            let person = |name: &str| name.split('@').next().unwrap_or_default().trim().to_lowercase();
-            if person(approver) == person(&campaign.created_by) {
-                return Err(Failure::refused("SECOND_PERSON_REQUIRED", format!("{approver} created the campaign"))
-                    .help("somebody else must approve it: --by NAME"));
-            }
-            let plan = plan_in_force(tx, campaign).await?;
-            let newest = campaign::store::newest_plan(tx, campaign.id).await?;
-            if newest.is_some_and(|p| p.state == PlanState::WhatIf) {
-                return Err(Failure::refused("WHAT_IF_PLAN", "the campaign's latest plan is a what-if (--as-of)")
-                    .help("plan it again without --as-of, look at it, and approve that"));
-            }
-            campaign.approved_by = Some(format!("{approver}, asserted by {asserted_by}"));
-            campaign.approved_at = Some(now);
-            let hash = plan.approval_hash(campaign.image_id, &campaign.rollout, campaign.batch_size);
-            campaign.approved_hash = Some(hash.clone());
-            Ok(json!({"approver": approver, "asserted_by": asserted_by, "plan": plan.id, "bound_to": hash}))
-        })
-        .await
-    }
-
     /// Lets the engine send. The refusals are checked once more.
     pub async fn start_campaign(&self, id_or_name: &str, who: &str) -> Outcome<Campaign> {
         self.change(id_or_name, Command::Start, who, async |tx, campaign, now| {
@@ -106,16 +85,15 @@ impl App {
                 return Ok(json!(null));
             }
             let plan = plan_in_force(tx, campaign).await?;
-            if campaign.approved_hash.as_deref()
-                != Some(&plan.approval_hash(campaign.image_id, &campaign.rollout, campaign.batch_size))
-            {
+            if !approval_covers(campaign, &plan) {
                 return Err(Failure::refused("APPROVAL_VOID", "what was approved is not what is planned now")
                     .help("have the plan approved again: ppmid campaign approve CAMPAIGN --by NAME"));
             }
             let decider = self.decider(tx, campaign, now).await?;
-            if decider.policies.hash() != plan.policy_hash {
+            if !is_approved_under(campaign, &decider.policies) {
                 return Err(Failure::refused("APPROVAL_VOID", "the policies are not those the plan was made and approved with")
-                    .help("`ppmid policy show` says what they are now; plan again and have that approved"));
+                    .help(format!("`ppmid policy diff --campaign {}` says what changed", campaign.id))
+                    .help("put the files back, or plan again and have that approved"));
             }
             campaign.started_at = Some(now);
             Ok(json!({"plan": plan.id}))
@@ -130,11 +108,12 @@ impl App {
     /// Goes on after a pause or a halt. What refused it must have been put right.
     pub async fn resume_campaign(&self, id_or_name: &str, who: &str) -> Outcome<Campaign> {
         self.change(id_or_name, Command::Resume, who, async |tx, campaign, now| {
-            self.decider(tx, campaign, now).await?;
+            let decider = self.decider(tx, campaign, now).await?;
             if campaign.started_at.is_none() {
                 return Err(Failure::failed("the campaign was halted before it was started")
                     .help("start it after planning and approving it again in a new campaign"));
             }
+            self.refuse_void_approval(tx, campaign, &decider.policies, who).await?;
             let was = json!({"was": campaign.state, "code": campaign.stopped_code});
             self.end_halt_alarm(tx, campaign, who, "the campaign goes on").await?;
             campaign.stopped_code = None;
@@ -155,6 +134,7 @@ impl App {
             let cancelled = targets::move_all(tx, plan, Which::Plan, Event::Cancelled, by_a_person, now).await?;
             campaign.ended_at = Some(now);
             self.end_halt_alarm(tx, campaign, who, "the campaign was aborted").await?;
+            self.end_void_alarm(tx, campaign, who, "the campaign was aborted").await?;
             Ok(json!({"cancelled": cancelled}))
         })
         .await
@@ -233,7 +213,7 @@ impl App {
     }
 
     /// One guarded change of a campaign: read, checked by its state, edited, saved from the state it was read in.
-    async fn change(
+    pub(super) async fn change(
         &self,
         id_or_name: &str,
         command: Command,
@@ -252,7 +232,8 @@ impl App {
             if !campaign::store::save(&mut tx, &campaign, read_in).await? {
                 continue;
             }
-            if next != read_in || command == Command::Retry || command == Command::Approve {
+            let again = (command == Command::Retry || command == Command::Approve) && !detail.is_null();
+            if next != read_in || again {
                 record(&mut tx, now, who, &format!("campaign.{command}"), format!("campaign {}", campaign.id), detail).await?;
             }
             tx.commit().await?;
@@ -273,7 +254,7 @@ fn halt_alarm(campaign: &Campaign, code: &str, message: &str) -> NewAlarm {
     }
 }
 
-async fn plan_in_force(tx: &mut Tx, campaign: &Campaign) -> Outcome<campaign::Plan> {
+pub(super) async fn plan_in_force(tx: &mut Tx, campaign: &Campaign) -> Outcome<campaign::Plan> {
     let plan = match campaign.plan_id {
         Some(id) => campaign::store::plan(tx, id).await?,
         None => None,
@@ -282,7 +263,7 @@ async fn plan_in_force(tx: &mut Tx, campaign: &Campaign) -> Outcome<campaign::Pl
         .ok_or_else(|| Failure::failed("the campaign has no plan").help("plan it first: ppmid campaign plan CAMPAIGN"))
 }
 
-fn check_name(name: &str) -> Outcome {
+pub(super) fn check_name(name: &str) -> Outcome {
     let fine = !name.trim().is_empty() && name.chars().count() <= TEXT_CHARS && !name.chars().any(char::is_control);
     if fine {
         Ok(())

@@ -117,6 +117,13 @@ impl App {
             }
         }
     }
+
+    /// As [`App::decider_or_halt`], for what only an approval allows: policies it was not approved with let the campaign wait.
+    /// `None`: nothing may be decided for it now; what says so is written in this transaction.
+    pub async fn decider_or_stop(&self, tx: &mut Tx, campaign: &Campaign) -> Outcome<Option<Decider>> {
+        let Some(decider) = self.decider_or_halt(tx, campaign).await? else { return Ok(None) };
+        Ok(self.approval_holds(tx, campaign, &decider.policies).await?.then_some(decider))
+    }
 }
 
 impl Decider {

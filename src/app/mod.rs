@@ -3,6 +3,7 @@
 
 mod alarms;
 mod answer;
+mod approval;
 mod control;
 mod decide;
 mod exchange;
@@ -39,7 +40,7 @@ use crate::{
     db::{Db, Tx},
     failure::{Failure, Outcome},
     image::{FolderVault, SharedVault},
-    policy::PolicySet,
+    policy::{PolicyFolder, PolicySet},
 };
 
 pub use control::NewCampaignRequest;
@@ -88,7 +89,7 @@ impl App {
 
     /// The same, as of a moment.
     pub fn policies_at(&self, at: Time) -> Outcome<PolicySet> {
-        Ok(PolicySet::load(&self.settings.policies_dir)?.as_of(at.london_day()))
+        Ok(PolicyFolder::load(&self.settings.policies_dir)?.as_of(at.london_day()))
     }
 
     /// A campaign by its id or its name.

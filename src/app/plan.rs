@@ -143,6 +143,8 @@ impl App {
             current.approved_at = None;
             current.approved_by = None;
             current.approved_hash = None;
+            current.policy_set = None;
+            current.policy_binding = None;
             campaign::store::save(&mut tx, &current, read_in).await?;
         }
         campaign::store::supersede_plans(&mut tx, campaign.id, plan, state).await?;

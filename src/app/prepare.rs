@@ -30,7 +30,7 @@ impl App {
     pub async fn prepare_batch(&self, campaign_id: i64) -> Outcome<Option<RequestId>> {
         let mut look = self.db.read().await?;
         let (image_id, planned) = match campaign::store::get(&mut look, campaign_id).await? {
-            Some(c) if c.state == CampaignState::Started => (c.image_id, c.plan_id),
+            Some(c) if c.state == CampaignState::Started && !self.is_known_void(&mut look, &c).await? => (c.image_id, c.plan_id),
             _ => return Ok(None),
         };
         // Looked at without the write lock first: where nothing is queued, this means reading the whole plan.
@@ -49,7 +49,7 @@ impl App {
         if targets::in_state(&mut tx, plan, TargetState::Queued, None, 1).await?.is_empty() {
             return Ok(None);
         }
-        let Some(decider) = self.decider_or_halt(&mut tx, &campaign).await? else {
+        let Some(decider) = self.decider_or_stop(&mut tx, &campaign).await? else {
             if whole_facts(&mut tx).await? == facts {
                 tx.commit().await?;
             }

@@ -62,10 +62,10 @@ impl App {
             if campaign.state != CampaignState::Started || facts.is_none() {
                 continue;
             }
-            if self.decider_or_halt(&mut tx, &campaign).await?.is_some() {
+            if self.decider_or_stop(&mut tx, &campaign).await?.is_some() {
                 continue;
             }
-            self.dissolve_unposted(&mut tx, Some(campaign.id), "the campaign was halted").await?;
+            self.dissolve_unposted(&mut tx, Some(campaign.id), "the campaign may not go on").await?;
             if whole_facts(&mut tx).await? == facts {
                 tx.commit().await?;
                 halted += 1;
@@ -89,7 +89,7 @@ impl App {
             if facts.is_none() {
                 continue;
             }
-            let Some(decider) = self.decider_or_halt(&mut tx, &campaign).await? else {
+            let Some(decider) = self.decider_or_stop(&mut tx, &campaign).await? else {
                 if whole_facts(&mut tx).await? != facts {
                     continue;
                 }

@@ -49,6 +49,7 @@ impl App {
             current.state = current.state.on(Command::Finish)?;
             current.ended_at = Some(now);
             campaign::store::save(&mut tx, &current, CampaignState::Started).await?;
+            self.end_void_alarm(&mut tx, &current, "engine", "the campaign has ended").await?;
             record(&mut tx, now, "engine", "campaign.finish", format!("campaign {}", campaign.id), json!({})).await?;
             tx.commit().await?;
             finished += 1;

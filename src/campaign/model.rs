@@ -38,6 +38,8 @@ impl CampaignState {
         Ok(match (self, command) {
             (S::Draft | S::Planned | S::Approved, C::Plan) => S::Planned,
             (S::Planned | S::Approved, C::Approve) => S::Approved,
+            // Approved again, as policies changed: the state is as it was.
+            (S::Started | S::Paused | S::Halted, C::Approve) => self,
             (S::Approved | S::Started, C::Start) => S::Started,
             (S::Started | S::Paused, C::Pause) => S::Paused,
             (S::Paused | S::Halted | S::Started, C::Resume) => S::Started,
@@ -101,6 +103,10 @@ pub struct Campaign {
     pub approved_by: Option<String>,
     /// What the approval is bound to.
     pub approved_hash: Option<String>,
+    /// The policies it was approved with (policy_sets.id).
+    pub policy_set: Option<i64>,
+    /// Of those, what matters to it: [`crate::policy::binding`].
+    pub policy_binding: Option<String>,
     pub started_at: Option<Time>,
     /// Why it does not move: the contract's refusal code, or `OPERATOR`.
     pub stopped_code: Option<String>,

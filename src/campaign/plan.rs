@@ -34,6 +34,8 @@ pub struct Plan {
     pub created_at: Time,
     pub created_by: String,
     pub policy_hash: String,
+    /// The policies it was decided by, as kept (policy_sets.id).
+    pub policy_set: Option<i64>,
     /// Over the eligible and held Device IDs, in order: what an approval is bound to.
     pub candidate_hash: Option<String>,
     pub sites: i64,
@@ -77,11 +79,11 @@ impl Tally {
 }
 
 impl Plan {
-    /// What an approval of this plan is bound to: image, candidates, how it is cut, and the policies it was decided by.
-    pub fn approval_hash(&self, image: ImageId, rollout: &str, batch_size: i64) -> String {
+    /// What an approval of this plan is bound to: image, candidates, how it is cut, and what matters of the policies.
+    pub fn approval_hash(&self, image: ImageId, rollout: &str, batch_size: i64, policy_binding: &str) -> String {
         let mut hash = Sha256::new();
         let candidates = self.candidate_hash.as_deref().unwrap_or_default();
-        for part in [image.to_string().as_str(), candidates, rollout, batch_size.to_string().as_str(), &self.policy_hash] {
+        for part in [image.to_string().as_str(), candidates, rollout, batch_size.to_string().as_str(), policy_binding] {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part.as_bytes());
         }

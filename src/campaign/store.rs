@@ -43,6 +43,8 @@ struct CampaignRow {
     approved_at: Option<i64>,
     approved_by: Option<String>,
     approved_hash: Option<String>,
+    policy_set: Option<i64>,
+    policy_binding: Option<String>,
     started_at: Option<i64>,
     stopped_code: Option<String>,
     stopped_reason: Option<String>,
@@ -70,6 +72,8 @@ impl TryFrom<CampaignRow> for Campaign {
             approved_at: row.approved_at.map(Time),
             approved_by: row.approved_by,
             approved_hash: row.approved_hash,
+            policy_set: row.policy_set,
+            policy_binding: row.policy_binding,
             started_at: row.started_at.map(Time),
             stopped_code: row.stopped_code,
             stopped_reason: row.stopped_reason,
@@ -119,12 +123,13 @@ pub async fn list(tx: &mut Tx) -> DbResult<Vec<Campaign>> {
 pub async fn save(tx: &mut Tx, campaign: &Campaign, read_in: CampaignState) -> DbResult<bool> {
     let changed = sql!(tx, c => sqlx::query(
         "update campaigns set state = $1, plan_id = $2, approved_at = $3, approved_by = $4, approved_hash = $5, started_at = $6,
-                stopped_code = $7, stopped_reason = $8, stopped_at = $9, stopped_by = $10, ended_at = $11
-         where id = $12 and state = $13")
+                stopped_code = $7, stopped_reason = $8, stopped_at = $9, stopped_by = $10, ended_at = $11,
+                policy_set = $12, policy_binding = $13
+         where id = $14 and state = $15")
         .bind(campaign.state.as_str()).bind(campaign.plan_id).bind(campaign.approved_at.map(|t| t.0)).bind(&campaign.approved_by)
         .bind(&campaign.approved_hash).bind(campaign.started_at.map(|t| t.0)).bind(&campaign.stopped_code).bind(&campaign.stopped_reason)
         .bind(campaign.stopped_at.map(|t| t.0)).bind(&campaign.stopped_by).bind(campaign.ended_at.map(|t| t.0))
-        .bind(campaign.id).bind(read_in.as_str())
+        .bind(campaign.policy_set).bind(&campaign.policy_binding).bind(campaign.id).bind(read_in.as_str())
         .execute(c).await?.rows_affected());
     Ok(changed == 1)
 }
@@ -140,6 +145,7 @@ struct PlanRow {
     created_at: i64,
     created_by: String,
     policy_hash: String,
+    policy_set: Option<i64>,
     candidate_hash: Option<String>,
     sites: i64,
     eligible: i64,
@@ -167,6 +173,7 @@ impl TryFrom<PlanRow> for Plan {
             created_at: Time(row.created_at),
             created_by: row.created_by,
             policy_hash: row.policy_hash,
+            policy_set: row.policy_set,
             candidate_hash: row.candidate_hash,
             sites: row.sites,
             eligible: row.eligible,

@@ -9,7 +9,7 @@ use crate::{
     clock::{Day, Time},
     failure::{Failure, Outcome},
     ids::IdError,
-    policy::{self, Content, Origin, PolicyFile, PolicyName, PolicySet},
+    policy::{self, Change, Origin, PolicyFile, PolicyFolder, PolicyName, PolicySet},
 };
 
 /// The rules and numbers that decide: written out, checked, shown
@@ -39,6 +39,23 @@ pub enum Command {
         #[arg(long, value_name = "TIME", value_parser = as_of)]
         as_of: Option<Time>,
     },
+    /// How the policies differ from what ships, from those of another day, or from those a campaign was approved with
+    #[command(after_help = "A change that matters asks for a new approval of every campaign it touches.\n\nExamples:\n  \
+        ppmid policy diff                      what ships, against what is in force now\n  \
+        ppmid policy diff --as-of 2027-01-15   what is in force now, against that day\n  \
+        ppmid policy diff --since 2026-11-01   what was in force then, against now\n  \
+        ppmid policy diff --campaign spring    what it was approved with, against what is in force now")]
+    Diff {
+        /// Against what is in force then: a time (RFC 3339) or the end of a day
+        #[arg(long, value_name = "TIME", value_parser = as_of)]
+        as_of: Option<Time>,
+        /// From what this folder says was in force then
+        #[arg(long, value_name = "TIME", value_parser = as_of, conflicts_with = "campaign")]
+        since: Option<Time>,
+        /// From what this campaign was approved with (planned with, before its approval)
+        #[arg(long, value_name = "CAMPAIGN")]
+        campaign: Option<String>,
+    },
 }
 
 pub async fn run(ctx: &Context, command: Command) -> Outcome {
@@ -49,6 +66,7 @@ pub async fn run(ctx: &Context, command: Command) -> Outcome {
         }
         Command::Check { as_of } => check(ctx, as_of.unwrap_or(ctx.clock.now()).london_day()),
         Command::Show { file, as_of } => show(ctx, file, as_of.unwrap_or(ctx.clock.now()).london_day()),
+        Command::Diff { as_of, since, campaign } => diff(ctx, as_of, since, campaign).await,
     }
 }
 
@@ -73,11 +91,12 @@ fn init(ctx: &Context, dir: PathBuf) -> Outcome {
 }
 
 fn check(ctx: &Context, day: Day) -> Outcome {
-    let dir = ctx.settings()?.policies_dir;
+    let files = policy::check_files(&ctx.settings()?.policies_dir);
     let (mut rows, mut json, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
-    for (name, result) in policy::check_files(&dir) {
+    let good: Vec<PolicyFile> = files.iter().filter_map(|(_, file)| file.as_ref().ok().cloned()).collect();
+    for (name, result) in files {
         let (cells, object) = match result {
-            Ok(file) => checked(&name, &file, day),
+            Ok(file) => checked(&name, &file, &good, day),
             Err(error) => {
                 let failure = Failure::from(error);
                 let object = json!({"file": name, "result": "error", "error": failure.message});
@@ -98,13 +117,23 @@ fn check(ctx: &Context, day: Day) -> Outcome {
     }
 }
 
-fn checked(name: &str, file: &PolicyFile, day: Day) -> (Vec<String>, Value) {
-    let in_force = file.head.effective_from <= day;
-    let said = if in_force { "yes".to_string() } else { format!("not yet: on {day} what is compiled in applies") };
-    let (version, from) = (file.head.version.to_string(), file.head.effective_from.to_string());
-    let cells = vec![name.to_string(), version, from, origin(file), said, "ok".to_string()];
+/// One file with its day, and whether it is in force beside the others of its name.
+fn checked(name: &str, file: &PolicyFile, good: &[PolicyFile], day: Day) -> (Vec<String>, Value) {
+    let begins = file.head.effective_from;
+    let written = |f: &&PolicyFile| f.name == file.name && f.origin != Origin::CompiledIn && f.head.effective_from <= day;
+    let last = good.iter().filter(written).max_by_key(|f| f.head.effective_from);
+    let (in_force, said) = match last {
+        Some(last) if last.origin == file.origin => (true, "yes".to_string()),
+        Some(last) if begins <= day || file.origin == Origin::CompiledIn => {
+            (false, format!("no: version {} of {} took its place", last.head.version, last.head.effective_from))
+        }
+        None if file.origin == Origin::CompiledIn => (true, "yes".to_string()),
+        None => (false, format!("not yet: on {day} what is compiled in applies")),
+        Some(_) => (false, format!("not yet: it begins on {begins}")),
+    };
+    let cells = vec![name.to_string(), file.head.version.to_string(), begins.to_string(), origin(file), said, "ok".to_string()];
     let object = json!({
-        "file": name, "version": file.head.version, "effective_from": file.head.effective_from, "clauses": file.head.clauses,
+        "file": name, "version": file.head.version, "effective_from": begins, "clauses": file.head.clauses,
         "from": origin(file), "in_force": in_force, "result": "ok",
     });
     (cells, object)
@@ -114,24 +143,28 @@ fn origin(file: &PolicyFile) -> String {
     match &file.origin {
         Origin::Folder(path) => path.display().to_string(),
         Origin::CompiledIn if file.name == PolicyName::Trust => "absent: nothing is trusted".to_string(),
-        Origin::CompiledIn => "compiled in".to_string(),
+        other => other.to_string(),
     }
 }
 
 fn show(ctx: &Context, only: Option<PolicyName>, day: Day) -> Outcome {
-    let loaded = PolicySet::load(&ctx.settings()?.policies_dir)?;
-    let not_yet: Vec<PolicyFile> = loaded.files().iter().filter(|f| f.head.effective_from > day).cloned().collect();
-    let set = loaded.as_of(day);
-    for file in &not_yet {
-        let (name, from) = (origin(file), file.head.effective_from);
-        eprintln!("note: {name} is not in force on {day}, only from {from}: until then what is compiled in applies");
+    let folder = PolicyFolder::load(&ctx.settings()?.policies_dir)?;
+    let shown = |file: &PolicyFile| only.is_none_or(|name| file.name == name);
+    for file in folder.after(day).into_iter().filter(|f| shown(f)) {
+        let until = match folder.in_force(file.name, day) {
+            Some(now) => origin(now),
+            None => "what is compiled in".to_string(),
+        };
+        eprintln!("note: {} is in force only from {}: until then {until} applies", origin(file), file.head.effective_from);
     }
-    let shown: Vec<&PolicyFile> = set.files().iter().filter(|f| only.is_none_or(|name| f.name == name)).collect();
+    let set = folder.as_of(day);
     let mut rows = Vec::new();
     let mut files = serde_json::Map::new();
-    for file in &shown {
-        let value = file_value(file)?;
-        flatten("", &value, &mut |key, value| rows.push(vec![file.name.to_string(), key.to_string(), value]));
+    for file in set.files().iter().filter(|f| shown(f)) {
+        let mut value = file.value();
+        value["from"] = json!(origin(file));
+        rows.extend(file.leaves().into_iter().map(|l| vec![file.name.to_string(), l.key, l.value]));
+        rows.push(vec![file.name.to_string(), "from".to_string(), origin(file)]);
         files.insert(file.name.to_string(), value);
     }
     if ctx.output() == Output::Json {
@@ -142,46 +175,31 @@ fn show(ctx: &Context, only: Option<PolicyName>, day: Day) -> Outcome {
     table::print(ctx.output(), &["file", "key", "value"], &rows, &none)
 }
 
-/// The head and what the file says, defaults filled in.
-fn file_value(file: &PolicyFile) -> Outcome<Value> {
-    let failed = |e: &dyn std::fmt::Display| Failure::failed(format!("{} cannot be shown: {e}", file.name));
-    let mut value = match &file.content {
-        Content::Eligibility(e) => serde_json::to_value(e),
-        Content::ResponseCodes(c) => serde_json::to_value(c),
-        Content::Rollout(r) => serde_json::to_value(r),
-        Content::Trust => return toml::from_str(&file.text).map(|v| with_origin(v, file)).map_err(|e| failed(&e)),
-    }
-    .map_err(|e| failed(&e))?;
-    value["version"] = json!(file.head.version);
-    value["effective_from"] = json!(file.head.effective_from);
-    value["clauses"] = json!(file.head.clauses);
-    Ok(with_origin(value, file))
-}
-
-fn with_origin(mut value: Value, file: &PolicyFile) -> Value {
-    value["from"] = json!(origin(file));
-    value
-}
-
-/// `cohort.IOC.live_from` and its value, for each leaf; a list of plain values is one leaf.
-fn flatten(prefix: &str, value: &Value, each: &mut impl FnMut(&str, String)) {
-    let under = |key: &str| if prefix.is_empty() { key.to_string() } else { format!("{prefix}.{key}") };
-    match value {
-        Value::Object(map) => map.iter().for_each(|(key, value)| flatten(&under(key), value, each)),
-        Value::Array(list) if list.iter().any(|v| v.is_object() || v.is_array()) => {
-            list.iter().enumerate().for_each(|(n, value)| flatten(&format!("{prefix}[{n}]"), value, each));
+async fn diff(ctx: &Context, as_of: Option<Time>, since: Option<Time>, campaign: Option<String>) -> Outcome {
+    let folder = PolicyFolder::load(&ctx.settings()?.policies_dir)?;
+    let now = folder.as_of(ctx.clock.now().london_day());
+    let then = |at: Time| folder.as_of(at.london_day());
+    let mut rollout = None;
+    let (before, after) = match (campaign, since, as_of) {
+        (Some(campaign), _, as_of) => {
+            let app = ctx.app().await?;
+            let campaign = app.campaign(&campaign).await?;
+            let pinned = app.pinned_policies(&campaign).await?;
+            rollout = Some(campaign.rollout);
+            (pinned, as_of.map_or(now, then))
         }
-        Value::Array(list) => each(prefix, list.iter().map(plain).collect::<Vec<_>>().join(", ")),
-        leaf => each(prefix, plain(leaf)),
-    }
-}
-
-fn plain(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Null => String::new(),
-        other => other.to_string(),
-    }
+        (None, Some(since), as_of) => (then(since), as_of.map_or(now, then)),
+        (None, None, Some(as_of)) => (now, then(as_of)),
+        (None, None, None) => (PolicySet::compiled(), now),
+    };
+    let changes = policy::changes(&before, &after, rollout.as_deref());
+    let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "(none)".to_string());
+    let row = |c: &Change| {
+        let matters = if c.matters { "yes" } else { "no" };
+        vec![c.file.to_string(), c.key.clone(), value(&c.before), value(&c.after), matters.to_string()]
+    };
+    let rows: Vec<Vec<String>> = changes.iter().map(row).collect();
+    table::print(ctx.output(), &["file", "key", "before", "after", "matters"], &rows, &changes)
 }
 
 #[cfg(test)]
@@ -200,22 +218,5 @@ mod tests {
         assert_eq!(policy_name("eligibility").unwrap(), PolicyName::Eligibility);
         assert_eq!(policy_name("trust.toml").unwrap(), PolicyName::Trust);
         assert!(policy_name("windows").is_err());
-    }
-
-    #[test]
-    fn every_key_of_a_set_is_shown() {
-        let set = PolicySet::compiled();
-        let mut keys = Vec::new();
-        for file in set.files() {
-            flatten("", &file_value(file).unwrap(), &mut |key, value| keys.push(format!("{key} = {value}")));
-        }
-        for wanted in [
-            "cohort.IOC.live_from = 2020-11-24",
-            "cohort.FOC.live_from = ",
-            "answer_within = 72h",
-            "code.E4.disposition = unknown",
-        ] {
-            assert!(keys.iter().any(|k| k == wanted), "{wanted}");
-        }
     }
 }

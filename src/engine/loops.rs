@@ -187,11 +187,13 @@ async fn settle(mut shared: Shared) {
 struct Facts {
     estate_version: i64,
     day: crate::clock::Day,
+    /// The hash of the policies in force.
+    policies: String,
     /// A campaign that ends frees the devices that others wait for.
     campaigns: Vec<(i64, CampaignState)>,
 }
 
-/// Decides again about the held when an import took effect, when a day began, when a campaign started or ended, and every so
+/// Decides again about the held when an import took effect, when a day began or the policies changed, when a campaign started or ended, and every so
 /// often.
 async fn recheck(mut shared: Shared) {
     let nudge = shared.nudge.recheck.clone();
@@ -215,13 +217,15 @@ async fn recheck_once(shared: &Shared, seen: &mut Option<Facts>, next: &mut crat
     let facts = Facts {
         estate_version: estate::store::estate_version(&mut tx).await?,
         day: now.london_day(),
+        policies: shared.app.policies()?.hash(),
         campaigns: campaign::store::once_started(&mut tx).await?,
     };
     drop(tx);
     if seen.as_ref() == Some(&facts) && now < *next {
         return Ok(0);
     }
-    if seen.as_ref().is_none_or(|s| (s.estate_version, s.day) != (facts.estate_version, facts.day)) {
+    let same = |s: &Facts| (s.estate_version, s.day, &s.policies) == (facts.estate_version, facts.day, &facts.policies);
+    if !seen.as_ref().is_some_and(same) {
         shared.app.judge_started().await?;
         shared.app.reconcile_key_cases().await?;
         let changes = shared.app.mark_lost_supply().await?;

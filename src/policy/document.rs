@@ -30,6 +30,12 @@ pub enum PolicyError {
     TooLong { file: String, at_most: u64 },
     #[error("{file} is no policy file of this version; those are {known}")]
     UnknownFile { file: String, known: String },
+    #[error("{file} is named after {named} and says effective_from = {says}")]
+    EditionDate { file: String, named: Day, says: Day },
+    #[error("{file} begins on {day}, as {other} does")]
+    SameDay { file: String, other: String, day: Day },
+    #[error("{file}: trust.toml has no editions, since its keys carry dates of their own")]
+    NoEditions { file: String },
     #[error(transparent)]
     Trust(#[from] TrustFileError),
     #[error("cannot read {file}")]

@@ -1,12 +1,14 @@
 //! Who may be upgraded, as a pure function of facts, policies and a moment, and the dated policy files it reads.
-//! Planning, `explain` and the check just before sending all call [`evaluate()`]. No clock, no SQL, no async; only [`files`]
-//! touches a disk.
+//! Planning, `explain` and the check just before sending all call [`evaluate()`]. No clock, no SQL, no async; only `folder` touches a
+//! disk.
 
+mod compare;
 mod decision;
 mod document;
 mod eligibility;
 mod evaluate;
 mod files;
+mod folder;
 mod image_facts;
 mod period;
 mod reason;
@@ -14,17 +16,21 @@ mod refusal;
 mod response_codes;
 mod rollout;
 mod rules;
+mod set;
 pub mod store;
 #[cfg(test)]
 mod tests;
 
+pub use compare::{Change, Leaf, binding, changes, leaves};
 pub use decision::Decision;
 pub use document::PolicyError;
 pub use eligibility::{CohortPolicy, Cohorts, DEVICES_PER_REQUEST_MAX, Eligibility, NotStatedMeans};
 pub use evaluate::{Finding, ImageFacts, SiteFacts, Verdict, evaluate, explain, fact_against};
-pub use files::{Content, Head, Origin, PolicyFile, PolicyName, PolicySet, check_files, init};
+pub use files::{Content, Head, Origin, PolicyFile, PolicyName};
+pub use folder::{PolicyFolder, check_files, init};
 pub use period::Period;
 pub use reason::{Outcome, Reason};
 pub use refusal::{ELECTRICITY_SUPPLIER_ROLE, Refusal, RefusalCode, campaign_refusal};
 pub use response_codes::{CodeEntry, Disposition, ResponseCodes, S1spEntry};
 pub use rollout::{Preset, Rollout};
+pub use set::PolicySet;

@@ -11,6 +11,7 @@ use super::{
 /// One way of cutting a campaign into waves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Preset {
+    #[serde(skip)]
     pub name: String,
     pub description: Option<String>,
     /// The share of the eligible sites in each wave, as written: only `100%`, once.
@@ -23,7 +24,7 @@ pub struct Preset {
 pub struct Rollout {
     /// The preset of a campaign that names none; always one of `presets`.
     pub default: String,
-    #[serde(rename = "preset")]
+    #[serde(rename = "preset", serialize_with = "by_name")]
     pub presets: Vec<Preset>,
 }
 
@@ -36,6 +37,11 @@ impl Rollout {
     pub fn names(&self) -> String {
         self.presets.iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(", ")
     }
+}
+
+/// As the file has them: a table for each name.
+fn by_name<S: serde::Serializer>(presets: &[Preset], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(presets.iter().map(|p| (&p.name, p)))
 }
 
 /// Reads the file. What it leaves out of a preset is one wave and no soak.

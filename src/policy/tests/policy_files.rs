@@ -13,6 +13,11 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     dir
 }
 
+/// Everything in the folder in force.
+fn load(dir: &Path) -> Result<PolicySet, PolicyError> {
+    Ok(PolicyFolder::load(dir)?.as_of(day("9000-01-01")))
+}
+
 /// The shipped file with one piece replaced, which must be there once.
 fn shipped_but(name: PolicyName, piece: &str, instead: &str) -> String {
     assert_eq!(name.shipped().matches(piece).count(), 1, "{piece}");
@@ -91,9 +96,9 @@ fn every_response_code_of_the_schema_is_listed_and_every_entry_says_where_it_was
 #[test]
 fn an_absent_folder_or_file_is_the_compiled_in_one() {
     let compiled = PolicySet::compiled();
-    assert_eq!(PolicySet::load(Path::new("/nowhere/at/all")).unwrap(), compiled);
+    assert_eq!(load(Path::new("/nowhere/at/all")).unwrap(), compiled);
     let dir = folder(&[("eligibility.toml", &shipped_but(PolicyName::Eligibility, "guard_days = 5", "guard_days = 9"))]);
-    let set = PolicySet::load(dir.path()).unwrap();
+    let set = load(dir.path()).unwrap();
     assert_eq!((set.eligibility.guard_days, &set.rollout), (9, &compiled.rollout));
     assert_ne!(set.hash(), compiled.hash());
 }
@@ -103,10 +108,10 @@ fn a_file_may_leave_out_numbers_but_no_cohort() {
     let some = "version = 3\neffective_from = 2021-01-01\nguard_days = 0\n[cohort.IOC]\nneeds_tool_key = false\n[cohort.MDS]\nneeds_tool_key = true\n";
     let all = format!("{some}[cohort.SECURE]\nneeds_tool_key = true\n[cohort.FOC]\nneeds_tool_key = true\n");
     let dir = folder(&[("eligibility.toml", &all)]);
-    let e = PolicySet::load(dir.path()).unwrap().eligibility;
+    let e = load(dir.path()).unwrap().eligibility;
     assert_eq!((e.guard_days, e.batch_size, e.cohorts.ioc.live_from), (0, 50_000, None));
     let dir = folder(&[("eligibility.toml", some)]);
-    assert!(matches!(PolicySet::load(dir.path()), Err(PolicyError::MissingKey { key, .. }) if key == "cohort.SECURE"));
+    assert!(matches!(load(dir.path()), Err(PolicyError::MissingKey { key, .. }) if key == "cohort.SECURE"));
 }
 
 #[test]
@@ -117,7 +122,7 @@ fn init_writes_what_is_absent_and_nothing_else() {
     assert_eq!(fs::read_to_string(dir.path().join("rollout.toml")).unwrap(), "mine");
     fs::remove_file(dir.path().join("rollout.toml")).unwrap();
     init(dir.path()).unwrap();
-    let set = PolicySet::load(dir.path()).unwrap();
+    let set = load(dir.path()).unwrap();
     assert_eq!(set.hash(), PolicySet::compiled().hash(), "writing the defaults out changes nothing");
     assert!(set.files().iter().all(|f| matches!(f.origin, Origin::Folder(_))));
 }
@@ -127,11 +132,80 @@ fn a_file_counts_from_its_day_on() {
     let later = shipped_but(PolicyName::Eligibility, "effective_from = \"2020-11-24\"", "effective_from = \"2021-02-01\"")
         .replace("guard_days = 5", "guard_days = 9");
     let dir = folder(&[("eligibility.toml", &later)]);
-    let load = || PolicySet::load(dir.path()).unwrap();
-    assert_eq!(load().as_of(day("2021-01-31")).eligibility.guard_days, 5);
-    assert_eq!(load().as_of(day("2021-01-31")).hash(), PolicySet::compiled().hash());
-    assert_eq!(load().as_of(day("2021-02-01")).eligibility.guard_days, 9);
-    assert_eq!(load().as_of(day("2021-02-01")).hash(), load().hash());
+    let loaded = PolicyFolder::load(dir.path()).unwrap();
+    assert_eq!(loaded.as_of(day("2021-01-31")).eligibility.guard_days, 5);
+    assert_eq!(loaded.as_of(day("2021-01-31")).hash(), PolicySet::compiled().hash());
+    assert_eq!(loaded.as_of(day("2021-02-01")).eligibility.guard_days, 9);
+    assert_eq!(loaded.as_of(day("2021-02-01")).hash(), load(dir.path()).unwrap().hash());
+}
+
+/// The shipped eligibility.toml with this first day and guard.
+fn edition(from: &str, guard_days: i64) -> String {
+    shipped_but(PolicyName::Eligibility, "effective_from = \"2020-11-24\"", &format!("effective_from = \"{from}\""))
+        .replace("guard_days = 5", &format!("guard_days = {guard_days}"))
+}
+
+#[test]
+fn of_several_editions_the_one_that_began_last_is_in_force() {
+    let (first, second, third) = (edition("2021-02-01", 6), edition("2021-03-01", 7), edition("2027-01-15", 8));
+    let dir = folder(&[
+        ("eligibility.2027-01-15.toml", &third),
+        ("eligibility.toml", &first),
+        ("eligibility.2021-03-01.toml", &second),
+    ]);
+    let loaded = PolicyFolder::load(dir.path()).unwrap();
+    for (on, guard) in
+        [("2021-01-31", 5), ("2021-02-01", 6), ("2021-02-28", 6), ("2021-03-01", 7), ("2027-01-14", 7), ("2027-01-15", 8)]
+    {
+        assert_eq!(loaded.as_of(day(on)).eligibility.guard_days, guard, "{on}");
+    }
+    let later: Vec<String> = loaded.after(day("2021-02-10")).iter().map(|f| f.head.effective_from.to_string()).collect();
+    assert_eq!(later, ["2021-03-01", "2027-01-15"]);
+    let names: Vec<String> = check_files(dir.path()).into_iter().map(|(name, file)| file.map(|_| name).unwrap()).collect();
+    assert_eq!(names[..3], ["eligibility.toml", "eligibility.2021-03-01.toml", "eligibility.2027-01-15.toml"]);
+}
+
+#[test]
+fn an_edition_may_stand_alone_and_is_checked_before_it_begins() {
+    let dir = folder(&[("eligibility.2027-01-15.toml", &edition("2027-01-15", 8))]);
+    let loaded = PolicyFolder::load(dir.path()).unwrap();
+    assert_eq!(loaded.as_of(day("2027-01-14")).hash(), PolicySet::compiled().hash());
+    assert_eq!(loaded.as_of(day("2027-01-15")).eligibility.guard_days, 8);
+    let wrong = edition("2027-01-15", 8).replace("batch_size = 50000", "batch_size = 0");
+    assert!(matches!(load(folder(&[("eligibility.2027-01-15.toml", &wrong)]).path()), Err(PolicyError::Value { .. })));
+}
+
+#[test]
+fn editions_that_contradict_their_names_or_each_other_are_refused() {
+    let two =
+        folder(&[("eligibility.toml", &edition("2027-01-15", 8)), ("eligibility.2027-01-15.toml", &edition("2027-01-15", 9))]);
+    let failure = Failure::from(load(two.path()).unwrap_err());
+    assert!(failure.message.ends_with("eligibility.2027-01-15.toml begins on 2027-01-15, as eligibility.toml does"), "{failure}");
+    insta::assert_snapshot!(
+        [
+            told("eligibility.2027-01-16.toml", edition("2027-01-15", 8)),
+            told("eligibility.2027-02-30.toml", edition("2027-01-15", 8)),
+            told("eligibility.new.toml", edition("2027-01-15", 8)),
+            told("eligible.2027-01-15.toml", edition("2027-01-15", 8)),
+            told("trust.2027-01-15.toml", PolicyName::Trust.shipped()),
+        ]
+        .join("\n")
+    );
+}
+
+#[test]
+fn a_kept_set_reads_as_it_was() {
+    let dir = folder(&[("eligibility.toml", &edition("2021-02-01", 6))]);
+    let set = load(dir.path()).unwrap();
+    let files: Vec<(String, String, String)> =
+        set.files().iter().map(|f| (f.name.to_string(), f.text.clone(), f.origin.to_string())).collect();
+    let kept = PolicySet::kept(files.iter().map(|(n, t, o)| (n.as_str(), t.as_str(), o.as_str()))).unwrap();
+    assert_eq!(
+        (kept.hash(), &kept.eligibility, binding(&kept, "direct")),
+        (set.hash(), &set.eligibility, binding(&set, "direct"))
+    );
+    assert_eq!(PolicySet::kept([]).unwrap(), PolicySet::compiled(), "a file that did not exist then is the one that ships");
+    assert!(PolicySet::kept([("eligibility.toml", "version = 0", "")]).is_err());
 }
 
 #[test]
@@ -140,7 +214,7 @@ fn the_hash_tells_files_and_their_borders_apart() {
     assert!(hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)));
     for name in PolicyName::ALL {
         let dir = folder(&[(name.as_str(), &format!("{}\n# a remark\n", name.shipped()))]);
-        assert_ne!(PolicySet::load(dir.path()).unwrap().hash(), hash, "{name}");
+        assert_ne!(load(dir.path()).unwrap().hash(), hash, "{name}");
     }
 }
 
@@ -148,7 +222,7 @@ fn the_hash_tells_files_and_their_borders_apart() {
 fn told(name: &str, text: impl AsRef<[u8]>) -> String {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join(name), text).unwrap();
-    let failure = Failure::from(PolicySet::load(dir.path()).expect_err(name));
+    let failure = Failure::from(load(dir.path()).expect_err(name));
     assert_eq!(failure.exit.code(), 1);
     assert!(!failure.help.is_empty() && !failure.message.contains('\n'), "{failure}");
     failure.message.replace(&format!("{}/", dir.path().display()), "")
@@ -251,12 +325,12 @@ fn files_that_are_no_text_or_not_ours_are_named() {
     );
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("policies"), "a file, not a folder").unwrap();
-    let failure = Failure::from(PolicySet::load(&dir.path().join("policies")).unwrap_err());
+    let failure = Failure::from(load(&dir.path().join("policies")).unwrap_err());
     assert!(failure.message.contains("cannot read"), "{failure}");
     let failure = Failure::from(init(&dir.path().join("policies")).unwrap_err());
     assert!(failure.message.contains("cannot write") && failure.exit.code() == 1, "{failure}");
     fs::create_dir_all(dir.path().join("p/eligibility.toml")).unwrap();
-    let failure = Failure::from(PolicySet::load(&dir.path().join("p")).unwrap_err());
+    let failure = Failure::from(load(&dir.path().join("p")).unwrap_err());
     assert!(failure.message.contains("cannot read"), "{failure}");
 }
 
@@ -264,7 +338,7 @@ fn files_that_are_no_text_or_not_ours_are_named() {
 fn windows_line_ends_and_a_byte_order_mark_change_no_meaning() {
     let text = format!("\u{feff}{}", PolicyName::Eligibility.shipped().replace('\n', "\r\n"));
     let dir = folder(&[("eligibility.toml", &text)]);
-    assert_eq!(PolicySet::load(dir.path()).unwrap().eligibility, PolicySet::compiled().eligibility);
+    assert_eq!(load(dir.path()).unwrap().eligibility, PolicySet::compiled().eligibility);
     let wrong = text.replace("guard_days = 5", "guard_days = x");
     assert!(told("eligibility.toml", wrong).contains("line 15"));
 }
@@ -275,7 +349,7 @@ proptest::proptest! {
         let text = if head { format!("version = 1\neffective_from = \"2020-11-24\"\n{text}") } else { text };
         for name in PolicyName::ALL {
             let dir = folder(&[(name.as_str(), &text)]);
-            let _ = PolicySet::load(dir.path());
+            let _ = load(dir.path());
         }
     }
 }
