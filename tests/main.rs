@@ -14,6 +14,7 @@ mod harness;
 mod lab;
 mod mutual_tls;
 mod plain_sequence;
+mod policies;
 mod restart_takes_up;
 mod simulator;
 mod tidy;
