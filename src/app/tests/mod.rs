@@ -9,6 +9,7 @@ mod doubt;
 mod forward;
 mod let_go;
 mod messages;
+mod month;
 mod pinned;
 mod story;
 mod two_campaigns;
