@@ -216,6 +216,12 @@ pub struct ImageId(pub [u8; 32]);
 
 pub type Sha256Hash = ImageId;
 
+impl<'de> serde::Deserialize<'de> for ImageId {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<ImageId, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 impl FromStr for ImageId {
     type Err = IdError;
 

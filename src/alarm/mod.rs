@@ -15,6 +15,8 @@ crate::spelled! {
         CampaignHalted = "campaign-halted",
         /// Policies changed in what matters to a campaign that was approved with others: it sends nothing new.
         ApprovalVoid = "approval-void",
+        /// Members that waited were ruled out by the product lists.
+        ProductListsChanged = "product-lists-changed",
     }
 }
 

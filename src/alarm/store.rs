@@ -58,6 +58,13 @@ pub async fn stands(tx: &mut Tx, kind: AlarmKind, subject: &str) -> DbResult<boo
     Ok(id.is_some())
 }
 
+/// Whether an alarm of this kind and subject was ever raised, whether it stands or has ended.
+pub async fn was_raised(tx: &mut Tx, kind: AlarmKind, subject: &str) -> DbResult<bool> {
+    let n: i64 = sql!(tx, c => sqlx::query_scalar("select count(*) from alarms where kind = $1 and subject = $2")
+        .bind(kind.as_str()).bind(subject).fetch_one(c).await)?;
+    Ok(n > 0)
+}
+
 /// One alarm.
 pub async fn get(tx: &mut Tx, id: i64) -> DbResult<Option<Alarm>> {
     let row: Option<Row> = sql!(tx, c => sqlx::query_as(

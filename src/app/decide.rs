@@ -3,7 +3,7 @@
 
 use crate::{
     app::App,
-    campaign::{self, Campaign},
+    campaign::{self, Campaign, Groups},
     clock::Time,
     db::Tx,
     estate::{
@@ -139,15 +139,29 @@ impl Decider {
         Ok(rows.iter().map(|row| self.decide_one(row, elsewhere.contains(&row.site.device_id))).collect())
     }
 
-    /// Decides about the sites of a packed page, to which `kept` adds what it knows.
-    pub async fn decide_packed(&self, tx: &mut Tx, page: &PackedPage, kept: Option<&Kept>) -> Outcome<Vec<Decided>> {
+    pub(super) fn decision(&self) -> &Decision {
+        &self.decision
+    }
+
+    /// Decides about the sites of a packed page, to which `kept` adds what it knows, and counts them.
+    pub async fn decide_packed(
+        &self,
+        tx: &mut Tx,
+        page: &PackedPage,
+        kept: Option<&Kept>,
+        groups: &mut Groups,
+    ) -> Outcome<Vec<Decided>> {
         let mut devices = Vec::new();
         if !self.others.is_empty() {
             page.for_each(|row| devices.push(row.site.device_id))?;
         }
         let elsewhere = target::store::in_progress(tx, &self.others, &devices).await?;
         let mut decided = Vec::new();
-        let mut decide = |row: &SiteRow| decided.push(self.decide_one(row, elsewhere.contains(&row.site.device_id)));
+        let mut decide = |row: &SiteRow| {
+            let one = self.decide_one(row, elsewhere.contains(&row.site.device_id));
+            groups.add(&row.site, one.reason);
+            decided.push(one);
+        };
         match kept {
             Some(kept) => kept.for_each(page, decide)?,
             None => page.for_each(|row| decide(row))?,

@@ -13,6 +13,7 @@ mod keys;
 mod link;
 mod messages;
 mod news;
+mod pathways;
 mod plan;
 mod prepare;
 mod prune;
@@ -25,6 +26,7 @@ mod site;
 mod status;
 mod story;
 mod supply;
+mod unsent;
 mod watch;
 
 #[cfg(test)]

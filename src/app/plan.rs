@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::{App, find_campaign, record};
 use crate::{
-    campaign::{self, Campaign, CampaignState, Command, Plan, PlanState, Tally},
+    campaign::{self, Campaign, CampaignState, Command, Groups, Plan, PlanReport, PlanState, Tally},
     clock::Time,
     estate::{
         self, SiteFilter,
@@ -75,14 +75,14 @@ impl App {
         let plan = campaign::store::begin_plan(&mut tx, campaign.id, at, &policies, who, now).await?;
         tx.commit().await?;
 
-        let tally = self.decide_all(&campaign, decider, plan, at, progress).await?;
+        let (tally, report) = self.decide_all(&campaign, decider, plan, at, progress).await?;
         if facts != facts_version(self).await? && again > 0 {
             // A file took effect between two pages: the plan would be of neither estate.
             self.drop_plan(campaign.id, plan).await?;
             return Box::pin(self.plan_once(id_or_name, as_of, who, again - 1, progress)).await;
         }
         let state = if as_of.is_some() { PlanState::WhatIf } else { PlanState::Ready };
-        let stored = self.put_in_force(&campaign, plan, state, &tally, who).await?;
+        let stored = self.put_in_force(&campaign, plan, state, &tally, &report, who).await?;
         self.remove_superseded(campaign.id).await?;
         Ok(stored)
     }
@@ -95,7 +95,7 @@ impl App {
         plan: i64,
         at: Time,
         progress: &mut dyn FnMut(PlanProgress),
-    ) -> Outcome<Tally> {
+    ) -> Outcome<(Tally, PlanReport)> {
         let (pages, read) = mpsc::channel(PAGES_AHEAD);
         let (decisions, mut decided) = mpsc::channel(DECIDED_AHEAD);
         // A campaign that names its devices asks for few: what is kept would be most of the work.
@@ -124,16 +124,25 @@ impl App {
             }
         }
         // A task that died closed its channel too: its end was not the estate's.
-        reader.await.and(judge.await).map_err(|_| Failure::failed("the estate could not be read to its end"))?;
-        Ok(tally)
+        let judged = reader.await.and(judge.await);
+        let report = judged.map_err(|_| Failure::failed("the estate could not be read to its end"))??;
+        Ok((tally, report))
     }
 
-    async fn put_in_force(&self, campaign: &Campaign, plan: i64, state: PlanState, tally: &Tally, who: &str) -> Outcome<Plan> {
+    async fn put_in_force(
+        &self,
+        campaign: &Campaign,
+        plan: i64,
+        state: PlanState,
+        tally: &Tally,
+        report: &PlanReport,
+        who: &str,
+    ) -> Outcome<Plan> {
         let mut tx = self.db.begin().await?;
         let mut current = campaign::store::lock(&mut tx, campaign.id).await?;
         let read_in = current.state;
         let next = read_in.on(Command::Plan)?;
-        if !campaign::store::finish_plan(&mut tx, plan, state, tally).await? {
+        if !campaign::store::finish_plan(&mut tx, plan, state, tally, report).await? {
             return Err(Failure::failed("the campaign was planned by somebody else in the meantime")
                 .help("look at that plan with `ppmid campaign status`, or plan again"));
         }
@@ -231,29 +240,40 @@ async fn decide_pages(
     keep: bool,
     mut pages: mpsc::Receiver<Outcome<PackedPage>>,
     decided: Sent<Vec<Decided>>,
-) {
+) -> Outcome<PlanReport> {
+    let mut groups = Groups::default();
     let kept = match keep {
         true => Kept::load(&app.db, scan(&app, &SiteFilter::default(), decider.at)).await.map(Some),
         false => Ok(None),
     };
     let kept = match kept {
         Ok(kept) => kept,
-        Err(e) => return drop(decided.send(Err(e.into())).await),
+        Err(e) => {
+            let _ = decided.send(Err(e.into())).await;
+            return Ok(PlanReport::default());
+        }
     };
     while let Some(page) = pages.recv().await {
         let page = match page {
-            Ok(page) => decide_page(&app, &decider, kept.as_ref(), &page).await,
+            Ok(page) => decide_page(&app, &decider, kept.as_ref(), &page, &mut groups).await,
             Err(failure) => Err(failure),
         };
         if decided.send(page).await.is_err() {
-            return;
+            return Ok(PlanReport::default());
         }
     }
+    app.plan_report(&mut app.db.read().await?, &decider, &groups).await
 }
 
-async fn decide_page(app: &App, decider: &super::Decider, kept: Option<&Kept>, page: &PackedPage) -> Outcome<Vec<Decided>> {
+async fn decide_page(
+    app: &App,
+    decider: &super::Decider,
+    kept: Option<&Kept>,
+    page: &PackedPage,
+    groups: &mut Groups,
+) -> Outcome<Vec<Decided>> {
     let mut tx = app.db.read().await?;
-    decider.decide_packed(&mut tx, page, kept).await
+    decider.decide_packed(&mut tx, page, kept, groups).await
 }
 
 /// Changes whenever a file takes effect.

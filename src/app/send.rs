@@ -225,7 +225,7 @@ impl App {
     }
 
     /// Gives the members of a request that never left back to the queue, and abandons its RequestID.
-    async fn dissolve(&self, tx: &mut Tx, request: &OutboxRequest, why: &str) -> Outcome {
+    pub(super) async fn dissolve(&self, tx: &mut Tx, request: &OutboxRequest, why: &str) -> Outcome {
         let now = self.now();
         outbox::mark_abandoned(tx, request.id, why, now).await?;
         let Some(batch_id) = request.batch_id else { return Ok(()) };

@@ -10,7 +10,7 @@ use crate::{
     estate::{self, Exclusion, KeyResult, Registration, Site},
     failure::{Failure, Outcome},
     ids::{DeviceId, ImageId},
-    policy::{Finding, Reason, Refusal, Verdict},
+    policy::{Finding, Reason, Refusal, Verdict, pathway::Step},
     target::{
         TargetState,
         store::{self as targets, Target},
@@ -55,6 +55,8 @@ pub struct Explanation {
     pub refusal: Option<Refusal>,
     pub verdict: Verdict,
     pub findings: Vec<Finding>,
+    /// Where the direct step is not allowed: the images that would go first, in order.
+    pub pathway: Vec<Step>,
     /// What was decided about it in the campaign, as it is stored, oldest first.
     pub decisions: Vec<Told>,
 }
@@ -113,13 +115,18 @@ impl App {
         let rows = sites(&mut tx, &[device], &self.settings.organisation.mpids, at).await?;
         let row = rows.first().ok_or_else(|| unknown(device))?;
         let (verdict, findings) = decider.explain(&mut tx, row).await?;
+        let direct_step_fails = findings.iter().any(|f| f.reason == Reason::UpgradePathNotAllowed && f.judged && f.applies);
+        let pathway = match direct_step_fails {
+            true => self.pathway(&mut tx, &decider, &row.site).await?,
+            false => Vec::new(),
+        };
         let mut decisions = match &campaign {
             Some(c) => self.story(&mut tx, c, device).await?,
             None => Vec::new(),
         };
         decisions.retain(Told::is_decision);
         let policy_hash = decider.policies.hash();
-        Ok(Explanation { device_id: device, at, image, policy_hash, refusal, verdict, findings, decisions })
+        Ok(Explanation { device_id: device, at, image, policy_hash, refusal, verdict, findings, pathway, decisions })
     }
 }
 

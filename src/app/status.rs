@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::App;
 use crate::{
     alarm::{self, Alarm},
-    campaign::{self, Campaign, CampaignState},
+    campaign::{self, Campaign, CampaignState, FirstImage},
     clock::Time,
     db::Tx,
     failure::Outcome,
@@ -47,6 +47,10 @@ pub struct Status {
     pub held: i64,
     pub ineligible: i64,
     pub by_reason: BTreeMap<Reason, i64>,
+    /// How many sites would need which image first, most sites first.
+    pub pathways: Vec<FirstImage>,
+    /// Sites whose version differs only by case or leading zeros from one that the image or the lists name.
+    pub versions_spelt_differently: i64,
     pub batches: i64,
     /// 11.1 RequestIDs posted at least once.
     pub requests_sent: u64,
@@ -100,6 +104,8 @@ impl App {
             held: plan.held,
             ineligible: plan.ineligible,
             by_reason: plan.by_reason,
+            pathways: plan.report.pathways,
+            versions_spelt_differently: plan.report.versions_spelt_differently,
             batches: batches.len() as i64,
             by_state,
             key_cases: counts_of(&counts),
@@ -135,6 +141,8 @@ impl Status {
             held: 0,
             ineligible: 0,
             by_reason: BTreeMap::new(),
+            pathways: Vec::new(),
+            versions_spelt_differently: 0,
             batches: 0,
             requests_sent: 0,
             by_state: BTreeMap::new(),

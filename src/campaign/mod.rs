@@ -4,7 +4,9 @@
 pub mod batch;
 mod model;
 mod plan;
+mod report;
 pub mod store;
 
 pub use model::{Campaign, CampaignState, Command, NotNow};
 pub use plan::{Plan, PlanState, Tally};
+pub use report::{FirstImage, Groups, PlanReport};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
+use super::PlanReport;
 use crate::{
     clock::Time,
     ids::{DeviceId, ImageId},
@@ -43,6 +44,7 @@ pub struct Plan {
     pub held: i64,
     pub ineligible: i64,
     pub by_reason: BTreeMap<Reason, i64>,
+    pub report: PlanReport,
 }
 
 /// Counts and hashes the decisions of a plan, site by site, in the order of Device IDs.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sqlx::AssertSqlSafe;
 
 use super::{
-    Campaign, CampaignState, Plan, PlanState, Tally,
+    Campaign, CampaignState, Plan, PlanReport, PlanState, Tally,
     batch::{Batch, BatchState, decode_members, encode_members},
 };
 use crate::{
@@ -152,6 +152,7 @@ struct PlanRow {
     held: i64,
     ineligible: i64,
     by_reason: String,
+    report: Option<String>,
 }
 
 impl TryFrom<PlanRow> for Plan {
@@ -164,7 +165,12 @@ impl TryFrom<PlanRow> for Plan {
         for (reason, n) in counts {
             by_reason.insert(reason.parse::<Reason>().map_err(|_| bad("by_reason", &reason))?, n);
         }
+        let report = match &row.report {
+            Some(text) => serde_json::from_str(text).map_err(|_| bad("report", text))?,
+            None => PlanReport::default(),
+        };
         Ok(Plan {
+            report,
             state: row.state.parse().map_err(|_| bad("state", &row.state))?,
             by_reason,
             id: row.id,
@@ -199,14 +205,17 @@ pub async fn begin_plan(
 }
 
 /// Puts a plan that was being built in its final state. `false`: it is no longer being built.
-pub async fn finish_plan(tx: &mut Tx, plan: i64, state: PlanState, tally: &Tally) -> DbResult<bool> {
+pub async fn finish_plan(tx: &mut Tx, plan: i64, state: PlanState, tally: &Tally, report: &PlanReport) -> DbResult<bool> {
     let by_reason: BTreeMap<&str, i64> = tally.by_reason.iter().map(|(r, n)| (r.as_str(), *n)).collect();
     let by_reason = serde_json::to_string(&by_reason).expect("counts are plain data");
+    let report = serde_json::to_string(report).expect("a report is plain data");
     let changed = sql!(tx, c => sqlx::query(
-        "update plans set state = $2, candidate_hash = $3, sites = $4, eligible = $5, held = $6, ineligible = $7, by_reason = $8
+        "update plans set state = $2, candidate_hash = $3, sites = $4, eligible = $5, held = $6, ineligible = $7, by_reason = $8,
+                report = $9
          where id = $1 and state = 'building'")
         .bind(plan).bind(state.as_str()).bind(tally.candidate_hash()).bind(tally.sites()).bind(tally.count(Outcome::Eligible))
         .bind(tally.count(Outcome::Held)).bind(tally.count(Outcome::Ineligible)).bind(by_reason)
+        .bind(report)
         .execute(c).await?.rows_affected());
     Ok(changed == 1)
 }

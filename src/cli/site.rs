@@ -94,6 +94,12 @@ fn explain_head(answer: &Explanation) -> Vec<(&'static str, String)> {
     if let Some(refusal) = &answer.refusal {
         head.push(("campaign_refused", format!("{}: {}", refusal.code, refusal.message)));
     }
+    let order = ["would go first", "would go next"];
+    head.extend(
+        answer.pathway.iter().enumerate().map(|(n, step)| {
+            ("pathway", format!("image {} (version {}) {}", step.image, step.firmware_version, order[n.min(1)]))
+        }),
+    );
     head.extend(answer.decisions.iter().map(|d| ("decided_before", told(d))));
     head
 }
@@ -121,6 +127,7 @@ fn explain_json(answer: &Explanation) -> Value {
         "registration": answer.verdict.registration.map(|(mpid, from)| json!({"supplier_mpid": mpid, "effective_from": from})),
         "campaign_refused": answer.refusal,
         "rules": answer.findings,
+        "pathway": answer.pathway,
         "decisions": answer.decisions,
     })
 }
@@ -230,10 +237,10 @@ mod tests {
     use super::*;
     use crate::{
         estate::{Cohort, KeyStatus, Site},
-        policy::{Decision, PolicySet, Reason, SiteFacts, evaluate, explain},
+        policy::{Decision, PolicySet, Reason, SiteFacts, evaluate, explain, pathway::Step},
         target::{
             TargetState,
-            store::{Cause, history::Step},
+            store::{Cause, history},
         },
     };
 
@@ -263,7 +270,7 @@ mod tests {
     }
 
     fn decided_before(cause: Option<Cause>, cause_ref: Option<i64>) -> Told {
-        let step = Step {
+        let step = history::Step {
             device: site().device_id,
             version: 0,
             at: "2021-01-10T08:00:00Z".parse().unwrap(),
@@ -303,6 +310,10 @@ mod tests {
             refusal: None,
             verdict: evaluate(&decision, &facts),
             findings: explain(&decision, &facts),
+            pathway: vec![
+                Step { firmware_version: "0002".into(), image: ImageId([0xAB; 32]) },
+                Step { firmware_version: "0003".into(), image: ImageId([0xCD; 32]) },
+            ],
             decisions: vec![decided_before(None, None), decided_before(Some(Cause::Send), Some(4))],
         };
         let head: Vec<String> = explain_head(&answer).into_iter().map(|(key, value)| format!("{key}: {value}")).collect();

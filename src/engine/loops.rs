@@ -186,6 +186,8 @@ async fn settle(mut shared: Shared) {
 #[derive(PartialEq, Eq)]
 struct Facts {
     estate_version: i64,
+    /// Of the product lists alone: what waits to be sent is gone through only for these, and for the day.
+    lists: i64,
     day: crate::clock::Day,
     /// The hash of the policies in force.
     policies: String,
@@ -216,6 +218,7 @@ async fn recheck_once(shared: &Shared, seen: &mut Option<Facts>, next: &mut crat
     let mut tx = shared.app.db.read().await?;
     let facts = Facts {
         estate_version: estate::store::estate_version(&mut tx).await?,
+        lists: estate::store::lists_version(&mut tx).await?.0,
         day: now.london_day(),
         policies: shared.app.policies()?.hash(),
         campaigns: campaign::store::once_started(&mut tx).await?,
@@ -227,6 +230,12 @@ async fn recheck_once(shared: &Shared, seen: &mut Option<Facts>, next: &mut crat
     let same = |s: &Facts| (s.estate_version, s.day, &s.policies) == (facts.estate_version, facts.day, &facts.policies);
     if !seen.as_ref().is_some_and(same) {
         shared.app.judge_started().await?;
+        if seen.as_ref().is_none_or(|s| (s.lists, s.day) != (facts.lists, facts.day)) {
+            let left = shared.app.recheck_unsent().await?;
+            if left > 0 {
+                tracing::warn!(members = left, "members that waited to be sent no longer pass");
+            }
+        }
         shared.app.reconcile_key_cases().await?;
         let changes = shared.app.mark_lost_supply().await?;
         if changes != SupplyChanges::default() {

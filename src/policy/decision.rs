@@ -3,7 +3,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{CohortPolicy, Eligibility, ImageFacts, NotStatedMeans, PolicySet, refusal::is_of_image};
+use super::{
+    CohortPolicy, Eligibility, ImageFacts, NotStatedMeans, PolicySet,
+    pathway::Device,
+    refusal::{differs_in_spelling, is_of_image},
+};
 use crate::{
     clock::{Day, Time},
     estate::{CplEntry, CplStatus, EpclEntry, Site, UpgradeFrom},
@@ -111,7 +115,33 @@ impl Decision {
 
     /// The Active entries for the site's manufacturer, model and hardware version with the image's version and hash.
     pub(super) fn product(&self, site: &Site) -> Option<&Product> {
-        self.products.get(&site.model)?.get(&site.hardware_version)?.iter().find(|p| p.manufacturer == site.manufacturer)
+        self.product_of(&site.manufacturer, &site.model, site.hardware_version)
+    }
+
+    fn product_of(&self, manufacturer: &str, model: &str, hardware_version: u16) -> Option<&Product> {
+        self.products.get(model)?.get(&hardware_version)?.iter().find(|p| p.manufacturer == manufacturer)
+    }
+
+    /// Rules 5 and 7 alone: the image is for this device, and manifest and product list allow it after `version`.
+    pub(super) fn allows_step(&self, device: &Device, version: &str) -> bool {
+        let Device { manufacturer, model, hardware_version, .. } = device;
+        let product = self.product_of(manufacturer, model, *hardware_version);
+        self.image
+            .as_ref()
+            .is_some_and(|image| image.covers_product(manufacturer, model, *hardware_version) && image.allows(version))
+            && product.is_some_and(|product| product.allows(version))
+    }
+
+    /// The version differs only by case or leading zeros from the image's, or from one that manifest or product list name as one to be
+    /// upgraded from (a known quality problem of the lists).
+    pub fn is_spelt_differently(&self, device: &Device) -> bool {
+        let Some(image) = &self.image else { return false };
+        let version = device.firmware_version.as_str();
+        let entries =
+            self.product_of(&device.manufacturer, &device.model, device.hardware_version).map_or(&[][..], |p| &p.entries);
+        let lists = entries.iter().map(|e| &e.upgrade_from).chain([&image.upgrade_from]);
+        let stated = lists.filter_map(|list| if let UpgradeFrom::Versions(v) = list { Some(v) } else { None }).flatten();
+        stated.chain([&image.firmware_version]).any(|other| differs_in_spelling(version, other).is_some())
     }
 }
 
@@ -165,9 +195,13 @@ impl Pathways {
 impl ImageFacts {
     /// Manufacturer, model and hardware version lie within the manifest (both ends of the range included).
     pub(super) fn covers(&self, site: &Site) -> bool {
-        site.manufacturer == self.manufacturer
-            && (self.hardware_min..=self.hardware_max).contains(&site.hardware_version)
-            && self.models.contains(&site.model)
+        self.covers_product(&site.manufacturer, &site.model, site.hardware_version)
+    }
+
+    fn covers_product(&self, manufacturer: &str, model: &str, hardware_version: u16) -> bool {
+        manufacturer == self.manufacturer
+            && (self.hardware_min..=self.hardware_max).contains(&hardware_version)
+            && self.models.iter().any(|m| m == model)
     }
 
     /// The manifest's own list; it must state one (the contract has a list or `*`).

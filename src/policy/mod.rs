@@ -10,6 +10,7 @@ mod evaluate;
 mod files;
 mod folder;
 mod image_facts;
+pub mod pathway;
 mod period;
 mod reason;
 mod refusal;

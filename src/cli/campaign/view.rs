@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::{
     app::Status,
-    campaign::{Plan, PlanState},
+    campaign::{FirstImage, Plan, PlanState},
     cli::{
         Context, Output,
         table::{self, Listing},
@@ -36,6 +36,7 @@ pub fn plan(output: Output, plan: &Plan) -> Outcome {
     let json = json!({
         "sites": plan.sites, "eligible": plan.eligible, "held": plan.held, "ineligible": plan.ineligible,
         "by_reason": plan.by_reason, "what_if": plan.state == PlanState::WhatIf, "as_of": plan.decided_at, "policies": plan.policy_hash,
+        "pathways": plan.report.pathways, "versions_spelt_differently": plan.report.versions_spelt_differently,
     });
     match output {
         Output::Json => table::object(output, &[], &json),
@@ -55,9 +56,26 @@ pub fn plan(output: Output, plan: &Plan) -> Outcome {
                 "{} sites considered{what_if}: {} eligible, {} held, {} ineligible",
                 plan.sites, plan.eligible, plan.held, plan.ineligible
             ))?;
-            reasons(&plan.by_reason)
+            reasons(&plan.by_reason)?;
+            product_notes(&plan.report.pathways, plan.report.versions_spelt_differently)
         }
     }
+}
+
+/// Which image would go first, for how many sites; and versions that look like a slip of the lists.
+fn product_notes(pathways: &[FirstImage], spelt_differently: i64) -> Outcome {
+    for first in pathways {
+        table::line(format!(
+            "  for {} sites without a direct step image {} (version {}) would go first",
+            first.sites, first.image, first.firmware_version
+        ))?;
+    }
+    if spelt_differently > 0 {
+        table::line(format!(
+            "  {spelt_differently} sites run a version that differs only by case or leading zeros from one of the image or the lists: check them"
+        ))?;
+    }
+    Ok(())
 }
 
 /// Reasons in the order of the contract's table.
@@ -93,6 +111,7 @@ pub fn status(output: Output, status: &Status) -> Outcome {
         status.sites, status.eligible, status.held, status.ineligible
     ))?;
     reasons(&status.by_reason)?;
+    product_notes(&status.pathways, status.versions_spelt_differently)?;
     table::line(format!("  sent       {} requests in {} batches", status.requests_sent, status.batches))?;
     for (state, n) in &status.by_state {
         table::line(format!("  {n:>9}  {state}"))?;

@@ -43,6 +43,14 @@ pub async fn estate_version(tx: &mut Tx) -> DbResult<i64> {
     Ok(sql!(tx, c => sqlx::query_scalar(text).fetch_one(c).await)?)
 }
 
+/// The greatest id of an import of a product list (CPL, EPCL) that took effect, and when it did; zeros before the first.
+pub async fn lists_version(tx: &mut Tx) -> DbResult<(i64, Time)> {
+    let text = "select id, coalesce(ended_at, started_at) from imports where state = 'applied' and kind in ('cpl', 'epcl') \
+                order by id desc limit 1";
+    let last: Option<(i64, i64)> = sql!(tx, c => sqlx::query_as(text).fetch_optional(c).await)?;
+    Ok(last.map_or((0, Time(0)), |(id, at)| (id, Time(at))))
+}
+
 /// Writes the row of an import that begins in `state` and gives its id.
 pub async fn begin(tx: &mut Tx, kind: &str, state: &str, file: &str, replace: bool, at: Time) -> DbResult<i64> {
     let text = "insert into imports (kind, state, file, replace_all, started_at, read_rows, inserted, updated, unchanged, ended, \

@@ -142,6 +142,20 @@ pub async fn count_by_state(tx: &mut Tx, plan: i64) -> DbResult<Vec<(TargetState
     counts.into_iter().map(|(s, n)| Ok((s.parse().map_err(|_| DbError::bad_row("targets", plan, "state", &s))?, n))).collect()
 }
 
+/// How many members a plan lost to each of these reasons since a moment, without having been sent.
+pub async fn ruled_out_since(tx: &mut Tx, plan: i64, reasons: &[Reason], since: Time) -> DbResult<Vec<(Reason, i64)>> {
+    let these: Vec<String> = reasons.iter().map(|r| format!("'{r}'")).collect();
+    let sql = format!(
+        "select reason, count(*) from targets
+         where plan_id = $1 and state = 'ineligible' and updated_at >= $2 and cause in ('recheck', 'send') and reason in ({})
+         group by reason order by reason",
+        these.join(", ")
+    );
+    let counts: Vec<(String, i64)> =
+        sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(plan).bind(since.0).fetch_all(c).await)?;
+    counts.into_iter().map(|(r, n)| Ok((r.parse().map_err(|_| DbError::bad_row("targets", plan, "reason", &r))?, n))).collect()
+}
+
 /// Those of `devices` that are submitted, accepted or delivered in one of `plans`, or queued in one whose campaign is started
 /// (while it is paused or halted nothing is decided about what it has not sent).
 pub async fn in_progress(tx: &mut Tx, plans: &[i64], devices: &[DeviceId]) -> DbResult<std::collections::HashSet<DeviceId>> {
