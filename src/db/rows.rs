@@ -52,7 +52,9 @@ pub fn table(tx: &Tx, n: usize, columns: &[(&str, &str)]) -> String {
     format!("(select {} from {source}) as v", columns.join(", "))
 }
 
-/// A list of integers as one parameter: the JSON text, and the subquery that unfolds parameter `$n` (on either engine).
+/// A list of integers as one parameter: the JSON text, and what says of a column, written after it, that it is among those of parameter
+/// `$n`. On PostgreSQL that is an array, so that an index is used: of a subquery the planner takes any length, and reads the whole table
+/// (20,000 rows: 17 ms, against 0.1).
 pub fn integers(tx: &Tx, n: u32, values: impl IntoIterator<Item = i64>) -> (String, String) {
     use std::fmt::Write;
     let mut json = String::from("[");
@@ -61,10 +63,10 @@ pub fn integers(tx: &Tx, n: u32, values: impl IntoIterator<Item = i64>) -> (Stri
         write!(json, "{comma}{value}").expect("writing to memory");
     }
     json.push(']');
-    let unfold = if tx.is_sqlite() {
-        format!("select value from json_each(${n})")
+    let among = if tx.is_sqlite() {
+        format!("in (select value from json_each(${n}))")
     } else {
-        format!("select cast(value as bigint) from json_array_elements_text(cast(${n} as json))")
+        format!("= any(array(select cast(value as bigint) from json_array_elements_text(cast(${n} as json))))")
     };
-    (json, unfold)
+    (json, among)
 }

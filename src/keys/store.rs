@@ -130,17 +130,17 @@ async fn write(tx: &mut Tx, inserts: Rows, updates: Rows) -> DbResult<()> {
 
 /// The devices' key works: DCC activated firmware on them. Their open cases are resolved.
 pub async fn resolve_activated(tx: &mut Tx, devices: &[DeviceId], now: Time) -> DbResult<u64> {
-    let (ids, these) = rows::integers(tx, 2, devices.iter().map(|d| d.to_db()));
+    let (ids, among) = rows::integers(tx, 2, devices.iter().map(|d| d.to_db()));
     let sql = format!(
-        "update key_cases set state = 'resolved', ended_at = $1 where state in ('retrying', 'investigating') and device_id in ({these})"
+        "update key_cases set state = 'resolved', ended_at = $1 where state in ('retrying', 'investigating') and device_id {among}"
     );
     Ok(sql!(tx, c => sqlx::query(AssertSqlSafe(sql)).bind(now.0).bind(ids).execute(c).await?.rows_affected()))
 }
 
 async fn histories(tx: &mut Tx, devices: &[DeviceId]) -> DbResult<BTreeMap<DeviceId, Vec<KeyResult>>> {
-    let (ids, these) = rows::integers(tx, 1, devices.iter().map(|d| d.to_db()));
+    let (ids, among) = rows::integers(tx, 1, devices.iter().map(|d| d.to_db()));
     let sql = format!(
-        "select device_id, attempted_at, status, detail from key_results where device_id in ({these}) order by device_id, attempted_at"
+        "select device_id, attempted_at, status, detail from key_results where device_id {among} order by device_id, attempted_at"
     );
     let found: Vec<(i64, i64, String, Option<String>)> =
         sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(ids).fetch_all(c).await)?;
@@ -154,9 +154,9 @@ async fn histories(tx: &mut Tx, devices: &[DeviceId]) -> DbResult<BTreeMap<Devic
 }
 
 async fn open_cases(tx: &mut Tx, devices: &[DeviceId]) -> DbResult<BTreeMap<DeviceId, (i64, KeyCaseState, i64)>> {
-    let (ids, these) = rows::integers(tx, 1, devices.iter().map(|d| d.to_db()));
+    let (ids, among) = rows::integers(tx, 1, devices.iter().map(|d| d.to_db()));
     let sql = format!(
-        "select device_id, id, state, attempts from key_cases where state in ('retrying', 'investigating') and device_id in ({these}) order by device_id"
+        "select device_id, id, state, attempts from key_cases where state in ('retrying', 'investigating') and device_id {among} order by device_id"
     );
     let found: Vec<(i64, i64, String, i64)> = sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(ids).fetch_all(c).await)?;
     found
@@ -172,19 +172,18 @@ async fn open_cases(tx: &mut Tx, devices: &[DeviceId]) -> DbResult<BTreeMap<Devi
 
 /// Those of whose results one came in a message from DCC.
 async fn told_by_dcc(tx: &mut Tx, devices: &[DeviceId]) -> DbResult<BTreeSet<DeviceId>> {
-    let (ids, these) = rows::integers(tx, 1, devices.iter().map(|d| d.to_db()));
-    let sql = format!(
-        "select distinct device_id from key_results where source = 'message' and device_id in ({these}) order by device_id"
-    );
+    let (ids, among) = rows::integers(tx, 1, devices.iter().map(|d| d.to_db()));
+    let sql =
+        format!("select distinct device_id from key_results where source = 'message' and device_id {among} order by device_id");
     let found: Vec<i64> = sql!(tx, c => sqlx::query_scalar(AssertSqlSafe(sql)).bind(ids).fetch_all(c).await)?;
     Ok(found.into_iter().map(DeviceId::from_db).collect())
 }
 
 /// When the last case of each that ended did so.
 async fn ended_cases(tx: &mut Tx, devices: &[DeviceId]) -> DbResult<BTreeMap<DeviceId, Time>> {
-    let (ids, these) = rows::integers(tx, 1, devices.iter().map(|d| d.to_db()));
+    let (ids, among) = rows::integers(tx, 1, devices.iter().map(|d| d.to_db()));
     let sql = format!(
-        "select device_id, max(ended_at) from key_cases where ended_at is not null and device_id in ({these})
+        "select device_id, max(ended_at) from key_cases where ended_at is not null and device_id {among}
          group by device_id order by device_id"
     );
     let found: Vec<(i64, i64)> = sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(ids).fetch_all(c).await)?;
@@ -192,8 +191,8 @@ async fn ended_cases(tx: &mut Tx, devices: &[DeviceId]) -> DbResult<BTreeMap<Dev
 }
 
 async fn cohorts(tx: &mut Tx, devices: &[DeviceId]) -> DbResult<BTreeMap<DeviceId, Cohort>> {
-    let (ids, these) = rows::integers(tx, 1, devices.iter().map(|d| d.to_db()));
-    let sql = format!("select device_id, cohort from sites where device_id in ({these}) order by device_id");
+    let (ids, among) = rows::integers(tx, 1, devices.iter().map(|d| d.to_db()));
+    let sql = format!("select device_id, cohort from sites where device_id {among} order by device_id");
     let found: Vec<(i64, String)> = sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(ids).fetch_all(c).await)?;
     found
         .into_iter()

@@ -92,9 +92,9 @@ type RegistrationColumns = (i64, String, i64, Option<i64>, bool);
 
 /// All registrations of some MPANs, whoever the supplier, and whether a later switch ended each; by MPAN and date.
 pub async fn registrations_with_ends(tx: &mut Tx, mpans: &[Mpan]) -> DbResult<Vec<(Registration, bool)>> {
-    let (json, unfold) = rows::integers(tx, 1, mpans.iter().map(|m| m.to_db()));
+    let (json, among) = rows::integers(tx, 1, mpans.iter().map(|m| m.to_db()));
     let text = sqlx::AssertSqlSafe(format!(
-        "select mpan, supplier_mpid, effective_from, effective_to, ended_by_switch from registrations where mpan in ({unfold}) \
+        "select mpan, supplier_mpid, effective_from, effective_to, ended_by_switch from registrations where mpan {among} \
          order by mpan, effective_from, supplier_mpid"
     ));
     let rows: Vec<RegistrationColumns> = sql!(tx, c => sqlx::query_as(text).bind(json).fetch_all(c).await)?;

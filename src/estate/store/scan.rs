@@ -291,9 +291,9 @@ async fn read(tx: &mut Tx, from: i64, limit: u32, devices: Option<&[i64]>, scan:
     };
     if let Some(devices) = devices {
         let n = u32::try_from(FIXED_PARAMETERS + texts.len() + 1).expect("a filter has few parameters");
-        let (json, unfold) = rows::integers(tx, n, devices.iter().copied());
+        let (json, among) = rows::integers(tx, n, devices.iter().copied());
         texts.push(json);
-        wanted += &format!(" and s.device_id in ({unfold})");
+        wanted += &format!(" and s.device_id {among}");
     }
     let text = sqlx::AssertSqlSafe(page_text(&wanted, &own, reads));
     Ok(sql!(tx, c => {

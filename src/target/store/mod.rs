@@ -73,10 +73,10 @@ pub async fn find(tx: &mut Tx, plans: &[i64], devices: &[DeviceId]) -> DbResult<
     if plans.is_empty() || devices.is_empty() {
         return Ok(Vec::new());
     }
-    let (p, these_plans) = rows::integers(tx, 1, plans.iter().copied());
-    let (d, these_devices) = rows::integers(tx, 2, devices.iter().map(|d| d.to_db()));
+    let (p, among_plans) = rows::integers(tx, 1, plans.iter().copied());
+    let (d, among_devices) = rows::integers(tx, 2, devices.iter().map(|d| d.to_db()));
     let sql = format!(
-        "select {} from targets t where t.plan_id in ({these_plans}) and t.device_id in ({these_devices}) order by t.device_id, t.plan_id",
+        "select {} from targets t where t.plan_id {among_plans} and t.device_id {among_devices} order by t.device_id, t.plan_id",
         COLUMNS,
     );
     let found: Vec<TargetRow> = sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(p).bind(d).fetch_all(c).await)?;
@@ -163,10 +163,10 @@ pub async fn in_progress(tx: &mut Tx, plans: &[i64], devices: &[DeviceId]) -> Db
         return Ok(Default::default());
     }
     let out: Vec<String> = TargetState::ALL.iter().filter(|s| s.is_in_flight()).map(|s| format!("'{s}'")).collect();
-    let (p, these_plans) = rows::integers(tx, 1, plans.iter().copied());
-    let (d, these_devices) = rows::integers(tx, 2, devices.iter().map(|d| d.to_db()));
+    let (p, among_plans) = rows::integers(tx, 1, plans.iter().copied());
+    let (d, among_devices) = rows::integers(tx, 2, devices.iter().map(|d| d.to_db()));
     let sql = format!(
-        "select device_id from targets where plan_id in ({these_plans}) and device_id in ({these_devices})
+        "select device_id from targets where plan_id {among_plans} and device_id {among_devices}
            and (state in ({}) or (state = 'queued' and exists
                 (select 1 from campaigns where campaigns.plan_id = targets.plan_id and campaigns.state = 'started')))
          order by device_id",

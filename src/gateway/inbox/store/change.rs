@@ -13,10 +13,10 @@ use crate::{
 /// Makes messages new again, so that they are settled once more: of those that were ignored, unmatched, failed or dismissed,
 /// and that are known to be DCC's. Gives which.
 pub async fn replay(tx: &mut Tx, ids: &[i64]) -> Result<Vec<i64>, GatewayError> {
-    let (json, unfold) = rows::integers(tx, 1, ids.iter().copied());
+    let (json, among) = rows::integers(tx, 1, ids.iter().copied());
     let text = format!(
         "update inbox set state = 'new', note = null, settled_at = null, forward_attempts = 0, forward_after = null
-         where id in ({unfold}) and state in ('ignored', 'unmatched', 'failed', 'dismissed') and reason is null returning id"
+         where id {among} and state in ('ignored', 'unmatched', 'failed', 'dismissed') and reason is null returning id"
     );
     let text = sqlx::AssertSqlSafe(text);
     Ok(sql!(tx, c => sqlx::query_scalar(text).bind(json).fetch_all(c).await.map_err(DbError::from)?))
@@ -24,10 +24,10 @@ pub async fn replay(tx: &mut Tx, ids: &[i64]) -> Result<Vec<i64>, GatewayError> 
 
 /// Takes messages off the operator's queue. Gives which.
 pub async fn dismiss(tx: &mut Tx, ids: &[i64], why: &str, now: Time) -> Result<Vec<i64>, GatewayError> {
-    let (json, unfold) = rows::integers(tx, 1, ids.iter().copied());
+    let (json, among) = rows::integers(tx, 1, ids.iter().copied());
     let text = format!(
         "update inbox set state = 'dismissed', settled_at = $2, note = substr($3 || coalesce('; it was: ' || note, ''), 1, {NOTE_CHARS})
-         where id in ({unfold}) and state in ('unmatched', 'failed', 'rejected') returning id"
+         where id {among} and state in ('unmatched', 'failed', 'rejected') returning id"
     );
     let text = sqlx::AssertSqlSafe(text);
     Ok(sql!(tx, c => {

@@ -121,8 +121,8 @@ pub(super) async fn make_room(tx: &mut Tx, reason: &str, quota: Quota) -> Result
         if gone.is_empty() {
             return Ok(());
         }
-        let (json, unfold) = rows::integers(tx, 1, gone);
-        let text = sqlx::AssertSqlSafe(format!("delete from inbox where id in ({unfold})"));
+        let (json, among) = rows::integers(tx, 1, gone);
+        let text = sqlx::AssertSqlSafe(format!("delete from inbox where id {among}"));
         sql!(tx, c => {
             sqlx::query(text).bind(json).execute(c).await.map_err(DbError::from)?;
         });

@@ -56,9 +56,9 @@ fn condition(tx: &Tx, filter: &Filter, before: Option<i64>) -> (String, Vec<i64>
         }
     }
     if let Some(ids) = &filter.among {
-        let (json, unfold) = rows::integers(tx, (asked.numbers.len() + words.len() + 1) as u32, ids.iter().copied());
+        let (json, among) = rows::integers(tx, (asked.numbers.len() + words.len() + 1) as u32, ids.iter().copied());
         words.push(json);
-        text += &format!(" and id in ({unfold})");
+        text += &format!(" and id {among}");
     }
     (format!("{}{text}", asked.text), asked.numbers, words)
 }
