@@ -209,8 +209,14 @@ impl Month {
         let app = &self.lab.app;
         let today = app.now().london_day();
         let (mut lost_after_sending, mut never_sent) = (0, 0);
+        let plan = app.campaign("spring").await.unwrap().plan_id.unwrap();
+        let mut look = app.db.read().await.unwrap();
+        let all = targets::page(&mut look, plan, None, self.supply.len() + 1).await.unwrap();
+        drop(look);
+        let all: HashMap<DeviceId, Target> = all.into_iter().map(|t| (t.device, t)).collect();
+        assert_eq!(all.len(), self.supply.len());
         for (site, supply) in &self.supply {
-            let target = self.lab.target(self.campaign, *site).await;
+            let target = &all[&device(*site)];
             let wanted = match (self.sent.contains_key(site), supply) {
                 (true, _) if self.silent.contains(site) => TargetState::Expired,
                 (true, _) => TargetState::Activated,
@@ -219,6 +225,10 @@ impl Month {
                 (false, supply) => panic!("site {site} was never sent: {supply:?}, {target:?}"),
             };
             assert_eq!(target.state, wanted, "site {site}: {supply:?}, {target:?}");
+            // Each row is read above; the whole story is many questions, so of those who stayed ours a share is asked for it.
+            if *supply == Supply::Ours && site % 20 != 0 {
+                continue;
+            }
             let story = app.site(device(*site), app.now()).await.unwrap().history;
             let last = story.last().expect("each has a story");
             assert_eq!((last.step.state, last.step.reason), (target.state, target.reason), "site {site}");
