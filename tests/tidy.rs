@@ -35,8 +35,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("schedule", &["target"]),
     ("alarm", &["ids", "clock", "failure"]),
     ("audit", &["ids", "clock", "failure"]),
+    // Packs: `image` for its keys and envelopes. No database: whoever verifies one has none.
+    ("evidence", &["image", "ids", "failure"]),
     ("gateway", &["duis", "ids", "clock", "db", "failure", "crash", "tls"]),
-    ("app", &["campaign", "keys", "schedule", "alarm", "audit", "gateway", "config", "db"]),
+    ("app", &["campaign", "keys", "schedule", "alarm", "audit", "evidence", "gateway", "config", "db"]),
     ("http", &["app"]),
     ("console", &["app"]),
     ("engine", &["app"]),

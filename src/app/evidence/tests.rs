@@ -1,0 +1,1 @@
+//! Evidence gathered from real campaigns.
