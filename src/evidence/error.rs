@@ -62,9 +62,8 @@ impl From<EvidenceError> for Failure {
             EvidenceError::ForeignKey { .. } => Failure::untrusted(message)
                 .help("do not rely on it; ask whoever made it which key is theirs, by another way than the pack came"),
             EvidenceError::Schema(_) => Failure::untrusted(message).help("check it with that version"),
-            EvidenceError::NotAPack(_) | EvidenceError::Unsigned(_) | EvidenceError::Entry { .. } => {
-                Failure::untrusted(message).help("do not rely on it: ask for the pack again, or make it again with `ppmid campaign evidence`")
-            }
+            EvidenceError::NotAPack(_) | EvidenceError::Unsigned(_) | EvidenceError::Entry { .. } => Failure::untrusted(message)
+                .help("do not rely on it: ask for the pack again, or make it again with `ppmid campaign evidence`"),
         }
     }
 }

@@ -29,4 +29,4 @@ pub const MANIFEST: &str = "manifest.json";
 pub const SIGNATURE: &str = "manifest.dsse.json";
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

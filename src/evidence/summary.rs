@@ -86,12 +86,7 @@ mod tests {
     #[test]
     fn hostile_text_stays_text() {
         let nasty = "</td><script>alert('x')</script>&amp;\"\u{0}\n".to_string();
-        let table = Table {
-            title: "<b>",
-            note: nasty.clone(),
-            headers: vec!["<i>"],
-            rows: vec![vec![nasty.clone()]],
-        };
+        let table = Table { title: "<b>", note: nasty.clone(), headers: vec!["<i>"], rows: vec![vec![nasty.clone()]] };
         let page = Page { title: nasty.clone(), facts: vec![("a", nasty)], tables: vec![table] };
         let html = page.html();
         for piece in ["<script", "</td><s", "alert('", "<b>", "<i>", "\0"] {

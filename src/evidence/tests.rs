@@ -184,7 +184,10 @@ mod forged {
         let mut envelope = signed(&manifest);
         envelope.signatures.clear();
         let unsigned = envelope.to_json();
-        assert_eq!(why(&archive(&[A], &[m, (SIGNATURE, unsigned.as_bytes())])), "it is not signed: manifest.dsse.json has no signature");
+        assert_eq!(
+            why(&archive(&[A], &[m, (SIGNATURE, unsigned.as_bytes())])),
+            "it is not signed: manifest.dsse.json has no signature"
+        );
         // A signature over another manifest, and one over a firmware manifest.
         let other = signed("{}").to_json();
         assert_eq!(why(&archive(&[A], &[m, (SIGNATURE, other.as_bytes())])), "manifest.json: its content is not what was signed");
@@ -228,4 +231,24 @@ proptest! {
         let _ = check(&bytes);
         let _ = read_whoever_signed(Cursor::new(&bytes));
     }
+}
+
+/// The contents of a pack that passes, by name.
+pub(crate) fn unpack(bytes: &[u8], key: &ed25519_dalek::VerifyingKey) -> std::collections::BTreeMap<String, String> {
+    use std::io::Read;
+    verify(Cursor::new(bytes), key, &mut |_| {}).expect("a pack");
+    let (start, _) = archive::locate(&bytes[bytes.len() - archive::TRAILER_BYTES as usize..], bytes.len() as u64).unwrap();
+    let records = archive::read_directory(&bytes[start as usize..], start).unwrap();
+    let content = |r: archive::Record| {
+        let packed = &bytes[r.offset as usize + r.local_header().len()..r.end().unwrap() as usize];
+        let mut text = String::new();
+        match r.method {
+            archive::Method::Stored => text.push_str(std::str::from_utf8(packed).unwrap()),
+            archive::Method::Deflated => {
+                flate2::read::DeflateDecoder::new(packed).read_to_string(&mut text).map(drop).unwrap();
+            }
+        }
+        (r.name, text)
+    };
+    records.into_iter().map(content).collect()
 }

@@ -42,11 +42,7 @@ pub struct Verified {
 }
 
 /// Checks the whole file. `progress` is told the bytes checked.
-pub fn verify(
-    mut file: impl Read + Seek,
-    key: &VerifyingKey,
-    progress: &mut dyn FnMut(u64),
-) -> Result<Verified, EvidenceError> {
+pub fn verify(mut file: impl Read + Seek, key: &VerifyingKey, progress: &mut dyn FnMut(u64)) -> Result<Verified, EvidenceError> {
     let records = read_directory(&mut file)?;
     let manifest = signed_manifest(&mut file, &records, Some(key))?;
     let (content_bytes, head) = contents(&mut file, &records, &manifest, progress)?;

@@ -8,8 +8,6 @@ mod head;
 mod papers;
 mod stories;
 mod table;
-#[cfg(test)]
-mod tests;
 mod wire;
 
 use std::path::Path;

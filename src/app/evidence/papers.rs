@@ -136,9 +136,17 @@ pub(super) async fn trail(
     Ok(trail)
 }
 
+/// Characters of a detail that the summary shows: a campaign may name a million devices.
+const DETAIL_CHARS: usize = 400;
+
 /// What an event's detail says, in one line for people.
 pub(super) fn told(event: &Link) -> String {
     let Ok(Value::Object(detail)) = serde_json::from_str(&event.detail) else { return String::new() };
     let word = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_string);
-    detail.iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| format!("{k}: {}", word(v))).collect::<Vec<_>>().join("; ")
+    let words: Vec<String> = detail.iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| format!("{k}: {}", word(v))).collect();
+    let told = words.join("; ");
+    match told.char_indices().nth(DETAIL_CHARS) {
+        Some((end, _)) => format!("{} ... (audit.jsonl has it all)", &told[..end]),
+        None => told,
+    }
 }

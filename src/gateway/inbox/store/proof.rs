@@ -30,8 +30,7 @@ pub async fn proofs(tx: &mut Tx, ids: &[i64]) -> DbResult<Vec<Proof>> {
         "select id, received_at, source, kind, response_code, request_id, state, settled_at, size, digest
          from inbox where id in ({unfold}) order by id"
     );
-    type Row =
-        (i64, i64, String, String, String, Option<String>, String, Option<i64>, Option<i64>, Option<Vec<u8>>);
+    type Row = (i64, i64, String, String, String, Option<String>, String, Option<i64>, Option<i64>, Option<Vec<u8>>);
     let rows: Vec<Row> = sql!(tx, c => sqlx::query_as(sqlx::AssertSqlSafe(text)).bind(json).fetch_all(c).await)?;
     Ok(rows
         .into_iter()

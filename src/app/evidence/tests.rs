@@ -1,1 +1,0 @@
-//! Evidence gathered from real campaigns.
