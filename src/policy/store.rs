@@ -59,12 +59,6 @@ pub async fn hash_of(tx: &mut Tx, id: i64) -> DbResult<Option<String>> {
     )
 }
 
-/// The id of the set with this hash.
-pub async fn id_of(tx: &mut Tx, hash: &str) -> DbResult<Option<i64>> {
-    let text = "select id from policy_sets where hash = $1 order by id";
-    Ok(sql!(tx, c => sqlx::query_scalar(text).bind(hash).fetch_optional(c).await)?)
-}
-
 /// A set by its id.
 pub async fn get(tx: &mut Tx, id: i64) -> DbResult<Option<KeptSet>> {
     let row: Option<(i64, String, i64, Vec<u8>)> = sql!(tx, c => sqlx::query_as("select id, hash, first_used, files from policy_sets where id = $1").bind(id).fetch_optional(c).await)?;

@@ -55,7 +55,7 @@ impl Facts<'_> {
                 "role": self.organisation.role,
                 "user_id": self.organisation.user_id,
             },
-            "campaign": campaign(self.campaign),
+            "campaign": campaign(self.campaign, self.pinned()),
             "plan": plan(self.plan),
             "image_manifest": self.has_manifest.then(|| format!("images/{}.dsse.json", self.campaign.image_id)),
             "policies": self.policies.iter().map(|p| &p.hash).collect::<Vec<_>>(),
@@ -115,6 +115,11 @@ impl Facts<'_> {
         Page { title: format!("Evidence of campaign {}", c.name), facts, tables }.html()
     }
 
+    /// The hash of the policies that the campaign was approved with.
+    fn pinned(&self) -> Option<&str> {
+        self.policies.iter().find(|set| Some(set.id) == self.campaign.policy_set).map(|set| set.hash.as_str())
+    }
+
     fn states(&self) -> Table {
         let rows = self.named.by_state.iter().map(|(s, n)| vec![s.to_string(), n.to_string()]).collect();
         Table { title: "Sites by state", headers: vec!["state", "sites"], rows, ..Table::default() }
@@ -151,7 +156,8 @@ impl Facts<'_> {
         let files = |set: &KeptSet| set.files.iter().map(|f| f.name.as_str()).collect::<Vec<_>>().join(", ");
         let row = |set: &KeptSet| vec![set.hash.clone(), set.first_used.to_string(), files(set)];
         let rows = self.policies.iter().map(row).collect();
-        let note = format!("The plan was made by {}.", self.plan.policy_hash);
+        let approved = self.pinned().map_or(String::new(), |hash| format!(" It was approved with {hash}."));
+        let note = format!("The plan was made by {}.{approved}", self.plan.policy_hash);
         Table { title: "Policies that decided", note, headers: vec!["hash", "first used", "files"], rows }
     }
 
@@ -172,7 +178,7 @@ fn shown(rows: usize, file: &str) -> String {
     }
 }
 
-fn campaign(c: &Campaign) -> Value {
+fn campaign(c: &Campaign, policies: Option<&str>) -> Value {
     json!({
         "id": c.id,
         "name": c.name,
@@ -191,6 +197,8 @@ fn campaign(c: &Campaign) -> Value {
         "approved_at": c.approved_at,
         "approved_by": c.approved_by,
         "approved_hash": c.approved_hash,
+        "approved_policies": policies,
+        "approved_policy_values": c.policy_binding,
         "started_at": c.started_at,
         "stopped_code": c.stopped_code,
         "stopped_reason": c.stopped_reason,

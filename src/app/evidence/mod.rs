@@ -43,15 +43,16 @@ impl App {
         let mut named = stories::tell(self, &plan, &mut pack, folder, progress).await?;
         let messages = std::mem::take(&mut named.messages);
         let sent = wire::gather(self, asked.id, messages, &mut pack, folder).await?;
-        let policies = papers::policies(self, &named.policies, &plan.policy_hash, &mut pack, folder).await?;
-        papers::product_list(self, &named.cpl, &mut pack, folder).await?;
-        let has_manifest = papers::manifest(self, &asked, &mut pack, folder).await?;
-        let trail = papers::trail(self, &asked, &sent.requests, &mut pack, folder).await?;
+        // Its approval may have changed since: what it pins now is told and is in the pack.
         let campaign = self.campaign(&asked.id.to_string()).await?;
         if campaign.plan_id != asked.plan_id {
             return Err(Failure::failed("the campaign was planned anew while its evidence was gathered")
                 .help("nothing was written: ask for the pack again"));
         }
+        let policies = papers::policies(self, &named.policies, [plan.policy_set, campaign.policy_set], &mut pack, folder).await?;
+        papers::product_list(self, &named.cpl, &mut pack, folder).await?;
+        let has_manifest = papers::manifest(self, &asked, &mut pack, folder).await?;
+        let trail = papers::trail(self, &asked, &sent.requests, &mut pack, folder).await?;
         let facts = Facts {
             campaign: &campaign,
             plan: &plan,

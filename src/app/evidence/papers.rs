@@ -15,8 +15,9 @@ use super::{
 use crate::{
     audit::{self, Link},
     campaign::Campaign,
+    db::DbError,
     estate,
-    evidence::{Pack, Packed},
+    evidence::{Pack, Packed, archive::is_name},
     failure::Outcome,
     gateway::outbox::OutboxRequest,
     image,
@@ -25,17 +26,17 @@ use crate::{
 
 const PAGE_EVENTS: i64 = 1_000;
 
-/// The sets that decisions name and the one of the plan, each file under `policies/HASH/`. Gives them by hash.
+/// The sets that decisions name and those of `besides` (ids), each file under `policies/HASH/`. Gives them by hash.
 pub(super) async fn policies(
     app: &App,
     named: &BTreeMap<i64, String>,
-    of_plan: &str,
+    besides: [Option<i64>; 2],
     pack: &mut Pack,
     folder: &Path,
 ) -> Outcome<Vec<KeptSet>> {
     let mut tx = app.db.read().await?;
     let mut ids: BTreeSet<i64> = named.keys().copied().collect();
-    ids.extend(policy::store::id_of(&mut tx, of_plan).await?);
+    ids.extend(besides.into_iter().flatten());
     let mut sets = Vec::new();
     for id in ids {
         sets.extend(policy::store::get(&mut tx, id).await?);
@@ -47,8 +48,11 @@ pub(super) async fn policies(
             let sha256 = image::sha256(file.text.as_bytes()).to_string();
             let (used, position) = (set.first_used.to_string(), (position + 1).to_string());
             table.row([&set.hash, &used, &position, &file.name, &sha256, &file.origin])?;
-            let text = Packed::of(file.text.as_bytes(), folder).map_err(unwritten)?;
-            pack.add(format!("policies/{}/{}", set.hash, file.name), text);
+            let name = format!("policies/{}/{}", set.hash, file.name);
+            if !is_name(&name) {
+                return Err(DbError::bad_row("policy_sets", set.id, "files", &file.name).into());
+            }
+            pack.add(name, Packed::of(file.text.as_bytes(), folder).map_err(unwritten)?);
         }
     }
     pack.add("policies.csv", table.finish()?);
