@@ -45,7 +45,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     // A peer on the wire: it must not share our opinions.
     ("sim", &["duis", "ids", "clock", "failure", "tls"]),
     // Fuzz targets; `sim` for the key with which they seal.
-    ("fuzzing", &["duis", "image", "estate", "sim"]),
+    ("fuzzing", &["duis", "image", "estate", "evidence", "sim"]),
     ("cli", &["http", "console", "engine", "sim", "app", "telemetry"]),
     ("main", &["cli", "failure", "telemetry"]),
     ("lib", &[]),

@@ -201,6 +201,38 @@ mod forged {
         assert!(why(&archive(&[A], &[m, (SIGNATURE, spaced.as_bytes())])).starts_with("manifest.dsse.json: "));
     }
 
+    /// The seeds of the fuzz target, made again: `cargo test writes_the_seeds -- --ignored`.
+    #[test]
+    #[ignore = "writes fuzz/seeds/pack"]
+    fn writes_the_seeds() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/pack");
+        std::fs::create_dir_all(&folder).unwrap();
+        let manifest = Manifest { schema: SCHEMA, entries: vec![listed(A.0, A.1)] }.to_json();
+        let mut foreign = Vec::new();
+        Pack::default().write_to(&mut foreign, &SigningKey::from_bytes(&[8; 32])).unwrap();
+        for (name, bytes) in [
+            ("a-pack", a_pack()),
+            ("no-entries", pack(&[], &[])),
+            ("foreign-key", foreign),
+            ("unlisted-entry", pack(&[A, B], &[A])),
+            ("missing-entry", pack(&[A], &[A, B])),
+            ("another-content", pack(&[("a.csv", b"c"), B], &[A, B])),
+            ("unsigned", archive(&[A], &[(MANIFEST, manifest.as_bytes())])),
+            ("bomb", archive(&[("a.csv", &[0; 1_000_000])], &[])),
+        ] {
+            std::fs::write(folder.join(name), bytes).unwrap();
+        }
+    }
+
+    /// Packs that were written once pass for ever.
+    #[test]
+    fn a_pack_of_the_first_day_still_passes() {
+        let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/pack");
+        for (name, entries) in [("a-pack", 6), ("no-entries", 2)] {
+            assert_eq!(check(&std::fs::read(seeds.join(name)).unwrap()).unwrap().entries, entries, "{name}");
+        }
+    }
+
     #[test]
     fn a_later_layout_says_so() {
         let manifest = Manifest { schema: 2, entries: vec![] }.to_json();
