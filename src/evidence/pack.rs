@@ -1,5 +1,5 @@
 //! Writes a pack: entries by name, one behind the other, then the manifest and its signature. Promise: what is written is a pack that
-//! [`super::verify`] passes for the key that signed it, and the same entries and key give the same bytes.
+//! [`super::verify()`] passes for the key that signed it, and the same entries and key give the same bytes.
 
 use std::{
     collections::BTreeMap,
