@@ -10,6 +10,7 @@ use crate::{
         properties::{self, Identity},
     },
     estate::import,
+    evidence,
     ids::Eui,
     image::ota::{self, MAX_IMAGE_BYTES, OtaSpec},
     sim::pki::{self, Holder},
@@ -20,8 +21,8 @@ mod tests;
 
 type Target = fn(&[u8]);
 /// Every target, by the name of its file in `fuzz/fuzz_targets`.
-pub const TARGETS: [(&str, Target); 5] =
-    [("prescan", prescan), ("reader", reader), ("sealed", sealed), ("ota", ota), ("csv", csv)];
+pub const TARGETS: [(&str, Target); 6] =
+    [("prescan", prescan), ("reader", reader), ("sealed", sealed), ("ota", ota), ("csv", csv), ("pack", pack)];
 
 /// The prescan, the parser behind it, and the canonical forms.
 pub fn prescan(bytes: &[u8]) {
@@ -69,6 +70,17 @@ pub fn ota(bytes: &[u8]) {
 /// The CSV reader, and the rows of every kind of file.
 pub fn csv(bytes: &[u8]) {
     import::properties::read(bytes);
+}
+
+/// The reader of evidence packs, whoever signed, and the whole check with one key: what passes is a pack to its last byte.
+pub fn pack(bytes: &[u8]) {
+    use std::io::Cursor;
+    let contents = evidence::read_whoever_signed(Cursor::new(bytes));
+    let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]).verifying_key();
+    let Ok(passed) = evidence::verify(Cursor::new(bytes), &key, &mut |_| {}) else { return };
+    assert_eq!(contents.ok(), Some(passed.content_bytes));
+    assert!(evidence::verify(Cursor::new(&bytes[..bytes.len() - 1]), &key, &mut |_| {}).is_err(), "a piece is no whole");
+    assert!(evidence::verify(Cursor::new([bytes, b"\0"].concat()), &key, &mut |_| {}).is_err(), "more is no whole either");
 }
 
 /// The steps of verifying and reading a message, for the benchmark.

@@ -27,6 +27,7 @@ pub mod gateway;
 
 pub mod alarm;
 pub mod audit;
+pub mod evidence;
 
 pub mod app;
 pub mod engine;

@@ -8,6 +8,7 @@ mod commands;
 mod crash;
 mod demo;
 mod duis_files;
+mod evidence;
 mod gateway_down;
 mod halt_and_pause;
 mod harness;

@@ -35,15 +35,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("schedule", &["target"]),
     ("alarm", &["ids", "clock", "failure"]),
     ("audit", &["ids", "clock", "failure"]),
+    // Packs: `image` for its keys and envelopes. No database: whoever verifies one has none.
+    ("evidence", &["image", "ids", "failure"]),
     ("gateway", &["duis", "ids", "clock", "db", "failure", "crash", "tls"]),
-    ("app", &["campaign", "keys", "schedule", "alarm", "audit", "gateway", "config", "db"]),
+    ("app", &["campaign", "keys", "schedule", "alarm", "audit", "evidence", "gateway", "config", "db"]),
     ("http", &["app"]),
     ("console", &["app"]),
     ("engine", &["app"]),
     // A peer on the wire: it must not share our opinions.
     ("sim", &["duis", "ids", "clock", "failure", "tls"]),
     // Fuzz targets; `sim` for the key with which they seal.
-    ("fuzzing", &["duis", "image", "estate", "sim"]),
+    ("fuzzing", &["duis", "image", "estate", "evidence", "sim"]),
     ("cli", &["http", "console", "engine", "sim", "app", "telemetry"]),
     ("main", &["cli", "failure", "telemetry"]),
     ("lib", &[]),

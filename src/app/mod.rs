@@ -6,6 +6,7 @@ mod answer;
 mod approval;
 mod control;
 mod decide;
+mod evidence;
 mod exchange;
 mod forward;
 mod import;

@@ -34,10 +34,24 @@ pub struct Told {
 impl Told {
     /// It was decided about the site, and not only moved by what DCC or a person said.
     pub fn is_decision(&self) -> bool {
-        match self.step.cause {
-            None | Some(Cause::Recheck | Cause::Send) => true,
-            Some(Cause::Returned | Cause::Answer | Cause::Message | Cause::Silence | Cause::Supply | Cause::Operator) => false,
-        }
+        decides(self.step.cause)
+    }
+}
+
+/// Whether what moved a target was a decision about its site.
+pub(super) fn decides(cause: Option<Cause>) -> bool {
+    match cause {
+        None | Some(Cause::Recheck | Cause::Send) => true,
+        Some(Cause::Returned | Cause::Answer | Cause::Message | Cause::Silence | Cause::Supply | Cause::Operator) => false,
+    }
+}
+
+/// Whose step it is.
+pub(super) fn who(cause: Option<Cause>, planner: &str) -> &str {
+    match cause {
+        None => planner,
+        Some(Cause::Operator) => "a person (see the audit trail)",
+        Some(_) => "engine",
     }
 }
 
@@ -61,11 +75,7 @@ impl App {
             }
             story.push(Told {
                 campaign: campaign.id,
-                who: match step.cause {
-                    None => planner.clone(),
-                    Some(Cause::Operator) => "a person (see the audit trail)".into(),
-                    Some(_) => "engine".into(),
-                },
+                who: who(step.cause, &planner).to_string(),
                 policy_hash: step.policy_set.and_then(|id| hashes.get(&id).cloned().flatten()),
                 cpl_entry: step.cpl_fact.and_then(|id| entries.get(&id).cloned().flatten()),
                 step,

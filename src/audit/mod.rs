@@ -15,7 +15,7 @@ use crate::{
     ids::{ImageId, Sha256Hash},
 };
 
-pub use store::{append, list, verify};
+pub use store::{append, links, list, verify};
 
 /// Something done, as the room that did it tells it.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +39,22 @@ pub struct Recorded {
     pub action: String,
     pub subject: String,
     pub detail: serde_json::Value,
+    pub hash: String,
+}
+
+/// An event with everything that its hash covers, texts as they are stored: by it the hash can be computed again.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Link {
+    pub seq: i64,
+    pub at: Time,
+    /// The same in milliseconds since 1970, as it is hashed.
+    pub at_ms: i64,
+    pub who: String,
+    pub action: String,
+    pub subject: String,
+    /// JSON, as text.
+    pub detail: String,
+    pub prev_hash: String,
     pub hash: String,
 }
 

@@ -1,6 +1,6 @@
 //! The chain in `audit_events`. Not for changing anything: there is no update and no delete.
 
-use super::{AuditError, Event, GENESIS, Recorded, Row, Verified, Walk};
+use super::{AuditError, Event, GENESIS, Link, Recorded, Row, Verified, Walk};
 use crate::{
     clock::Time,
     db::{DbError, DbResult, Tx},
@@ -104,6 +104,15 @@ pub async fn list(tx: &mut Tx, after: i64, limit: i64) -> DbResult<Vec<Recorded>
         Ok(Recorded { seq, at: Time(at), who, action, subject, detail, hash })
     };
     page(tx, after, limit).await?.into_iter().map(recorded).collect()
+}
+
+/// The same events as evidence.
+pub async fn links(tx: &mut Tx, after: i64, limit: i64) -> DbResult<Vec<Link>> {
+    let link = |row: Row| {
+        let Row { seq, at, who, action, subject, detail, prev_hash, hash } = row;
+        Link { seq, at: Time(at), at_ms: at, who, action, subject, detail, prev_hash, hash }
+    };
+    Ok(page(tx, after, limit).await?.into_iter().map(link).collect())
 }
 
 async fn page(tx: &mut Tx, after: i64, limit: i64) -> DbResult<Vec<Row>> {

@@ -1,5 +1,7 @@
 //! Campaigns, plans and batches in the database.
 
+mod kept_batches;
+
 use std::collections::BTreeMap;
 
 use sqlx::AssertSqlSafe;
@@ -16,6 +18,8 @@ use crate::{
     policy::{Outcome, Reason},
     sql,
 };
+
+pub use kept_batches::{KeptBatch, kept_batches};
 
 /// What a new campaign is made of.
 #[derive(Debug, Clone)]

@@ -12,6 +12,7 @@ use crate::{
     ids::{DeviceId, ImageId},
 };
 
+mod evidence;
 mod view;
 
 /// Rollouts: create, plan, approve, start, follow, stop
@@ -54,6 +55,7 @@ pub enum Command {
     /// One row for every site considered
     #[command(after_help = "Example:\n  ppmid campaign targets spring --output csv > targets.csv")]
     Targets(TargetsArgs),
+    Evidence(evidence::EvidenceArgs),
 }
 
 #[derive(clap::Args)]
@@ -171,6 +173,7 @@ pub async fn run(ctx: &Context, command: Command) -> Outcome {
             let (done, queued) = ctx.app().await?.retry_campaign(&args.campaign, &os_user_at_host()).await?;
             say(ctx, &done, &format!("{queued} devices queued again"))
         }
+        Command::Evidence(args) => evidence::run(ctx, args).await,
         Command::Targets(args) => view::targets(ctx, &args.campaign, args.state.as_deref(), args.reason.as_deref()).await,
     }
 }

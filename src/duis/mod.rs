@@ -37,8 +37,8 @@ pub(crate) mod samples;
 pub use messages::*;
 pub use profile::{Certificate, CertificateError, CertificateSet, MAX_MESSAGE_BYTES, Pinned, SignatureError, named_signer};
 pub use read::{
-    Claimed, MessageKind, VerifiedMessage, message_kind, read_kept_response, read_request, read_response, read_unsigned_refusal,
-    read_unverified, verify_and_read_response, verify_message,
+    Claimed, MessageKind, VerifiedMessage, claimed_signature_value, message_kind, read_kept_response, read_request,
+    read_response, read_unsigned_refusal, read_unverified, verify_and_read_response, verify_message,
 };
 pub use sign::{ResignError, sign_request};
 pub use signature::{FileSigner, SignError, Signer};

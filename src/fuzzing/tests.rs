@@ -136,6 +136,11 @@ fn csv_holds_for_mutated_seeds() {
     holds_for_mutated_seeds("csv");
 }
 
+#[test]
+fn the_pack_holds_for_mutated_seeds() {
+    holds_for_mutated_seeds("pack");
+}
+
 proptest! {
     #[test]
     fn every_target_holds_for_random_bytes(bytes in vec(any::<u8>(), 0..600), pieces in vec(any::<Index>(), 0..60)) {

@@ -18,8 +18,8 @@ const MAX_SIGNATURES: usize = 64;
 pub enum DsseError {
     #[error("the manifest is not a DSSE envelope: {0}")]
     Json(String),
-    #[error("the manifest's payloadType is {found:?}, not {PAYLOAD_TYPE:?}")]
-    PayloadType { found: String },
+    #[error("the manifest's payloadType is {found:?}, not {wanted:?}")]
+    PayloadType { found: String, wanted: &'static str },
     #[error("the manifest's payload is not base64")]
     Payload,
     #[error("the manifest carries {found} signatures; up to {MAX_SIGNATURES} are read")]
@@ -67,6 +67,8 @@ pub struct EnvelopeSignature {
 /// An envelope whose payload has been decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
+    /// What the payload is: [`PAYLOAD_TYPE`], or another room's.
+    pub payload_type: &'static str,
     pub payload: Vec<u8>,
     pub signatures: Vec<EnvelopeSignature>,
 }
@@ -81,16 +83,26 @@ struct Written {
 
 impl Envelope {
     pub fn new(payload: Vec<u8>) -> Envelope {
-        Envelope { payload, signatures: Vec::new() }
+        Envelope::of(PAYLOAD_TYPE, payload)
+    }
+
+    /// An envelope of another type of payload.
+    pub fn of(payload_type: &'static str, payload: Vec<u8>) -> Envelope {
+        Envelope { payload_type, payload, signatures: Vec::new() }
     }
 
     pub fn from_json(text: &[u8]) -> Result<Envelope, DsseError> {
+        Envelope::from_json_of(PAYLOAD_TYPE, text)
+    }
+
+    /// Reads an envelope that must be of this type of payload.
+    pub fn from_json_of(wanted: &'static str, text: &[u8]) -> Result<Envelope, DsseError> {
         let written: Written = serde_json::from_slice(text).map_err(|e| DsseError::Json(e.to_string()))?;
-        if written.payload_type != PAYLOAD_TYPE {
-            return Err(DsseError::PayloadType { found: written.payload_type.chars().take(80).collect() });
+        if written.payload_type != wanted {
+            return Err(DsseError::PayloadType { found: written.payload_type.chars().take(80).collect(), wanted });
         }
         let payload = decoded(&written.payload).ok_or(DsseError::Payload)?;
-        let envelope = Envelope { payload, signatures: written.signatures };
+        let envelope = Envelope { payload_type: wanted, payload, signatures: written.signatures };
         envelope.within_bounds()?;
         Ok(envelope)
     }
@@ -106,7 +118,7 @@ impl Envelope {
     /// The file: JSON on several lines, ending with a newline.
     pub fn to_json(&self) -> String {
         let written = Written {
-            payload_type: PAYLOAD_TYPE.to_string(),
+            payload_type: self.payload_type.to_string(),
             payload: general_purpose::STANDARD.encode(&self.payload),
             signatures: self.signatures.clone(),
         };
@@ -128,7 +140,7 @@ impl Envelope {
     }
 
     fn signed_bytes(&self) -> Vec<u8> {
-        pre_authentication_encoding(PAYLOAD_TYPE, &self.payload)
+        pre_authentication_encoding(self.payload_type, &self.payload)
     }
 }
 
@@ -190,6 +202,7 @@ mod tests {
         assert!(matches!(Envelope::from_json(b"{}"), Err(DsseError::Json(_))));
         let e = Envelope::from_json(good.replace("ppmid.firmware", "in-toto").as_bytes()).unwrap_err();
         assert!(matches!(e, DsseError::PayloadType { .. }));
+        assert!(Envelope::from_json_of("application/vnd.ppmid.evidence+json", good.as_bytes()).is_err());
         assert_eq!(Envelope::from_json(good.replace("e30=", "e30*").as_bytes()), Err(DsseError::Payload));
         let mut many = Envelope::new(vec![]);
         many.signatures = vec![EnvelopeSignature { keyid: "k".into(), sig: "s".into() }; MAX_SIGNATURES + 1];

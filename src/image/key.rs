@@ -21,6 +21,8 @@ pub enum KeyError {
     ReadableByOthers { path: PathBuf },
     #[error("{} is not an Ed25519 private key in PEM (PKCS#8)", path.display())]
     NotPrivateKey { path: PathBuf },
+    #[error("{} is not an Ed25519 public key in PEM (SPKI)", path.display())]
+    NotPublicKey { path: PathBuf },
     #[error("the system gives no random bytes")]
     NoRandomness,
 }
@@ -35,6 +37,9 @@ impl From<KeyError> for Failure {
             KeyError::File(e) => e.into(),
             KeyError::ReadableByOthers { path } => Failure::failed(message).help(format!("run `chmod 600 {}`", path.display())),
             KeyError::NotPrivateKey { .. } => Failure::failed(message).help("name a key made by `ppmid image keygen`"),
+            KeyError::NotPublicKey { .. } => {
+                Failure::failed(message).help("name the public key: `ppmid image keygen --public-out` writes it")
+            }
             KeyError::NoRandomness => Failure::failed(message).help("try again once the system has started up"),
         }
     }
@@ -92,6 +97,14 @@ pub fn read_private(path: &Path) -> Result<SigningKey, KeyError> {
     SigningKey::from_pkcs8_pem(text).map_err(|_| wrong())
 }
 
+/// Reads a public key; who may read the file does not matter.
+pub fn read_public(path: &Path) -> Result<VerifyingKey, KeyError> {
+    let (bytes, _) = files::read_key(path)?;
+    let wrong = || KeyError::NotPublicKey { path: path.to_path_buf() };
+    let text = std::str::from_utf8(&bytes).map_err(|_| wrong())?;
+    pkcs8::DecodePublicKey::from_public_key_pem(text).map_err(|_| wrong())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,6 +146,10 @@ mod tests {
             let path = dir.path().join(n.to_string());
             files::create_new(&path, text.as_bytes(), true, "a key").unwrap();
             assert!(matches!(read_private(&path), Err(KeyError::NotPrivateKey { .. })), "{text}");
+        }
+        assert_eq!(public_pem(&read_public(&dir.path().join("3")).unwrap()), public);
+        for n in ["0", "1", "2"] {
+            assert!(matches!(read_public(&dir.path().join(n)), Err(KeyError::NotPublicKey { .. })), "{n}");
         }
         for text in ["", "AAAA", "é", "MCowBQYDK2VwAyEA"] {
             assert!(parse_public_base64(text).is_none());

@@ -6,6 +6,7 @@ mod archive;
 mod asked;
 mod brakes;
 mod doubt;
+mod evidence;
 mod forward;
 mod let_go;
 mod lists;

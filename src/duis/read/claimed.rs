@@ -28,6 +28,15 @@ pub fn read_unverified(bytes: &[u8]) -> Result<Claimed, SignatureError> {
     Ok(Claimed::Response(read_as_response(&document)?))
 }
 
+/// The SignatureValue that a document carries, in base64 without white space; nobody has verified it.
+pub fn claimed_signature_value(bytes: &[u8]) -> Option<String> {
+    let text = prescan(bytes, MAX_MESSAGE_BYTES).ok()?;
+    let document = parse(&text).ok()?;
+    let signature = document.root_element().children().find(|n| n.has_tag_name((DS, "Signature")))?;
+    let value = signature.children().find(|n| n.has_tag_name((DS, "SignatureValue")))?;
+    Some(value.text()?.split_ascii_whitespace().collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,6 +52,7 @@ mod tests {
         ] {
             let Some(bytes) = samples::sample(name) else { return };
             let claimed = read_unverified(&bytes).unwrap();
+            assert_eq!(claimed_signature_value(&bytes).is_some_and(|v| v.len() == 88), !name.ends_with("unsigned.xml"), "{name}");
             assert_eq!(matches!(claimed, Claimed::Request(_)), is_request, "{name}");
         }
     }

@@ -10,7 +10,7 @@ mod smets1;
 mod time;
 mod tree;
 
-pub use claimed::{Claimed, read_unverified};
+pub use claimed::{Claimed, claimed_signature_value, read_unverified};
 use roxmltree::{Document, Node};
 
 use self::{

@@ -4,6 +4,7 @@
 mod decide;
 pub mod history;
 mod moves;
+pub mod proof;
 #[cfg(test)]
 mod tests;
 

@@ -3,6 +3,7 @@
 
 mod change;
 mod forward;
+mod proof;
 mod prune;
 mod refused;
 mod reply;
@@ -10,6 +11,7 @@ mod search;
 
 pub use change::{dismiss, duplicate_of, replay, verified_since};
 pub use forward::{due_to_forward, forward_later, forwarded};
+pub use proof::{Proof, proofs};
 pub use prune::prune;
 pub use refused::{LARGEST_REFUSED_BYTES, Quota, RefusedMessage, keep_refused};
 pub use reply::{KeptReply, keep_reply};
