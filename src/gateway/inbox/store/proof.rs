@@ -25,10 +25,10 @@ pub struct Proof {
 
 /// Those of `ids` that are still kept, by id.
 pub async fn proofs(tx: &mut Tx, ids: &[i64]) -> DbResult<Vec<Proof>> {
-    let (json, unfold) = rows::integers(tx, 1, ids.iter().copied());
+    let (json, among) = rows::integers(tx, 1, ids.iter().copied());
     let text = format!(
         "select id, received_at, source, kind, response_code, request_id, state, settled_at, size, digest
-         from inbox where id in ({unfold}) order by id"
+         from inbox where id {among} order by id"
     );
     type Row = (i64, i64, String, String, String, Option<String>, String, Option<i64>, Option<i64>, Option<Vec<u8>>);
     let rows: Vec<Row> = sql!(tx, c => sqlx::query_as(sqlx::AssertSqlSafe(text)).bind(json).fetch_all(c).await)?;
