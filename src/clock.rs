@@ -10,10 +10,15 @@ use std::{
     },
 };
 
-use jiff::{civil, tz::TimeZone};
+use jiff::{
+    civil,
+    tz::{AmbiguousOffset, TimeZone},
+};
 use serde::{Serialize, Serializer};
 
 use crate::ids::IdError;
+
+const DAY_MINUTES: i64 = 24 * 60;
 
 /// A moment: milliseconds since 1970-01-01T00:00:00Z. Written as RFC 3339 in UTC, with `Z`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,6 +32,12 @@ impl Time {
     /// The date in Europe/London at this moment.
     pub fn london_day(self) -> Day {
         Day::from_date(self.jiff().to_zoned_datetime(london()).date())
+    }
+
+    /// What a clock in London shows at this moment: the date, and minutes since its midnight.
+    pub fn london_wall(self) -> (Day, i64) {
+        let at = self.jiff().to_zoned_datetime(london());
+        (Day::from_date(at.date()), i64::from(at.hour()) * 60 + i64::from(at.minute()))
     }
 
     /// The same time of day in UTC, so many calendar months earlier (the last day of a shorter month).
@@ -78,6 +89,23 @@ impl Day {
     pub fn start(self) -> Time {
         let zoned = self.date().to_zoned_datetime(london());
         Time(zoned.map_or(jiff::Timestamp::MAX, |z| z.timestamp()).as_millisecond())
+    }
+
+    /// The moment at which a clock in London first shows this time of the day: minutes after its midnight, 1440 being the next. A time
+    /// that the clocks skip in spring is the first moment after the gap; of a time that comes twice in autumn the first counts.
+    pub fn at_wall(self, minutes: i64) -> Time {
+        let (day, minutes) = (self.plus(minutes.div_euclid(DAY_MINUTES)), minutes.rem_euclid(DAY_MINUTES));
+        let shown = day.date().at((minutes / 60) as i8, (minutes % 60) as i8, 0, 0);
+        let found = match london().to_ambiguous_timestamp(shown).offset() {
+            AmbiguousOffset::Unambiguous { offset } | AmbiguousOffset::Fold { before: offset, .. } => {
+                offset.to_timestamp(shown).ok()
+            }
+            AmbiguousOffset::Gap { after, .. } => {
+                let before_the_gap = after.to_timestamp(shown).ok();
+                before_the_gap.and_then(|t| london().following(t).next().map(|change| change.timestamp()))
+            }
+        };
+        Time(found.unwrap_or(jiff::Timestamp::MAX).as_millisecond())
     }
 
     /// The last millisecond of this day in Europe/London (what a bare date means to `--as-of`).
@@ -190,6 +218,21 @@ mod tests {
             (autumn.start().to_string(), autumn.end().0 + 1),
             ("2026-10-24T23:00:00Z".into(), autumn.start().0 + 25 * 3_600_000)
         );
+    }
+
+    #[test]
+    fn a_time_that_is_skipped_is_the_first_moment_after_the_gap_and_one_that_comes_twice_is_the_first() {
+        let at = |day: &str, hour: i64, minute| day.parse::<Day>().unwrap().at_wall(hour * 60 + minute).to_string();
+        assert_eq!(at("2026-03-29", 0, 59), "2026-03-29T00:59:00Z");
+        assert_eq!(at("2026-03-29", 1, 0), "2026-03-29T01:00:00Z");
+        assert_eq!(at("2026-03-29", 1, 30), "2026-03-29T01:00:00Z");
+        assert_eq!(at("2026-03-29", 2, 0), "2026-03-29T01:00:00Z");
+        assert_eq!(at("2026-03-29", 2, 1), "2026-03-29T01:01:00Z");
+        assert_eq!(at("2026-10-25", 1, 30), "2026-10-25T00:30:00Z");
+        assert_eq!(at("2026-10-25", 2, 0), "2026-10-25T02:00:00Z");
+        assert_eq!(at("2026-10-24", 24, 0), "2026-10-24T23:00:00Z");
+        let wall = |t: &str| t.parse::<Time>().unwrap().london_wall();
+        assert_eq!(wall("2026-06-30T23:30:00Z"), ("2026-07-01".parse().unwrap(), 30));
     }
 
     #[test]

@@ -19,4 +19,5 @@ mod policies;
 mod restart_takes_up;
 mod simulator;
 mod tidy;
+mod windows;
 mod wire_peers;

@@ -29,6 +29,7 @@ mod story;
 mod supply;
 mod unsent;
 mod watch;
+mod windows;
 
 #[cfg(test)]
 mod tests;
@@ -51,6 +52,7 @@ pub use decide::Decider;
 pub use forward::ForwardPass;
 pub use messages::{MessageQuery, OpenedMessage};
 pub use plan::PlanProgress;
+pub use prepare::NextBatch;
 pub use prune::Pruned;
 pub use recheck::Rechecked;
 pub use replay::Replayed;
@@ -60,6 +62,7 @@ pub use site::{Dossier, Explanation, SiteTarget};
 pub use status::{KeyCaseCounts, Status, counts_of};
 pub use story::Told;
 pub use supply::SupplyChanges;
+pub use windows::WaitsFor;
 
 /// Longest name or reason a person may give, in characters.
 pub const TEXT_CHARS: usize = 200;

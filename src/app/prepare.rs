@@ -9,51 +9,81 @@ use super::{
     import::whole_facts,
     record,
     send::{PAGE_MEMBERS, unbuildable},
+    windows::look_again,
 };
 use crate::{
     campaign::{self, Campaign, CampaignState},
+    clock::Time,
     db::Tx,
     duis::{self, Asks, Firmware, ServiceRequest},
     failure::{Failure, Outcome},
     gateway::outbox::{self, NewRequest},
     ids::{DeviceId, RequestId},
     image,
+    policy::windows::Closures,
     target::{
         TargetState,
         store::{self as targets, Because, Cause, Decided},
     },
 };
 
+/// What came of looking for the next batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NextBatch {
+    Prepared(RequestId),
+    Nothing,
+    /// Something is closed (windows.toml), and nothing that is open waits. There is no need to look again before.
+    Closed {
+        look_again: Time,
+    },
+}
+
 impl App {
     /// Decides the next members of a started campaign again and commits those that pass as one batch with its request.
     /// `None`: nothing to send now.
     pub async fn prepare_batch(&self, campaign_id: i64) -> Outcome<Option<RequestId>> {
+        Ok(match self.next_batch(campaign_id).await? {
+            NextBatch::Prepared(id) => Some(id),
+            NextBatch::Nothing | NextBatch::Closed { .. } => None,
+        })
+    }
+
+    /// The same, and whether it is windows or freezes that keep members back. Only members whose group is open are looked at.
+    pub async fn next_batch(&self, campaign_id: i64) -> Outcome<NextBatch> {
         let mut look = self.db.read().await?;
         let (image_id, planned) = match campaign::store::get(&mut look, campaign_id).await? {
             Some(c) if c.state == CampaignState::Started && !self.is_known_void(&mut look, &c).await? => (c.image_id, c.plan_id),
-            _ => return Ok(None),
+            _ => return Ok(NextBatch::Nothing),
         };
-        // Looked at without the write lock first: where nothing is queued, this means reading the whole plan.
-        let Some(plan) = planned else { return Ok(None) };
-        if targets::in_state(&mut look, plan, TargetState::Queued, None, 1).await?.is_empty() {
-            return Ok(None);
+        let Some(plan) = planned else { return Ok(NextBatch::Nothing) };
+        let now = self.now();
+        let closures = self.closures(now)?;
+        // Looked at without the write lock first: where nothing is queued, this means reading the whole plan; where everything is
+        // closed, nothing is read.
+        if closures.all || targets::queued_where_open(&mut look, plan, &closures, None, 1).await?.is_empty() {
+            return Ok(match closures.none() {
+                true => NextBatch::Nothing,
+                false => NextBatch::Closed { look_again: look_again(&closures, now) },
+            });
         }
         drop(look);
         let mut tx = self.db.begin().await?;
         let campaign = campaign::store::lock(&mut tx, campaign_id).await?;
-        let Some(plan) = campaign.plan_id.filter(|_| campaign.state == CampaignState::Started) else { return Ok(None) };
+        let Some(plan) = campaign.plan_id.filter(|_| campaign.state == CampaignState::Started) else {
+            return Ok(NextBatch::Nothing);
+        };
         let facts = whole_facts(&mut tx).await?;
         if facts.is_none() {
-            return Ok(None);
+            return Ok(NextBatch::Nothing);
         }
-        if targets::in_state(&mut tx, plan, TargetState::Queued, None, 1).await?.is_empty() {
-            return Ok(None);
+        if targets::queued_where_open(&mut tx, plan, &closures, None, 1).await?.is_empty() {
+            return Ok(NextBatch::Nothing);
         }
         let Some(decider) = self.decider_or_stop(&mut tx, &campaign).await? else {
             if whole_facts(&mut tx).await? == facts {
                 tx.commit().await?;
             }
-            return Ok(None);
+            return Ok(NextBatch::Nothing);
         };
         let bytes = match image::fetch_bytes(&self.vault, image_id).await {
             Ok(bytes) => bytes,
@@ -61,22 +91,22 @@ impl App {
                 let failure = Failure::from(e);
                 self.halt_with_code(&mut tx, &campaign, "IMAGE_NOT_TRUSTED", &failure.message).await?;
                 tx.commit().await?;
-                return Ok(None);
+                return Ok(NextBatch::Nothing);
             }
         };
-        let members = self.choose_members(&mut tx, &campaign, plan, &decider).await?;
+        let members = self.choose_members(&mut tx, &campaign, plan, &decider, &closures).await?;
         let prepared = match members.is_empty() {
             true => None,
             false => Some(self.commit_batch(&mut tx, &campaign, plan, &members, &bytes, &decider).await?),
         };
         if whole_facts(&mut tx).await? != facts {
-            return Ok(None);
+            return Ok(NextBatch::Nothing);
         }
         tx.commit().await?;
         if prepared.is_some() {
             crate::crash::point("after-outbox-commit");
         }
-        Ok(prepared)
+        Ok(prepared.map_or(NextBatch::Nothing, NextBatch::Prepared))
     }
 
     /// Decides queued members again, in order, until a batch is full. Those that no longer pass leave the queue.
@@ -86,12 +116,14 @@ impl App {
         campaign: &Campaign,
         plan: i64,
         decider: &super::Decider,
+        closures: &Closures,
     ) -> Outcome<Vec<Decided>> {
         let size = campaign.batch_size as usize;
         let mut members: Vec<Decided> = Vec::with_capacity(size.min(duis::MAX_DEVICES_PER_REQUEST));
         let mut after = None;
         while members.len() < size {
-            let page = targets::in_state(tx, plan, TargetState::Queued, after, PAGE_MEMBERS.min(size - members.len())).await?;
+            let limit = PAGE_MEMBERS.min(size - members.len());
+            let page = targets::queued_where_open(tx, plan, closures, after, limit).await?;
             let Some(last) = page.last().copied() else { break };
             after = Some(last);
             let mpids = &self.settings.organisation.mpids;

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use serde_json::json;
 
-use super::{App, answer, decide::sites, exchange, import::whole_facts, record};
+use super::{App, answer, decide::sites, exchange, import::whole_facts, record, windows::MayLeave};
 use crate::{
     campaign::{
         self, Campaign, CampaignState,
@@ -31,6 +31,8 @@ use crate::{
 pub(super) const PAGE_MEMBERS: usize = 5_000;
 /// How long a request that may not leave now is put off.
 const PUT_OFF_MILLIS: i64 = 2_000;
+/// A resend that waits for its window is looked at this often: the policies may be edited.
+const WINDOW_LOOK_MILLIS: i64 = 30_000;
 /// Beyond the request's own time-out, its poster is taken to be dead after this.
 const POSTER_GRACE_MILLIS: i64 = 5_000;
 
@@ -93,6 +95,10 @@ impl App {
             tx.commit().await?;
             return Ok(None);
         }
+        if !self.window_lets_it_leave(&mut tx, &request, &batch, now).await? {
+            tx.commit().await?;
+            return Ok(None);
+        }
         if request.posts > 0 {
             let Some(facts) = whole_facts(&mut tx).await? else {
                 outbox::put_off(&mut tx, id, "a file is being imported", now.plus_millis(PUT_OFF_MILLIS)).await?;
@@ -126,6 +132,25 @@ impl App {
         outbox::store::keep_posting(&mut tx, id, attempt, &message.bytes, now).await?;
         tx.commit().await?;
         Ok(Some(ReadyToPost { id, attempt, bytes: message.bytes }))
+    }
+
+    /// Nothing leaves outside its windows. What never left is dissolved, and its members wait in the queue. A resend waits for the
+    /// first moment at which all its devices are open: the clock will let it go, so no person is needed. Only one that has no such
+    /// moment in sight goes to an operator.
+    async fn window_lets_it_leave(&self, tx: &mut Tx, request: &OutboxRequest, batch: &Batch, now: Time) -> Outcome<bool> {
+        match self.may_leave(tx, batch, now).await? {
+            MayLeave::Yes => return Ok(true),
+            MayLeave::At { why, .. } | MayLeave::Never { why } if request.posts == 0 => {
+                self.dissolve(tx, request, &format!("it never left, and {why}")).await?;
+            }
+            MayLeave::At { until, why } => {
+                outbox::put_off(tx, request.id, &why, until.min(now.plus_millis(WINDOW_LOOK_MILLIS))).await?;
+            }
+            MayLeave::Never { why } => {
+                hold(tx, request, batch, &format!("no answer yet; {why}, so it is not sent again"), now).await?
+            }
+        }
+        Ok(false)
     }
 
     /// A resend is allowed only while every member still has a covering own registration and nothing refuses the campaign.

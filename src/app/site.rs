@@ -10,7 +10,7 @@ use crate::{
     estate::{self, Exclusion, KeyResult, Registration, Site},
     failure::{Failure, Outcome},
     ids::{DeviceId, ImageId},
-    policy::{Finding, Reason, Refusal, Verdict, pathway::Step},
+    policy::{Finding, Reason, Refusal, Verdict, pathway::Step, windows::Closed},
     target::{
         TargetState,
         store::{self as targets, Target},
@@ -57,6 +57,8 @@ pub struct Explanation {
     pub findings: Vec<Finding>,
     /// Where the direct step is not allowed: the images that would go first, in order.
     pub pathway: Vec<Step>,
+    /// The window, or the end of a freeze, that a request for it would wait for.
+    pub waits_for: Option<Closed>,
     /// What was decided about it in the campaign, as it is stored, oldest first.
     pub decisions: Vec<Told>,
 }
@@ -126,7 +128,8 @@ impl App {
         };
         decisions.retain(Told::is_decision);
         let policy_hash = decider.policies.hash();
-        Ok(Explanation { device_id: device, at, image, policy_hash, refusal, verdict, findings, pathway, decisions })
+        let waits_for = self.site_waits_for(row, at)?;
+        Ok(Explanation { device_id: device, at, image, policy_hash, refusal, verdict, findings, pathway, waits_for, decisions })
     }
 }
 

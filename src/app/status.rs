@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::App;
+use super::{App, WaitsFor};
 use crate::{
     alarm::{self, Alarm},
     campaign::{self, Campaign, CampaignState, FirstImage},
@@ -70,6 +70,8 @@ pub struct Status {
     pub created_by: String,
     pub started_at: Option<Time>,
     pub ended_at: Option<Time>,
+    /// Queued devices that wait for a window or the end of a freeze, by cohort and region.
+    pub waits_for: Vec<WaitsFor>,
     /// Batches that wait for a person, and why.
     pub held_batches: Vec<String>,
     /// Those about this campaign that stand, oldest first.
@@ -86,6 +88,8 @@ impl App {
         };
         let mut tx = self.db.read().await?;
         let by_state: BTreeMap<_, _> = targets::count_by_state(&mut tx, plan.id).await?.into_iter().collect();
+        let queued = by_state.contains_key(&TargetState::Queued) && campaign.state == CampaignState::Started;
+        let waits_for = if queued { self.waits_for(&mut tx, plan.id, self.now()).await? } else { Vec::new() };
         let batches = campaign::store::list_batches(&mut tx, campaign.id).await?;
         let held_batches = batches
             .iter()
@@ -121,6 +125,7 @@ impl App {
             started_at: campaign.started_at,
             ended_at: campaign.ended_at,
             alarms: alarm::store::list(&mut tx, true, Some(campaign.id), 0, ALARMS_SHOWN).await?,
+            waits_for,
             held_batches,
             dcc_link: link::store::get(&mut tx).await?,
         })
@@ -156,6 +161,7 @@ impl Status {
             created_by: campaign.created_by,
             started_at: campaign.started_at,
             ended_at: campaign.ended_at,
+            waits_for: Vec::new(),
             held_batches: Vec::new(),
             alarms: Vec::new(),
             dcc_link: None,

@@ -217,6 +217,6 @@ mod tests {
     fn a_file_is_named_with_or_without_its_ending() {
         assert_eq!(policy_name("eligibility").unwrap(), PolicyName::Eligibility);
         assert_eq!(policy_name("trust.toml").unwrap(), PolicyName::Trust);
-        assert!(policy_name("windows").is_err());
+        assert!(policy_name("window").is_err());
     }
 }

@@ -94,6 +94,9 @@ fn explain_head(answer: &Explanation) -> Vec<(&'static str, String)> {
     if let Some(refusal) = &answer.refusal {
         head.push(("campaign_refused", format!("{}: {}", refusal.code, refusal.message)));
     }
+    if let Some(closed) = &answer.waits_for {
+        head.push(("window", format!("closed: waits for {closed}")));
+    }
     let order = ["would go first", "would go next"];
     head.extend(
         answer.pathway.iter().enumerate().map(|(n, step)| {
@@ -128,6 +131,7 @@ fn explain_json(answer: &Explanation) -> Value {
         "campaign_refused": answer.refusal,
         "rules": answer.findings,
         "pathway": answer.pathway,
+        "waits_for": answer.waits_for.as_ref().map(|closed| json!({"why": closed.to_string(), "until": closed.until})),
         "decisions": answer.decisions,
     })
 }
@@ -237,7 +241,11 @@ mod tests {
     use super::*;
     use crate::{
         estate::{Cohort, KeyStatus, Site},
-        policy::{Decision, PolicySet, Reason, SiteFacts, evaluate, explain, pathway::Step},
+        policy::{
+            Decision, PolicySet, Reason, SiteFacts, evaluate, explain,
+            pathway::Step,
+            windows::{Closed, Why},
+        },
         target::{
             TargetState,
             store::{Cause, history},
@@ -310,6 +318,7 @@ mod tests {
             refusal: None,
             verdict: evaluate(&decision, &facts),
             findings: explain(&decision, &facts),
+            waits_for: Some(Closed { until: Some("2021-01-15T22:00:00Z".parse().unwrap()), why: Why::NoWindowOpen }),
             pathway: vec![
                 Step { firmware_version: "0002".into(), image: ImageId([0xAB; 32]) },
                 Step { firmware_version: "0003".into(), image: ImageId([0xCD; 32]) },

@@ -2,11 +2,11 @@
 //! (`App::record_outcome`), nor whether DCC is down (`gateway::circuit`). Promise: new batches and resends ask the circuit
 //! alike; while DCC is down nobody makes batches that only pile up.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use super::loops::Shared;
 use crate::{
-    app::Posted,
+    app::{NextBatch, Posted},
     campaign::{self, CampaignState},
     clock::Time,
     failure::Outcome,
@@ -80,6 +80,8 @@ struct Dispatcher {
     not_before: Time,
     /// The request that was last posted to see whether DCC is there again, and how often in a row.
     last_probe: Option<(RequestId, u32)>,
+    /// Campaigns of which nothing may leave before this moment, for windows and freezes.
+    closed: HashMap<i64, Time>,
     link: Link,
     /// As it was last written.
     noted: Option<Link>,
@@ -88,7 +90,15 @@ struct Dispatcher {
 impl Dispatcher {
     fn new(now: Time) -> Dispatcher {
         let circuit = Circuit::new(now.0 as u64);
-        Dispatcher { circuit, not_now: 0, not_before: now, last_probe: None, link: Link::untried(now), noted: None }
+        Dispatcher {
+            circuit,
+            not_now: 0,
+            not_before: now,
+            last_probe: None,
+            closed: HashMap::new(),
+            link: Link::untried(now),
+            noted: None,
+        }
     }
 
     /// One round. Gives whether something was posted.
@@ -150,7 +160,7 @@ impl Dispatcher {
     }
 
     /// The next batch of any campaign, committed and ready.
-    async fn new_batch(&self, shared: &Shared) -> Outcome<Option<RequestId>> {
+    async fn new_batch(&mut self, shared: &Shared) -> Outcome<Option<RequestId>> {
         if shared.app.now() < self.not_before {
             return Ok(None);
         }
@@ -160,9 +170,16 @@ impl Dispatcher {
             if !shared.may_act() {
                 return Ok(None);
             }
-            match shared.app.prepare_batch(campaign.id).await {
-                Ok(Some(id)) => return Ok(Some(id)),
-                Ok(None) => {}
+            if self.closed.get(&campaign.id).is_some_and(|until| shared.app.now() < *until) {
+                continue;
+            }
+            self.closed.remove(&campaign.id);
+            match shared.app.next_batch(campaign.id).await {
+                Ok(NextBatch::Prepared(id)) => return Ok(Some(id)),
+                Ok(NextBatch::Nothing) => {}
+                Ok(NextBatch::Closed { look_again }) => {
+                    self.closed.insert(campaign.id, look_again);
+                }
                 // What is wrong with one campaign does not keep the others waiting.
                 Err(e) => fault = Some(e),
             }

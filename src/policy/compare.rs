@@ -38,6 +38,7 @@ impl PolicyFile {
             Content::Eligibility(e) => serde_json::to_value(e),
             Content::ResponseCodes(c) => serde_json::to_value(c),
             Content::Rollout(r) => serde_json::to_value(r),
+            Content::Windows(w) => serde_json::to_value(w),
             Content::Trust => return toml::from_str(&self.text).unwrap_or_default(),
         };
         let mut value = value.unwrap_or_default();
@@ -108,7 +109,8 @@ fn matters(file: PolicyName, key: &str, rollout: Option<&str>) -> bool {
             (None, _) => false,
         },
         // Whose signatures count is asked before every batch; what an answer means is corrected while campaigns run.
-        PolicyName::ResponseCodes | PolicyName::Trust => false,
+        // A window or a freeze is the desk's, as a pause is: it must take effect at once, and its end asks for no second person.
+        PolicyName::ResponseCodes | PolicyName::Trust | PolicyName::Windows => false,
     }
 }
 

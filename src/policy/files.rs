@@ -9,6 +9,7 @@ use super::{
     eligibility::{DAY_WANTED, read_eligibility},
     response_codes::read_response_codes,
     rollout::read_rollout,
+    windows::{Windows, read_windows},
 };
 use crate::clock::Day;
 
@@ -16,12 +17,13 @@ const VERSION_MAX: i64 = 1_000_000_000;
 
 crate::spelled! {
     /// The files of this version, in the order in which they are hashed.
-    PolicyName, "a policy file: eligibility.toml, response-codes.toml, rollout.toml or trust.toml" {
+    PolicyName, "a policy file: eligibility.toml, response-codes.toml, rollout.toml, trust.toml or windows.toml" {
         Eligibility = "eligibility.toml",
         ResponseCodes = "response-codes.toml",
         Rollout = "rollout.toml",
         /// Whose signatures count. Read by the image room, which also judges it; here for the hash and the head.
         Trust = "trust.toml",
+        Windows = "windows.toml",
     }
 }
 
@@ -33,6 +35,7 @@ impl PolicyName {
             PolicyName::ResponseCodes => include_str!("../../policies/response-codes.toml"),
             PolicyName::Rollout => include_str!("../../policies/rollout.toml"),
             PolicyName::Trust => include_str!("../../policies/trust.toml"),
+            PolicyName::Windows => include_str!("../../policies/windows.toml"),
         }
     }
 }
@@ -72,6 +75,7 @@ pub enum Content {
     ResponseCodes(Box<ResponseCodes>),
     Rollout(Box<Rollout>),
     Trust,
+    Windows(Box<Windows>),
 }
 
 /// One checked file.
@@ -131,6 +135,10 @@ pub(super) fn parse_file(name: PolicyName, text: String, origin: Origin) -> Read
             (head, Content::Rollout(Box::new(rollout)))
         }
         PolicyName::Trust => (read_trust_head(place)?, Content::Trust),
+        PolicyName::Windows => {
+            let (head, windows) = read_windows(place)?;
+            (head, Content::Windows(Box::new(windows)))
+        }
     };
     Ok(PolicyFile { name, origin, head, content, text })
 }

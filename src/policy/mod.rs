@@ -21,6 +21,7 @@ mod set;
 pub mod store;
 #[cfg(test)]
 mod tests;
+pub mod windows;
 
 pub use compare::{Change, Leaf, binding, changes, leaves};
 pub use decision::Decision;

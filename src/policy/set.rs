@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 use super::{
     Content, Eligibility, PolicyError, PolicyFile, PolicyName, ResponseCodes, Rollout,
     files::{Origin, compiled_file, parse_file},
+    windows::Windows,
 };
 use crate::ids::Sha256Hash;
 
@@ -14,6 +15,7 @@ pub struct PolicySet {
     pub eligibility: Eligibility,
     pub rollout: Rollout,
     pub response_codes: ResponseCodes,
+    pub windows: Windows,
     files: Vec<PolicyFile>,
 }
 
@@ -53,13 +55,14 @@ impl PolicySet {
 
     /// One file of each name, in the order of [`PolicyName`].
     pub(super) fn of(files: Vec<PolicyFile>) -> PolicySet {
-        let (mut eligibility, mut rollout, mut response_codes) = (None, None, None);
+        let (mut eligibility, mut rollout, mut response_codes, mut windows) = (None, None, None, None);
         for file in &files {
             match &file.content {
                 Content::Eligibility(e) => eligibility = Some((**e).clone()),
                 Content::Rollout(r) => rollout = Some((**r).clone()),
                 Content::ResponseCodes(c) => response_codes = Some((**c).clone()),
                 Content::Trust => {}
+                Content::Windows(w) => windows = Some((**w).clone()),
             }
         }
         let whole = "a set has one file of each name";
@@ -67,6 +70,7 @@ impl PolicySet {
             eligibility: eligibility.expect(whole),
             rollout: rollout.expect(whole),
             response_codes: response_codes.expect(whole),
+            windows: windows.expect(whole),
             files,
         }
     }

@@ -17,6 +17,7 @@ mod pinned;
 mod story;
 mod two_campaigns;
 mod waiting;
+mod windows;
 
 use std::sync::Arc;
 

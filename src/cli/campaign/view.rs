@@ -116,6 +116,11 @@ pub fn status(output: Output, status: &Status) -> Outcome {
     for (state, n) in &status.by_state {
         table::line(format!("  {n:>9}  {state}"))?;
     }
+    for w in &status.waits_for {
+        let region = w.region.as_ref().map_or(String::new(), |r| format!(", region {r}"));
+        let until = w.until.map_or(String::new(), |t| format!(", {t}"));
+        table::line(format!("  waits for {}{until}: {} queued devices of {}{region}", w.why, w.sites, w.cohort))?;
+    }
     let k = &status.key_cases;
     table::line(format!(
         "  key cases  {} retrying, {} investigating, {} resolved, {} closed",

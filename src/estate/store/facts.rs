@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     clock::{Day, Time},
     db::{DbError, DbResult, Tx, rows},
-    estate::{CplEntry, EpclEntry, Exclusion, KeyResult, Registration, Site, UpgradeFrom},
+    estate::{Cohort, CplEntry, EpclEntry, Exclusion, KeyResult, Registration, Site, UpgradeFrom},
     ids::{DeviceId, Mpan, Mpid},
     sql,
 };
@@ -86,6 +86,16 @@ pub async fn find_site(tx: &mut Tx, device: DeviceId) -> DbResult<Option<Site>> 
                 chf_device_id, gsme_device_id, region, migrated_on, as_at from sites where device_id = $1";
     let row: Option<SiteColumns> = sql!(tx, c => sqlx::query_as(text).bind(device.to_db()).fetch_optional(c).await)?;
     row.map(site).transpose()
+}
+
+/// The cohorts and regions that these devices' sites are in, each once.
+pub async fn cohorts_and_regions(tx: &mut Tx, devices: &[DeviceId]) -> DbResult<Vec<(Cohort, Option<String>)>> {
+    let (json, unfold) = rows::integers(tx, 1, devices.iter().map(|d| d.to_db()));
+    let text = sqlx::AssertSqlSafe(format!(
+        "select distinct cohort, region from sites where device_id in ({unfold}) order by cohort, region"
+    ));
+    let rows: Vec<(String, Option<String>)> = sql!(tx, c => sqlx::query_as(text).bind(json).fetch_all(c).await)?;
+    rows.into_iter().map(|(cohort, region)| Ok((parse("sites", "(several)", "cohort", &cohort)?, region))).collect()
 }
 
 type RegistrationColumns = (i64, String, i64, Option<i64>, bool);

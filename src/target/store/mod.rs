@@ -5,6 +5,7 @@ mod decide;
 pub mod history;
 mod moves;
 pub mod proof;
+mod queue;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,7 @@ use crate::{
 pub use decide::{Decided, Planned, decide_again, send};
 pub use history::{Because, Cause};
 pub use moves::{Change, Moved, Which, apply, move_all};
+pub use queue::{queued_by_group, queued_where_open};
 
 /// Most rows one statement changes or reads: long enough to be fast, short enough to keep nobody waiting.
 pub const GROUP_ROWS: usize = 1_000;
