@@ -17,5 +17,6 @@ mod plain_sequence;
 mod policies;
 mod restart_takes_up;
 mod simulator;
+mod thresholds;
 mod tidy;
 mod wire_peers;

@@ -17,6 +17,7 @@ mod pathways;
 mod plan;
 mod prepare;
 mod prune;
+mod quarantine;
 mod recheck;
 mod replay;
 mod requests;
@@ -26,6 +27,7 @@ mod site;
 mod status;
 mod story;
 mod supply;
+mod thresholds;
 mod unsent;
 mod watch;
 
@@ -51,6 +53,7 @@ pub use forward::ForwardPass;
 pub use messages::{MessageQuery, OpenedMessage};
 pub use plan::PlanProgress;
 pub use prune::Pruned;
+pub use quarantine::Decided as QuarantineDecided;
 pub use recheck::Rechecked;
 pub use replay::Replayed;
 pub use requests::{OpenedRequest, RequestQuery};
@@ -59,6 +62,7 @@ pub use site::{Dossier, Explanation, SiteTarget};
 pub use status::{KeyCaseCounts, Status, counts_of};
 pub use story::Told;
 pub use supply::SupplyChanges;
+pub use thresholds::{AdtRoom, AdtStatus, AdtUse, AdtWait};
 
 /// Longest name or reason a person may give, in characters.
 pub const TEXT_CHARS: usize = 200;

@@ -29,13 +29,18 @@ impl App {
     /// `None`: nothing to send now.
     pub async fn prepare_batch(&self, campaign_id: i64) -> Outcome<Option<RequestId>> {
         let mut look = self.db.read().await?;
-        let (image_id, planned) = match campaign::store::get(&mut look, campaign_id).await? {
-            Some(c) if c.state == CampaignState::Started && !self.is_known_void(&mut look, &c).await? => (c.image_id, c.plan_id),
+        let (image_id, planned, size) = match campaign::store::get(&mut look, campaign_id).await? {
+            Some(c) if c.state == CampaignState::Started && !self.is_known_void(&mut look, &c).await? => {
+                (c.image_id, c.plan_id, c.batch_size as u64)
+            }
             _ => return Ok(None),
         };
         // Looked at without the write lock first: where nothing is queued, this means reading the whole plan.
         let Some(plan) = planned else { return Ok(None) };
         if targets::in_state(&mut look, plan, TargetState::Queued, None, 1).await?.is_empty() {
+            return Ok(None);
+        }
+        if self.adt_batch(&mut look, plan, size).await?.is_err() {
             return Ok(None);
         }
         drop(look);
@@ -49,6 +54,7 @@ impl App {
         if targets::in_state(&mut tx, plan, TargetState::Queued, None, 1).await?.is_empty() {
             return Ok(None);
         }
+        let Ok(size) = self.adt_batch(&mut tx, plan, campaign.batch_size as u64).await? else { return Ok(None) };
         let Some(decider) = self.decider_or_stop(&mut tx, &campaign).await? else {
             if whole_facts(&mut tx).await? == facts {
                 tx.commit().await?;
@@ -64,7 +70,7 @@ impl App {
                 return Ok(None);
             }
         };
-        let members = self.choose_members(&mut tx, &campaign, plan, &decider).await?;
+        let members = self.choose_members(&mut tx, size as usize, plan, &decider).await?;
         let prepared = match members.is_empty() {
             true => None,
             false => Some(self.commit_batch(&mut tx, &campaign, plan, &members, &bytes, &decider).await?),
@@ -80,14 +86,7 @@ impl App {
     }
 
     /// Decides queued members again, in order, until a batch is full. Those that no longer pass leave the queue.
-    async fn choose_members(
-        &self,
-        tx: &mut Tx,
-        campaign: &Campaign,
-        plan: i64,
-        decider: &super::Decider,
-    ) -> Outcome<Vec<Decided>> {
-        let size = campaign.batch_size as usize;
+    async fn choose_members(&self, tx: &mut Tx, size: usize, plan: i64, decider: &super::Decider) -> Outcome<Vec<Decided>> {
         let mut members: Vec<Decided> = Vec::with_capacity(size.min(duis::MAX_DEVICES_PER_REQUEST));
         let mut after = None;
         while members.len() < size {

@@ -22,6 +22,8 @@ use crate::{
 const DISPATCH_PERIOD: Duration = Duration::from_millis(250);
 /// An outcome that could not be recorded is tried again this often, a pause apart: lost, it would have to be asked for again.
 const RECORD_TRIES: usize = 3;
+/// How often it is looked how much of DCC's thresholds is used, for the alarms.
+const THRESHOLDS_PERIOD_MILLIS: i64 = 1_000;
 /// Requests taken up in one go.
 const DUE_REQUESTS: u32 = 64;
 /// One request may time out whatever DCC's health (a large one at a slow hour): after it has been the only probe this often,
@@ -80,6 +82,8 @@ struct Dispatcher {
     not_before: Time,
     /// The request that was last posted to see whether DCC is there again, and how often in a row.
     last_probe: Option<(RequestId, u32)>,
+    /// When the alarms of the thresholds are looked at next.
+    next_watch: Time,
     link: Link,
     /// As it was last written.
     noted: Option<Link>,
@@ -88,11 +92,24 @@ struct Dispatcher {
 impl Dispatcher {
     fn new(now: Time) -> Dispatcher {
         let circuit = Circuit::new(now.0 as u64);
-        Dispatcher { circuit, not_now: 0, not_before: now, last_probe: None, link: Link::untried(now), noted: None }
+        Dispatcher {
+            circuit,
+            not_now: 0,
+            not_before: now,
+            last_probe: None,
+            next_watch: now,
+            link: Link::untried(now),
+            noted: None,
+        }
     }
 
     /// One round. Gives whether something was posted.
     async fn round(&mut self, shared: &mut Shared) -> Outcome<bool> {
+        let now = shared.app.now();
+        if now >= self.next_watch {
+            self.next_watch = now.plus_millis(THRESHOLDS_PERIOD_MILLIS);
+            shared.app.watch_thresholds().await?;
+        }
         let due = shared.app.due_requests(DUE_REQUESTS).await?;
         match self.circuit.ask(shared.app.now()) {
             Permit::Wait { .. } => Ok(false),

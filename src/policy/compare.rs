@@ -38,6 +38,7 @@ impl PolicyFile {
             Content::Eligibility(e) => serde_json::to_value(e),
             Content::ResponseCodes(c) => serde_json::to_value(c),
             Content::Rollout(r) => serde_json::to_value(r),
+            Content::Thresholds(t) => serde_json::to_value(t),
             Content::Trust => return toml::from_str(&self.text).unwrap_or_default(),
         };
         let mut value = value.unwrap_or_default();
@@ -108,7 +109,8 @@ fn matters(file: PolicyName, key: &str, rollout: Option<&str>) -> bool {
             (None, _) => false,
         },
         // Whose signatures count is asked before every batch; what an answer means is corrected while campaigns run.
-        PolicyName::ResponseCodes | PolicyName::Trust => false,
+        // What DCC registered binds every campaign from the day it does.
+        PolicyName::ResponseCodes | PolicyName::Thresholds | PolicyName::Trust => false,
     }
 }
 
@@ -176,6 +178,7 @@ mod tests {
             (Eligibility, "effective_from = \"2020-11-24\"", "effective_from = \"2020-11-25\"", false),
             (Rollout, "description = \"Every", "description = \"All, every", false),
             (ResponseCodes, "disposition = \"accepted\"", "disposition = \"unknown\"", false),
+            (Thresholds, "counts = \"requests\"", "counts = \"devices\"", false),
             (Trust, "threshold = 1", "threshold = 2", false),
         ];
         for (name, piece, instead, matters) in cases {

@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::{
-    Content, Eligibility, PolicyError, PolicyFile, PolicyName, ResponseCodes, Rollout,
+    Content, Eligibility, PolicyError, PolicyFile, PolicyName, ResponseCodes, Rollout, Thresholds,
     files::{Origin, compiled_file, parse_file},
 };
 use crate::ids::Sha256Hash;
@@ -14,6 +14,7 @@ pub struct PolicySet {
     pub eligibility: Eligibility,
     pub rollout: Rollout,
     pub response_codes: ResponseCodes,
+    pub thresholds: Thresholds,
     files: Vec<PolicyFile>,
 }
 
@@ -53,12 +54,13 @@ impl PolicySet {
 
     /// One file of each name, in the order of [`PolicyName`].
     pub(super) fn of(files: Vec<PolicyFile>) -> PolicySet {
-        let (mut eligibility, mut rollout, mut response_codes) = (None, None, None);
+        let (mut eligibility, mut rollout, mut response_codes, mut thresholds) = (None, None, None, None);
         for file in &files {
             match &file.content {
                 Content::Eligibility(e) => eligibility = Some((**e).clone()),
                 Content::Rollout(r) => rollout = Some((**r).clone()),
                 Content::ResponseCodes(c) => response_codes = Some((**c).clone()),
+                Content::Thresholds(t) => thresholds = Some((**t).clone()),
                 Content::Trust => {}
             }
         }
@@ -67,6 +69,7 @@ impl PolicySet {
             eligibility: eligibility.expect(whole),
             rollout: rollout.expect(whole),
             response_codes: response_codes.expect(whole),
+            thresholds: thresholds.expect(whole),
             files,
         }
     }
