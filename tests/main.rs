@@ -18,6 +18,7 @@ mod plain_sequence;
 mod policies;
 mod restart_takes_up;
 mod simulator;
+mod thresholds;
 mod tidy;
 mod windows;
 mod wire_peers;

@@ -17,6 +17,14 @@ crate::spelled! {
         ApprovalVoid = "approval-void",
         /// Members that waited were ruled out by the product lists.
         ProductListsChanged = "product-lists-changed",
+        /// So much of an anomaly detection threshold is used that DCC may warn.
+        ThresholdNear = "threshold-near",
+        /// All of it that is ours is used: nothing more of this type is sent for now.
+        ThresholdReached = "threshold-reached",
+        /// DCC holds a request of ours in quarantine: a person must say what became of it.
+        Quarantined = "quarantined",
+        /// DCC holds a request of another system under our User ID in quarantine.
+        QuarantinedElsewhere = "quarantined-elsewhere",
     }
 }
 

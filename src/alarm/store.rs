@@ -73,6 +73,15 @@ pub async fn get(tx: &mut Tx, id: i64) -> DbResult<Option<Alarm>> {
     row.map(alarm).transpose()
 }
 
+/// Every alarm of a kind that stands, oldest first.
+pub async fn standing_of(tx: &mut Tx, kind: AlarmKind) -> DbResult<Vec<Alarm>> {
+    let rows: Vec<Row> = sql!(tx, c => sqlx::query_as(
+        "select id, kind, subject, campaign_id, sentence, remedy, raised_at, ended_at, ended_by, ended_reason from alarms
+         where kind = $1 and ended_at is null order by id")
+        .bind(kind.as_str()).fetch_all(c).await)?;
+    rows.into_iter().map(alarm).collect()
+}
+
 /// A page of alarms, oldest first, after this id; those that stand, or all; of one campaign, or of everything.
 pub async fn list(tx: &mut Tx, standing: bool, campaign: Option<i64>, after: i64, limit: u32) -> DbResult<Vec<Alarm>> {
     let rows: Vec<Row> = sql!(tx, c => sqlx::query_as(

@@ -1,7 +1,7 @@
 //! DCC's answer to a whole request, at once or later: what its response code means for the batch and its members.
 //! The meaning is data (`policies/response-codes.toml`); here is what follows from it.
 
-use super::{App, Posted, send};
+use super::{App, Posted, quarantine, send};
 use crate::{
     campaign::{
         self,
@@ -56,11 +56,23 @@ pub async fn apply(
     let over = matches!(batch.state, BatchState::Refused | BatchState::Dissolved);
     // A batch that is held when the reply to its POST is recorded was held by a message that came meanwhile, which is the
     // later word.
-    let accepts = early || (batch.state == BatchState::Held && trust == Trust::Message);
+    let quarantined = quarantine::stands(tx, request.id).await?;
+    let accepts = early || (batch.state == BatchState::Held && trust == Trust::Message && !quarantined);
+    // While DCC holds it in quarantine nobody is silent.
+    let answer_by = (!quarantined).then(|| now.plus_millis(policies.eligibility.answer_within.millis()));
     let earlier = earlier_attempts(tx, request).await?;
     // What answers this attempt says nothing of one before it that may have reached DCC.
     let doubtful = earlier.unanswered && batch.state != BatchState::Accepted && !over;
     match (disposition, trust) {
+        // It is held back, and said no to: whichever is so, no device has failed by it.
+        (Disposition::RetryLater | Disposition::StopCampaign | Disposition::RefuseBatch, _) if quarantined && !over => {
+            send::hold(tx, request, batch, &format!("{note} DCC also says that it holds it in quarantine."), now).await?;
+            if disposition == Disposition::StopCampaign {
+                let campaign = campaign::store::lock(tx, batch.campaign_id).await?;
+                app.halt_with_code(tx, &campaign, code, &sentence).await?;
+            }
+            return Ok(Posted::Held);
+        }
         (Disposition::RetryLater, _) if doubtful => {
             let why = format!("{note} An earlier attempt may have reached DCC, so the same request is sent again.");
             if request.state == OutboxState::Posting {
@@ -81,7 +93,6 @@ pub async fn apply(
         }
         (Disposition::Accepted, Trust::Reply | Trust::Message) => {
             answered(tx, request, code, now).await?;
-            let answer_by = now.plus_millis(policies.eligibility.answer_within.millis());
             taken(tx, batch, accepts.then_some(note.as_str()), answer_by, now).await?;
             if let Body::Message { content: Content::UpdateFirmwareWarning(warning), .. } = &response.body {
                 drop_devices(tx, batch, code, warning, now).await?;
@@ -95,7 +106,6 @@ pub async fn apply(
                 && outbox::was_posted(tx, request.id, request.body_digest).await? =>
         {
             answered(tx, request, code, now).await?;
-            let answer_by = now.plus_millis(policies.eligibility.answer_within.millis());
             taken(tx, batch, accepts.then_some(note.as_str()), answer_by, now).await?;
         }
         // The same no again, as a message after the reply: what follows from it was done.
@@ -147,12 +157,12 @@ pub async fn apply(
     Ok(Posted::Settled)
 }
 
-/// DCC has the request: its members go on to their own deadline. `note` is given where the batch itself is accepted by this answer.
-async fn taken(tx: &mut Tx, batch: &Batch, note: Option<&str>, answer_by: Time, now: Time) -> Outcome {
+/// DCC has the request: its members go on to their own deadline, if they have one. `note` is given where the batch itself is accepted by this answer.
+async fn taken(tx: &mut Tx, batch: &Batch, note: Option<&str>, answer_by: Option<Time>, now: Time) -> Outcome {
     if note.is_some() {
         campaign::store::set_batch_state(tx, batch.id, BatchState::Accepted, note, now).await?;
     }
-    let moved = Moved { answer_by: Some(answer_by), ..Moved::because(Because::by(Cause::Answer, batch.id)) };
+    let moved = Moved { answer_by, ..Moved::because(Because::by(Cause::Answer, batch.id)) };
     targets::move_all(tx, batch.plan_id, Which::Batch(batch.id), Event::Accepted, moved, now).await?;
     Ok(())
 }

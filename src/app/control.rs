@@ -14,7 +14,7 @@ use crate::{
     db::Tx,
     estate::SiteFilter,
     failure::{Failure, Outcome},
-    gateway::outbox,
+    gateway::{outbox, quarantine},
     ids::ImageId,
     image,
     policy::Refusal,
@@ -147,7 +147,9 @@ impl App {
         let campaign = self
             .change(id_or_name, Command::Retry, who, async |tx, campaign, now| {
                 let Some(plan) = campaign.plan_id else { return Ok(json!({"queued": 0})) };
-                let open = outbox::open_batches(tx, campaign.id).await?;
+                let mut open = outbox::open_batches(tx, campaign.id).await?;
+                // DCC may yet go on with those.
+                open.extend(quarantine::store::standing(tx).await?.iter().filter_map(|q| q.batch_id));
                 let by_a_person = Moved::because(Because::of(Cause::Operator));
                 queued = targets::move_all(tx, plan, Which::NotIn(&open), Event::Retried, by_a_person, now).await?;
                 campaign.ended_at = None;

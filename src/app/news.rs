@@ -2,10 +2,10 @@
 
 use crate::{
     duis::{
-        Alert, Body, Content, DeviceStatusChange, FirmwareTransferResult, InventoryDevice, Response, Smets1Content,
+        Alert, Body, Breach, Content, DeviceStatusChange, FirmwareTransferResult, InventoryDevice, Response, Smets1Content,
         Smets1FirmwareStatus, Smets1Response,
     },
-    ids::{DeviceId, Mpan},
+    ids::{DeviceId, Mpan, RequestId},
     policy::{Disposition, PolicySet},
     target::Event,
 };
@@ -40,7 +40,9 @@ pub enum News {
     Inventory(Vec<Fact>),
     /// DCC's anomaly detection holds the request back (`QuarantineEventRef`).
     Quarantined {
+        request: RequestId,
         event: String,
+        breach: Breach,
     },
     /// Nothing this program acts on: an operator may look.
     Unmatched(String),
@@ -110,7 +112,9 @@ pub fn news_of(response: &Response, policies: &PolicySet) -> News {
             Some(status) => News::Fact(Fact { device: *device, version: None, status: Some(status.into()) }),
             None => News::Unmatched(said(change.element())),
         },
-        Alert::QuarantinedRequest { quarantine_event_ref, .. } => News::Quarantined { event: quarantine_event_ref.clone() },
+        Alert::QuarantinedRequest { request_id, quarantine_event_ref, breach } => {
+            News::Quarantined { request: *request_id, event: quarantine_event_ref.clone(), breach: *breach }
+        }
         Alert::DuisVersionMismatch { our_version, .. } => News::Unmatched(said(&format!(
             "DCC withheld a message: it takes us to be on DUIS {our_version}, which is too old for it"
         ))),

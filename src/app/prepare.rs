@@ -51,8 +51,10 @@ impl App {
     /// The same, and whether it is windows or freezes that keep members back. Only members whose group is open are looked at.
     pub async fn next_batch(&self, campaign_id: i64) -> Outcome<NextBatch> {
         let mut look = self.db.read().await?;
-        let (image_id, planned) = match campaign::store::get(&mut look, campaign_id).await? {
-            Some(c) if c.state == CampaignState::Started && !self.is_known_void(&mut look, &c).await? => (c.image_id, c.plan_id),
+        let (image_id, planned, size) = match campaign::store::get(&mut look, campaign_id).await? {
+            Some(c) if c.state == CampaignState::Started && !self.is_known_void(&mut look, &c).await? => {
+                (c.image_id, c.plan_id, c.batch_size as u64)
+            }
             _ => return Ok(NextBatch::Nothing),
         };
         let Some(plan) = planned else { return Ok(NextBatch::Nothing) };
@@ -65,6 +67,9 @@ impl App {
                 true => NextBatch::Nothing,
                 false => NextBatch::Closed { look_again: look_again(&closures, now) },
             });
+        }
+        if self.adt_batch(&mut look, plan, size).await?.is_err() {
+            return Ok(NextBatch::Nothing);
         }
         drop(look);
         let mut tx = self.db.begin().await?;
@@ -79,6 +84,7 @@ impl App {
         if targets::queued_where_open(&mut tx, plan, &closures, None, 1).await?.is_empty() {
             return Ok(NextBatch::Nothing);
         }
+        let Ok(size) = self.adt_batch(&mut tx, plan, campaign.batch_size as u64).await? else { return Ok(NextBatch::Nothing) };
         let Some(decider) = self.decider_or_stop(&mut tx, &campaign).await? else {
             if whole_facts(&mut tx).await? == facts {
                 tx.commit().await?;
@@ -94,7 +100,7 @@ impl App {
                 return Ok(NextBatch::Nothing);
             }
         };
-        let members = self.choose_members(&mut tx, &campaign, plan, &decider, &closures).await?;
+        let members = self.choose_members(&mut tx, size as usize, plan, &decider, &closures).await?;
         let prepared = match members.is_empty() {
             true => None,
             false => Some(self.commit_batch(&mut tx, &campaign, plan, &members, &bytes, &decider).await?),
@@ -113,12 +119,11 @@ impl App {
     async fn choose_members(
         &self,
         tx: &mut Tx,
-        campaign: &Campaign,
+        size: usize,
         plan: i64,
         decider: &super::Decider,
         closures: &Closures,
     ) -> Outcome<Vec<Decided>> {
-        let size = campaign.batch_size as usize;
         let mut members: Vec<Decided> = Vec::with_capacity(size.min(duis::MAX_DEVICES_PER_REQUEST));
         let mut after = None;
         while members.len() < size {

@@ -36,6 +36,7 @@ impl App {
             0 => outbox::prune_postings(&mut tx, before, SLICE_REQUESTS).await?,
             _ => 0,
         };
+        self.prune_ledger(&mut tx).await?;
         tx.commit().await?;
         Ok(Pruned { messages, requests })
     }

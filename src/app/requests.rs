@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{
     App,
     control::check_reason,
-    record,
+    quarantine, record,
     send::{locked, request_and_batch},
 };
 use crate::{
@@ -132,6 +132,11 @@ impl App {
             return Err(Failure::failed(format!("{id} is of no campaign, and never held"))
                 .help(format!("look at it: ppmid outbox show {id}")));
         };
+        if quarantine::stands(&mut tx, id).await? {
+            return Err(Failure::failed(format!("DCC holds {id} in quarantine")).help(format!(
+                "say what DCC was told to do with it: ppmid outbox quarantine process|delete {id} --by NAME --reason TEXT"
+            )));
+        }
         releasable(&campaign, &request)?;
         let elsewhere = self.sent_elsewhere(&mut tx, &batch).await?;
         if elsewhere > 0 {
@@ -151,7 +156,7 @@ impl App {
     }
 
     /// How many members wait for another request, or are in one, of this campaign or of another: a second one would reach them.
-    async fn sent_elsewhere(&self, tx: &mut Tx, batch: &Batch) -> Outcome<usize> {
+    pub(super) async fn sent_elsewhere(&self, tx: &mut Tx, batch: &Batch) -> Outcome<usize> {
         let others = campaign::store::other_started_plans(tx, batch.campaign_id).await?;
         let mut elsewhere = BTreeSet::new();
         for group in batch.members.chunks(targets::GROUP_ROWS) {
@@ -192,6 +197,7 @@ fn releasable(campaign: &Campaign, request: &OutboxRequest) -> Outcome {
         }
         OutboxState::Prepared | OutboxState::Posting | OutboxState::Unknown => "it is on its way by itself",
         OutboxState::Abandoned => "it never left and was given up; its devices are queued again",
+        OutboxState::Deleted => "DCC deleted it in quarantine, and it is never sent again",
     };
     Err(Failure::failed(format!("{id} is not held: {why}")).help(format!("look at it: ppmid outbox show {id}")))
 }

@@ -33,6 +33,8 @@ pub(super) const PAGE_MEMBERS: usize = 5_000;
 const PUT_OFF_MILLIS: i64 = 2_000;
 /// A resend that waits for its window is looked at this often: the policies may be edited.
 const WINDOW_LOOK_MILLIS: i64 = 30_000;
+/// One for which a threshold has no room is looked at again after this, or when there is room: a person may raise the threshold.
+const ADT_LOOK_MILLIS: i64 = 5_000;
 /// Beyond the request's own time-out, its poster is taken to be dead after this.
 const POSTER_GRACE_MILLIS: i64 = 5_000;
 
@@ -96,6 +98,17 @@ impl App {
             return Ok(None);
         }
         if !self.window_lets_it_leave(&mut tx, &request, &batch, now).await? {
+            tx.commit().await?;
+            return Ok(None);
+        }
+        if let Err(wait) = self.adt_turn(&mut tx, &request.service_reference, id).await?.may_send(batch.members.len() as u64) {
+            match request.posts {
+                0 => self.dissolve(&mut tx, &request, &wait.why).await?,
+                _ => {
+                    let look = now.plus_millis(ADT_LOOK_MILLIS);
+                    outbox::put_off(&mut tx, id, &wait.why, wait.until.map_or(look, |until| until.min(look))).await?;
+                }
+            }
             tx.commit().await?;
             return Ok(None);
         }
@@ -219,7 +232,7 @@ impl App {
             }
             // While this attempt was under way a message answered the request, or another node took it up.
             _ if request.state != OutboxState::Posting => match request.state {
-                OutboxState::Answered | OutboxState::Abandoned => Posted::Settled,
+                OutboxState::Answered | OutboxState::Abandoned | OutboxState::Deleted => Posted::Settled,
                 OutboxState::Held => Posted::Held,
                 OutboxState::Prepared | OutboxState::Posting | OutboxState::Unknown => Posted::Unknown,
             },

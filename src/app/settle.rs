@@ -8,7 +8,7 @@ use super::{
     App, Posted,
     answer::{self, Trust},
     news::{DeviceNews, Fact, News, news_of},
-    send,
+    quarantine::Told,
 };
 use crate::{
     campaign::{self, batch::Batch, store::Followed},
@@ -123,6 +123,17 @@ impl App {
             }
             let found = about.map(|id| asked.get(&id).and_then(Option::as_ref));
             let (state, note) = match (&read.news, found) {
+                (News::Quarantined { request, event, breach }, found) => {
+                    // As an answer, it may move a whole batch.
+                    if !self.write(&mut tx, std::mem::take(&mut gathered), policies).await? {
+                        return Ok(false);
+                    }
+                    let told = Told { request: *request, event, breach: *breach, message: &read.message };
+                    let done = self.quarantined(&mut tx, told, found.flatten()).await?;
+                    asked.clear();
+                    self.prefetch(&mut tx, reads, &followed, &mut gathered).await?;
+                    done
+                }
                 (_, Some(None)) => (InboxState::Ignored, Some("it is about no request that this program sent".into())),
                 (News::Answer | News::Inventory(_), None) => {
                     (InboxState::Unmatched, Some("an answer that names no request".into()))
@@ -229,14 +240,7 @@ impl App {
                 facts.iter().for_each(|fact| gathered.learn(fact, at));
                 Ok((InboxState::Settled, None))
             }
-            News::Quarantined { event } => {
-                let note =
-                    format!("quarantined by DCC's anomaly detection, event {event}: process or delete it by DCC's own files");
-                if let Some((request, Some(batch))) = asked {
-                    send::hold(tx, request, batch, &note, self.now()).await?;
-                }
-                Ok((InboxState::Unmatched, Some(note)))
-            }
+            News::Quarantined { event, .. } => Ok((InboxState::Unmatched, Some(format!("quarantine event {event}")))),
             News::Unmatched(why) => Ok((InboxState::Unmatched, Some(why.clone()))),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{App, WaitsFor};
+use super::{AdtStatus, App, WaitsFor};
 use crate::{
     alarm::{self, Alarm},
     campaign::{self, Campaign, CampaignState, FirstImage},
@@ -74,6 +74,8 @@ pub struct Status {
     pub waits_for: Vec<WaitsFor>,
     /// Batches that wait for a person, and why.
     pub held_batches: Vec<String>,
+    /// How it stands to DCC's anomaly detection thresholds; null where there is none.
+    pub adt: Option<AdtStatus>,
     /// Those about this campaign that stand, oldest first.
     pub alarms: Vec<Alarm>,
     /// How the way to DCC is, for every campaign alike; null where nobody has served on this database.
@@ -97,8 +99,10 @@ impl App {
             .map(|(number, size, _, note)| format!("batch {number} ({size} devices): {}", note.as_deref().unwrap_or("held")))
             .collect();
         let counts = keys::store::count_by_state(&mut tx, Some(plan.id)).await?;
+        let queued = by_state.get(&TargetState::Queued).copied().unwrap_or(0) as u64;
         let end = campaign.ended_at.unwrap_or_else(|| self.now());
         Ok(Status {
+            adt: self.adt_status(&mut tx, &campaign, queued).await?,
             requests_sent: outbox::posted_in_campaign(&mut tx, campaign.id, "11.1").await?,
             duplicate_submissions: duplicate_submissions(&mut tx, &campaign, plan.id).await?,
             campaign: campaign.id,
@@ -163,6 +167,7 @@ impl Status {
             ended_at: campaign.ended_at,
             waits_for: Vec::new(),
             held_batches: Vec::new(),
+            adt: None,
             alarms: Vec::new(),
             dcc_link: None,
         }

@@ -1,5 +1,6 @@
-//! `ppmid outbox`: what was sent to DCC, what came of it, and letting a held request go.
+//! `ppmid outbox`: what was sent to DCC, what came of it, letting a held request go, and what DCC holds in quarantine.
 
+mod quarantine;
 mod view;
 
 use super::{
@@ -28,12 +29,14 @@ pub enum Command {
     List(ListArgs),
     Show(ShowArgs),
     Replay(ReplayArgs),
+    #[command(subcommand)]
+    Quarantine(quarantine::Command),
 }
 
 /// List requests, newest first
 #[derive(clap::Args)]
 #[command(
-    after_help = "States: prepared (never left), posting, unknown (posted, no answer: it is sent again), answered, abandoned (never left and never will),\nheld (waits for a person). A table shows the newest 100; json and csv every one, unless --limit says how many.\n\nExamples:\n  ppmid outbox list --state held\n  ppmid outbox list --campaign spring --output csv > requests.csv\n  ppmid outbox list --device 00-DB-12-34-56-78-90-A4"
+    after_help = "States: prepared (never left), posting, unknown (posted, no answer: it is sent again), answered, abandoned (never left and never will),\nheld (waits for a person), deleted (by DCC, in quarantine). A table shows the newest 100; json and csv every one, unless --limit says how many.\n\nExamples:\n  ppmid outbox list --state held\n  ppmid outbox list --campaign spring --output csv > requests.csv\n  ppmid outbox list --device 00-DB-12-34-56-78-90-A4"
 )]
 pub struct ListArgs {
     #[arg(long, value_name = "REQUEST_ID")]
@@ -100,6 +103,7 @@ pub async fn run(ctx: &Context, command: Command) -> Outcome {
         Command::List(args) => list(ctx, args).await,
         Command::Show(args) => show(ctx, args).await,
         Command::Replay(args) => replay(ctx, args).await,
+        Command::Quarantine(command) => quarantine::run(ctx, command).await,
     }
 }
 

@@ -20,6 +20,7 @@ const STEPS: &[(i64, &str, &str)] = &[
     (4, "alarms", include_str!("../../migrations/0004_alarms.sql")),
     (5, "history", include_str!("../../migrations/0005_history.sql")),
     (7, "pathways", include_str!("../../migrations/0007_pathways.sql")),
+    (8, "thresholds", include_str!("../../migrations/0008_thresholds.sql")),
     (11, "pinned", include_str!("../../migrations/0011_pinned.sql")),
 ];
 

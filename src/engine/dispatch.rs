@@ -22,6 +22,8 @@ use crate::{
 const DISPATCH_PERIOD: Duration = Duration::from_millis(250);
 /// An outcome that could not be recorded is tried again this often, a pause apart: lost, it would have to be asked for again.
 const RECORD_TRIES: usize = 3;
+/// How often it is looked how much of DCC's thresholds is used, for the alarms.
+const THRESHOLDS_PERIOD_MILLIS: i64 = 1_000;
 /// Requests taken up in one go.
 const DUE_REQUESTS: u32 = 64;
 /// One request may time out whatever DCC's health (a large one at a slow hour): after it has been the only probe this often,
@@ -82,6 +84,8 @@ struct Dispatcher {
     last_probe: Option<(RequestId, u32)>,
     /// Campaigns of which nothing may leave before this moment, for windows and freezes.
     closed: HashMap<i64, Time>,
+    /// When the alarms of the thresholds are looked at next.
+    next_watch: Time,
     link: Link,
     /// As it was last written.
     noted: Option<Link>,
@@ -96,6 +100,7 @@ impl Dispatcher {
             not_before: now,
             last_probe: None,
             closed: HashMap::new(),
+            next_watch: now,
             link: Link::untried(now),
             noted: None,
         }
@@ -103,6 +108,11 @@ impl Dispatcher {
 
     /// One round. Gives whether something was posted.
     async fn round(&mut self, shared: &mut Shared) -> Outcome<bool> {
+        let now = shared.app.now();
+        if now >= self.next_watch {
+            self.next_watch = now.plus_millis(THRESHOLDS_PERIOD_MILLIS);
+            shared.app.watch_thresholds().await?;
+        }
         let due = shared.app.due_requests(DUE_REQUESTS).await?;
         match self.circuit.ask(shared.app.now()) {
             Permit::Wait { .. } => Ok(false),

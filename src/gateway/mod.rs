@@ -15,6 +15,7 @@ pub mod http;
 pub mod inbox;
 pub mod link;
 pub mod outbox;
+pub mod quarantine;
 pub mod receiver;
 mod refusals;
 mod remedy;

@@ -5,6 +5,7 @@
 //! ```text
 //! prepared -> posting -> answered            posting -> unknown -> posting ...      posting -> prepared (certainly not sent)
 //! prepared -> abandoned                      prepared | posting | unknown -> held -> prepared | unknown | answered
+//! posting | unknown | held | answered -> deleted (DCC deleted it in quarantine)
 //! ```
 
 #[cfg(test)]
@@ -231,6 +232,16 @@ pub async fn hold(tx: &mut Tx, id: RequestId, why: &str, now: Time) -> Result<()
     let held =
         Step { wanted: "held", set: "state = 'held', last_error = $5", from: "state in ('prepared', 'posting', 'unknown')" };
     step(tx, id, held, now, now, why).await
+}
+
+/// DCC deleted it in quarantine: it reached no device. Its response code, if it has one, stays.
+pub async fn mark_deleted(tx: &mut Tx, id: RequestId, why: &str, now: Time) -> Result<(), GatewayError> {
+    let deleted = Step {
+        wanted: "deleted",
+        set: "state = 'deleted', last_error = $5",
+        from: "state in ('posting', 'unknown', 'held', 'answered') and posts > 0",
+    };
+    step(tx, id, deleted, now, now, why).await
 }
 
 /// The operator lets it go on: due now, `unknown` where it may have left.

@@ -39,6 +39,7 @@ impl PolicyFile {
             Content::ResponseCodes(c) => serde_json::to_value(c),
             Content::Rollout(r) => serde_json::to_value(r),
             Content::Windows(w) => serde_json::to_value(w),
+            Content::Thresholds(t) => serde_json::to_value(t),
             Content::Trust => return toml::from_str(&self.text).unwrap_or_default(),
         };
         let mut value = value.unwrap_or_default();
@@ -109,8 +110,9 @@ fn matters(file: PolicyName, key: &str, rollout: Option<&str>) -> bool {
             (None, _) => false,
         },
         // Whose signatures count is asked before every batch; what an answer means is corrected while campaigns run.
-        // A window or a freeze is the desk's, as a pause is: it must take effect at once, and its end asks for no second person.
-        PolicyName::ResponseCodes | PolicyName::Trust | PolicyName::Windows => false,
+        PolicyName::Windows => true,
+        // What DCC registered binds every campaign from the day it does.
+        PolicyName::ResponseCodes | PolicyName::Thresholds | PolicyName::Trust => false,
     }
 }
 
@@ -178,6 +180,7 @@ mod tests {
             (Eligibility, "effective_from = \"2020-11-24\"", "effective_from = \"2020-11-25\"", false),
             (Rollout, "description = \"Every", "description = \"All, every", false),
             (ResponseCodes, "disposition = \"accepted\"", "disposition = \"unknown\"", false),
+            (Thresholds, "counts = \"requests\"", "counts = \"devices\"", false),
             (Trust, "threshold = 1", "threshold = 2", false),
         ];
         for (name, piece, instead, matters) in cases {

@@ -16,11 +16,13 @@ mod reason;
 mod refusal;
 mod response_codes;
 mod rollout;
+mod room;
 mod rules;
 mod set;
 pub mod store;
 #[cfg(test)]
 mod tests;
+mod thresholds;
 pub mod windows;
 
 pub use compare::{Change, Leaf, binding, changes, leaves};
@@ -35,4 +37,8 @@ pub use reason::{Outcome, Reason};
 pub use refusal::{ELECTRICITY_SUPPLIER_ROLE, Refusal, RefusalCode, campaign_refusal};
 pub use response_codes::{CodeEntry, Disposition, ResponseCodes, S1spEntry};
 pub use rollout::{Preset, Rollout};
+pub use room::{Cut, Room, Sent, Use};
 pub use set::PolicySet;
+pub use thresholds::{
+    Counts, LIMITED_REQUESTS, MARGIN_MAX_MILLIS, Resends, Share, THRESHOLD_PERIOD_MAX_DAYS, Threshold, Thresholds,
+};

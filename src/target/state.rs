@@ -58,6 +58,8 @@ crate::spelled! {
         Sent = "sent",
         /// Its request certainly never left, or DCC refused it whole for a passing reason.
         Returned = "returned",
+        /// DCC deleted its request in quarantine: it reached no device.
+        Deleted = "deleted",
         /// Its campaign was aborted.
         Cancelled = "cancelled",
         /// Its deadline passed.
@@ -109,9 +111,21 @@ impl TargetState {
             (S::Held | S::Queued | S::Cancelled, E::Cancelled) => S::Cancelled,
             (S::Queued, E::Sent) => S::Submitted,
             (S::Submitted, E::Returned) => S::Queued,
+            (S::Submitted | S::Accepted, E::Deleted) => S::Queued,
             (S::Submitted | S::Accepted | S::Delivered, E::Silent) => S::Expired,
             (S::Failed | S::Expired, E::Retried) => S::Queued,
-            (from, E::Released | E::HeldBack | E::RuledOut | E::Cancelled | E::Sent | E::Returned | E::Silent | E::Retried) => {
+            (
+                from,
+                E::Released
+                | E::HeldBack
+                | E::RuledOut
+                | E::Cancelled
+                | E::Sent
+                | E::Returned
+                | E::Deleted
+                | E::Silent
+                | E::Retried,
+            ) => {
                 return Err(IllegalTransition { from, event });
             }
         })

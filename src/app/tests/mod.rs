@@ -15,6 +15,7 @@ mod month;
 mod pathways;
 mod pinned;
 mod story;
+mod thresholds;
 mod two_campaigns;
 mod waiting;
 mod windows;

@@ -97,8 +97,8 @@ async fn only_members_whose_cohort_and_region_are_open_are_sent() {
 #[tokio::test]
 async fn while_everything_is_closed_nothing_is_read_until_it_opens_or_the_file_is_edited() {
     for lab in on_tuesday(1).await {
-        let campaign = lab.started("spring", 10).await;
         write(&lab, NIGHTS);
+        let campaign = lab.started("spring", 10).await;
         move_to(&lab, "2026-11-24T21:59:59Z");
         let opens: Time = "2026-11-24T22:00:00Z".parse().unwrap();
         assert_eq!(lab.app.next_batch(campaign).await.unwrap(), NextBatch::Closed { look_again: opens });
@@ -106,6 +106,8 @@ async fn while_everything_is_closed_nothing_is_read_until_it_opens_or_the_file_i
         let soon = lab.app.now().plus_millis(2_000);
         assert_eq!(lab.app.next_batch(campaign).await.unwrap(), NextBatch::Closed { look_again: soon });
         write(&lab, "");
+        assert_eq!(lab.app.next_batch(campaign).await.unwrap(), NextBatch::Nothing, "it was approved with windows");
+        lab.app.approve_campaign("spring", "third.person", OPERATOR).await.unwrap();
         assert!(matches!(lab.app.next_batch(campaign).await.unwrap(), NextBatch::Prepared(_)), "no window: always open");
     }
 }

@@ -135,6 +135,9 @@ pub fn status(output: Output, status: &Status) -> Outcome {
     if let Some(link) = &status.dcc_link {
         table::line(format!("  DCC        {link}"))?;
     }
+    if let Some(adt) = &status.adt {
+        table::line(format!("  ADT        {}", adt.sentence))?;
+    }
     for alarm in &status.alarms {
         table::line(format!("  alarm {:<4} {}: {}", alarm.id, alarm.sentence, alarm.remedy))?;
     }

@@ -20,7 +20,7 @@ pub struct NewRequest<'a> {
 }
 
 crate::spelled! {
-    OutboxState, "a state of a request: prepared, posting, unknown, answered, abandoned or held" {
+    OutboxState, "a state of a request: prepared, posting, unknown, answered, abandoned, held or deleted" {
         /// Committed; certain that it never left.
         Prepared = "prepared",
         /// Being posted by somebody, until `next_attempt_at` at the latest.
@@ -32,6 +32,8 @@ crate::spelled! {
         Abandoned = "abandoned",
         /// Waits for an operator; `last_error` says why.
         Held = "held",
+        /// DCC held it in quarantine and deleted it there: it reached no device, and is never posted again.
+        Deleted = "deleted",
     }
 }
 

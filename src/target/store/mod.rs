@@ -22,7 +22,7 @@ use crate::{
 
 pub use decide::{Decided, Planned, decide_again, send};
 pub use history::{Because, Cause};
-pub use moves::{Change, Moved, Which, apply, move_all};
+pub use moves::{Change, Moved, Which, apply, move_all, set_deadline};
 pub use queue::{queued_by_group, queued_where_open};
 
 /// Most rows one statement changes or reads: long enough to be fast, short enough to keep nobody waiting.
@@ -185,6 +185,13 @@ pub async fn any_overdue(tx: &mut Tx, plan: i64, now: Time) -> DbResult<bool> {
         "select count(*) from (select 1 as one from targets where plan_id = $1 and answer_by < $2 and state in ('submitted', 'accepted', 'delivered') limit 1) as x")
         .bind(plan).bind(now.0).fetch_one(c).await)?;
     Ok(n > 0)
+}
+
+/// How many devices of a batch that were in no other have news of the update.
+pub async fn answered_in_first(tx: &mut Tx, plan: i64, batch: i64) -> DbResult<i64> {
+    let text = "select count(*) from targets where plan_id = $1 and batch_id = $2 and attempts = 1
+        and state in ('delivered', 'activated', 'verified')";
+    Ok(sql!(tx, c => sqlx::query_scalar(text).bind(plan).bind(batch).fetch_one(c).await)?)
 }
 
 /// Whether every target of the plan has come to its end.

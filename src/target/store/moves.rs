@@ -86,6 +86,22 @@ pub async fn move_all(tx: &mut Tx, plan: i64, which: Which<'_>, event: Event, mo
     Ok(count)
 }
 
+/// Gives what is in flight of one batch another deadline, or none, and says why. Gives how many.
+pub async fn set_deadline(tx: &mut Tx, plan: i64, batch: i64, moved: Moved<'_>, now: Time) -> DbResult<u64> {
+    let states: Vec<String> = TargetState::ALL.iter().filter(|s| s.is_in_flight()).map(|s| format!("'{s}'")).collect();
+    let condition = format!("plan_id = $1 and batch_id = {batch} and state in ({})", states.join(", "));
+    let keep = history::keep("targets", &condition);
+    sql!(&mut *tx, c => sqlx::query(AssertSqlSafe(keep)).bind(plan).execute(c).await?.rows_affected());
+    let sql = format!(
+        "update targets set detail = coalesce($2, detail), answer_by = $3, updated_at = $4, version = version + 1, cause = $5, cause_ref = $6
+         where {condition}"
+    );
+    Ok(
+        sql!(&mut *tx, c => sqlx::query(AssertSqlSafe(sql)).bind(plan).bind(moved.detail).bind(moved.answer_by.map(|t| t.0)).bind(now.0)
+        .bind(moved.because.cause.as_str()).bind(moved.because.reference).execute(c).await?.rows_affected()),
+    )
+}
+
 fn selected(which: Which<'_>, now: Time) -> String {
     match which {
         Which::Plan | Which::NotIn([]) => String::new(),

@@ -2,7 +2,7 @@
 //! posting but the first only what differs from the first is kept: some hundred bytes, where the request has megabytes.
 //! Promise: the bytes of every attempt that left or may have left are there, byte for byte, until they are pruned.
 
-use super::super::key;
+use super::{super::key, ledger};
 use crate::{
     clock::Time,
     db::{DbError, DbResult, Tx},
@@ -44,7 +44,7 @@ pub struct Posting {
     pub reply: Option<i64>,
 }
 
-/// Keeps what is about to be posted, in the transaction that begins the attempt.
+/// Keeps what is about to be posted, in the transaction that begins the attempt (after `mark_posting`), and counts it.
 pub async fn keep_posting(tx: &mut Tx, id: RequestId, attempt: u32, bytes: &[u8], now: Time) -> Result<(), GatewayError> {
     let Some([originator, counter, _]) = key(id) else { return Ok(()) };
     // One that cannot be unpacked is as good as none: this posting is then kept whole.
@@ -53,7 +53,7 @@ pub async fn keep_posting(tx: &mut Tx, id: RequestId, attempt: u32, bytes: &[u8]
     let rest = Kept::pack(&bytes[prefix..]);
     let text = "insert into outbox_posts (originator, counter, attempt, posted_at, prefix, encoding, size, body)
         values ($1, $2, $3, $4, $5, $6, $7, $8)";
-    sql!(tx, c => {
+    sql!(&mut *tx, c => {
         sqlx::query(text)
             .bind(originator)
             .bind(counter)
@@ -67,7 +67,7 @@ pub async fn keep_posting(tx: &mut Tx, id: RequestId, attempt: u32, bytes: &[u8]
             .await
             .map_err(DbError::from)?;
     });
-    Ok(())
+    Ok(ledger::count(tx, id, attempt, now).await?)
 }
 
 /// What came of an attempt; `reply` is the inbox's id of what was answered.
@@ -83,7 +83,7 @@ pub async fn end_posting(
     let Some([originator, counter, _]) = key(id) else { return Ok(()) };
     let text = "update outbox_posts set outcome = $4, note = $5, reply_id = $6, ended_at = $7
         where originator = $1 and counter = $2 and attempt = $3";
-    sql!(tx, c => {
+    sql!(&mut *tx, c => {
         sqlx::query(text)
             .bind(originator)
             .bind(counter)
@@ -96,6 +96,13 @@ pub async fn end_posting(
             .await
             .map_err(DbError::from)?;
     });
+    match outcome {
+        PostingOutcome::NotSent => ledger::uncount(tx, id, attempt).await?,
+        PostingOutcome::Unknown => ledger::reached(tx, id, attempt, false, now).await?,
+        PostingOutcome::Answered | PostingOutcome::Refused | PostingOutcome::Rejected => {
+            ledger::reached(tx, id, attempt, true, now).await?;
+        }
+    }
     Ok(())
 }
 
@@ -178,8 +185,8 @@ pub async fn prune_postings(tx: &mut Tx, before: Time, limit: u32) -> Result<u64
     let text = "select o.originator, o.counter from outbox o
         where o.last_posted_at < $1
             and exists (select 1 from outbox_posts p where p.originator = o.originator and p.counter = o.counter)
-            and ((o.batch_id is null and o.state in ('answered', 'abandoned'))
-                or (o.state in ('answered', 'abandoned', 'unknown') and exists (
+            and ((o.batch_id is null and o.state in ('answered', 'abandoned', 'deleted'))
+                or (o.state in ('answered', 'abandoned', 'deleted', 'unknown') and exists (
                     select 1 from batches b join campaigns c on c.id = b.campaign_id
                     where b.id = o.batch_id and c.state in ('finished', 'aborted'))))
         order by o.last_posted_at, o.originator, o.counter limit $2";

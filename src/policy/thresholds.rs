@@ -1,0 +1,229 @@
+//! `thresholds.toml`: how many requests of a type may be sent in a rolling period before DCC's anomaly detection quarantines them.
+//! What room that leaves is in [`super::room`]. Promise: a threshold that cannot be read, or that could never let anything go, does
+//! not load.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Serialize, Serializer};
+use toml::de::DeValue;
+
+use super::{
+    Period,
+    document::{Place, Read, Section, parsed, read_document, text, whole},
+    files::{Head, read_head},
+};
+use crate::ids::IdError;
+
+/// Service reference variants that this program sends: a threshold of another would be obeyed by nobody.
+pub const LIMITED_REQUESTS: [&str; 3] = ["8.2", "11.1", "11.2"];
+/// What was sent is remembered at least this long (gateway's ledger), so no period may be longer.
+pub const THRESHOLD_PERIOD_MAX_DAYS: i64 = 31;
+/// A longer margin is a slip of the pen: clocks differ by seconds.
+pub const MARGIN_MAX_MILLIS: i64 = 3_600_000;
+/// Thirty million sites a few times over.
+const AMOUNT_MAX: i64 = 1_000_000_000;
+const MARGIN_DEFAULT: &str = "1m";
+const WARN_AT_DEFAULT: Share = Share(8_000);
+
+crate::spelled! {
+    /// How a request with a list of n devices counts.
+    Counts, "\"requests\" or \"devices\"" {
+        /// As one.
+        Requests = "requests",
+        /// As n.
+        Devices = "devices",
+    }
+}
+
+crate::spelled! {
+    /// Whether a request that is posted again counts again.
+    Resends, "\"count\" or \"once\"" {
+        /// Each posting counts.
+        Count = "count",
+        /// Each RequestID counts once.
+        Once = "once",
+    }
+}
+
+/// A share in hundredths of a percent: more than nothing, at most all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Share(u32);
+
+impl Share {
+    pub const WANTED: &'static str = "a share such as \"80%\" or \"2.5%\", more than 0% and at most 100%";
+
+    /// This share of `whole`, rounded up.
+    pub fn of(self, whole: u64) -> u64 {
+        (u128::from(whole) * u128::from(self.0)).div_ceil(10_000) as u64
+    }
+}
+
+impl FromStr for Share {
+    type Err = IdError;
+
+    fn from_str(s: &str) -> Result<Share, IdError> {
+        let wrong = || IdError::new(s, Self::WANTED);
+        let number = s.strip_suffix('%').ok_or_else(wrong)?;
+        let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+        let digits = |t: &str, most: usize| !t.is_empty() && t.len() <= most && t.bytes().all(|b| b.is_ascii_digit());
+        if !digits(whole, 3) || !digits(part, 2) {
+            return Err(wrong());
+        }
+        let hundredths: u32 = format!("{whole}{part:0<2}").parse().map_err(|_| wrong())?;
+        (1..=10_000).contains(&hundredths).then_some(Share(hundredths)).ok_or_else(wrong)
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0 / 100, self.0 % 100) {
+            (whole, 0) => write!(f, "{whole}%"),
+            (whole, part) if part % 10 == 0 => write!(f, "{whole}.{}%", part / 10),
+            (whole, part) => write!(f, "{whole}.{part:02}%"),
+        }
+    }
+}
+
+impl Serialize for Share {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+/// So many of a type of request in a rolling period.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Threshold {
+    /// Service reference variant: one of [`LIMITED_REQUESTS`].
+    pub request: String,
+    pub period: Period,
+    /// What DCC warns at.
+    pub warning: Option<u64>,
+    /// What is over it DCC quarantines.
+    pub quarantine: u64,
+    /// Kept for other systems under the same User ID; less than `quarantine`.
+    pub reserve: u64,
+    /// The share of what is ours at which an alarm is raised.
+    pub warn_at: Share,
+}
+
+impl Threshold {
+    /// What this program may send in a period, at least 1.
+    pub fn ours(&self) -> u64 {
+        self.quarantine - self.reserve
+    }
+
+    /// From this much on an alarm stands: our own share, or DCC's warning where others use up their reserve, whichever is less.
+    pub fn alarm_at(&self) -> u64 {
+        let own = self.warn_at.of(self.ours());
+        self.warning.map_or(own, |w| own.min(w.saturating_sub(self.reserve))).max(1)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Thresholds {
+    pub counts: Counts,
+    pub resends: Resends,
+    /// Added to each period.
+    pub margin: Period,
+    #[serde(rename = "threshold")]
+    pub thresholds: Vec<Threshold>,
+}
+
+impl Thresholds {
+    /// Those of one type of request, in the order of the file.
+    pub fn of<'a>(&'a self, request: &'a str) -> impl Iterator<Item = &'a Threshold> + Clone {
+        self.thresholds.iter().filter(move |t| t.request == request)
+    }
+
+    /// What a request that names so many devices counts.
+    pub fn amount(&self, devices: u64) -> u64 {
+        match self.counts {
+            Counts::Requests => 1,
+            Counts::Devices => devices,
+        }
+    }
+}
+
+/// Reads the file. `counts` must be said, since a wrong guess would be quarantined.
+pub(super) fn read_thresholds(place: Place<'_>) -> Read<(Head, Thresholds)> {
+    read_document(place, |file| {
+        let head = read_head(file)?;
+        let counts = file.required("counts", "\"requests\" or \"devices\"", parsed)?;
+        let resends = file.optional("resends", "\"count\" or \"once\"", parsed)?.unwrap_or(Resends::Count);
+        let margin = file
+            .optional("margin", "a length of time such as 1m, at most 1h", |v| period_to(v, MARGIN_MAX_MILLIS))?
+            .unwrap_or_else(|| MARGIN_DEFAULT.parse().expect("the default is a period"));
+        let mut thresholds: Vec<Threshold> = Vec::new();
+        for table in file.tables("threshold", "tables [[threshold]]")? {
+            thresholds.push(read_threshold(table, &thresholds)?);
+        }
+        Ok((head, Thresholds { counts, resends, margin, thresholds }))
+    })
+}
+
+fn read_threshold(mut table: Section<'_, '_>, before: &[Threshold]) -> Read<Threshold> {
+    let requests = LIMITED_REQUESTS.map(|r| format!("\"{r}\"")).join(", ");
+    let known = |v: &DeValue<'_>| text(v).filter(|t| LIMITED_REQUESTS.contains(&t.as_str()));
+    let longest = THRESHOLD_PERIOD_MAX_DAYS * 86_400_000;
+    let amount = |least| move |v: &DeValue<'_>| whole(least, AMOUNT_MAX)(v).map(|n| n as u64);
+    let threshold = Threshold {
+        request: table.required("request", &format!("a request that this program sends: {requests}"), known)?,
+        period: table.required("period", "a length of time such as 24h, more than nothing and at most 31d", |v| {
+            period_to(v, longest).filter(|p| *p != Period::ZERO)
+        })?,
+        warning: table.optional("warning", "a whole number from 1", amount(1))?,
+        quarantine: table.required("quarantine", "a whole number from 1", amount(1))?,
+        reserve: table.optional("reserve", "a whole number from 0", amount(0))?.unwrap_or(0),
+        warn_at: table.optional("warn_at", Share::WANTED, parsed)?.unwrap_or(WARN_AT_DEFAULT),
+    };
+    if threshold.reserve >= threshold.quarantine {
+        let problem = format!("{} of {} leave nothing to send", threshold.reserve, threshold.quarantine);
+        return Err(table.conflict("reserve", problem, "less than quarantine"));
+    }
+    if threshold.warning.is_some_and(|w| w > threshold.quarantine) {
+        return Err(table.conflict("warning", "it is over quarantine", "at most quarantine"));
+    }
+    if before.iter().any(|t| t.request == threshold.request && t.period == threshold.period) {
+        let problem = format!("{} in {} has a threshold above", threshold.request, threshold.period);
+        return Err(table.conflict("period", problem, "each request and period once"));
+    }
+    table.finish()?;
+    Ok(threshold)
+}
+
+fn period_to(value: &DeValue<'_>, most_millis: i64) -> Option<Period> {
+    parsed::<Period>(value).filter(|p| p.millis() <= most_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_read_and_written() {
+        for (text, of_1000, written) in
+            [("80%", 800, "80%"), ("2.5%", 25, "2.5%"), ("0.01%", 1, "0.01%"), ("100%", 1_000, "100%"), ("33.33%", 334, "33.33%")]
+        {
+            let share: Share = text.parse().unwrap();
+            assert_eq!((share.of(1_000), share.to_string()), (of_1000, written.to_string()), "{text}");
+        }
+        for bad in ["", "80", "%", "0%", "0.00%", "101%", "100.01%", "-1%", "1.234%", "1.%", ".5%", "80 %", "0.8", "٣%"] {
+            assert!(bad.parse::<Share>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_alarm_comes_at_our_share_or_where_dcc_may_warn() {
+        let threshold = |warning, reserve| Threshold {
+            request: "11.1".into(),
+            period: "24h".parse().unwrap(),
+            warning,
+            quarantine: 100,
+            reserve,
+            warn_at: "80%".parse().unwrap(),
+        };
+        assert_eq!((threshold(None, 0).alarm_at(), threshold(None, 20).alarm_at()), (80, 64));
+        // Were others to use all of their 20, DCC would warn at 60 of ours.
+        assert_eq!((threshold(Some(80), 20).alarm_at(), threshold(Some(10), 20).alarm_at()), (60, 1));
+    }
+}
