@@ -4,11 +4,12 @@
 use std::{fmt, path::PathBuf};
 
 use super::{
-    Eligibility, PolicySet, ResponseCodes, Rollout,
+    Eligibility, PolicySet, ResponseCodes, Rollout, Steps,
     document::{Place, Read, Section, day, read_document, text, whole},
     eligibility::{DAY_WANTED, read_eligibility},
     response_codes::read_response_codes,
     rollout::read_rollout,
+    steps::read_steps,
     windows::{Windows, read_windows},
 };
 use crate::clock::Day;
@@ -17,10 +18,11 @@ const VERSION_MAX: i64 = 1_000_000_000;
 
 crate::spelled! {
     /// The files of this version, in the order in which they are hashed.
-    PolicyName, "a policy file: eligibility.toml, response-codes.toml, rollout.toml, trust.toml or windows.toml" {
+    PolicyName, "a policy file: eligibility.toml, response-codes.toml, rollout.toml, steps.toml, trust.toml or windows.toml" {
         Eligibility = "eligibility.toml",
         ResponseCodes = "response-codes.toml",
         Rollout = "rollout.toml",
+        Steps = "steps.toml",
         /// Whose signatures count. Read by the image room, which also judges it; here for the hash and the head.
         Trust = "trust.toml",
         Windows = "windows.toml",
@@ -34,6 +36,7 @@ impl PolicyName {
             PolicyName::Eligibility => include_str!("../../policies/eligibility.toml"),
             PolicyName::ResponseCodes => include_str!("../../policies/response-codes.toml"),
             PolicyName::Rollout => include_str!("../../policies/rollout.toml"),
+            PolicyName::Steps => include_str!("../../policies/steps.toml"),
             PolicyName::Trust => include_str!("../../policies/trust.toml"),
             PolicyName::Windows => include_str!("../../policies/windows.toml"),
         }
@@ -74,6 +77,7 @@ pub enum Content {
     Eligibility(Box<Eligibility>),
     ResponseCodes(Box<ResponseCodes>),
     Rollout(Box<Rollout>),
+    Steps(Box<Steps>),
     Trust,
     Windows(Box<Windows>),
 }
@@ -133,6 +137,10 @@ pub(super) fn parse_file(name: PolicyName, text: String, origin: Origin) -> Read
         PolicyName::Rollout => {
             let (head, rollout) = read_rollout(place)?;
             (head, Content::Rollout(Box::new(rollout)))
+        }
+        PolicyName::Steps => {
+            let (head, steps) = read_steps(place)?;
+            (head, Content::Steps(Box::new(steps)))
         }
         PolicyName::Trust => (read_trust_head(place)?, Content::Trust),
         PolicyName::Windows => {

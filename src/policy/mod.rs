@@ -18,6 +18,7 @@ mod response_codes;
 mod rollout;
 mod rules;
 mod set;
+mod steps;
 pub mod store;
 #[cfg(test)]
 mod tests;
@@ -36,3 +37,4 @@ pub use refusal::{ELECTRICITY_SUPPLIER_ROLE, Refusal, RefusalCode, campaign_refu
 pub use response_codes::{CodeEntry, Disposition, ResponseCodes, S1spEntry};
 pub use rollout::{Preset, Rollout};
 pub use set::PolicySet;
+pub use steps::{DeadlineFor, DeviceSteps, ModelKey, ReadStep, Steps, StepsFrom, UpgradeStep};
