@@ -17,6 +17,10 @@ crate::spelled! {
         ApprovalVoid = "approval-void",
         /// Members that waited were ruled out by the product lists.
         ProductListsChanged = "product-lists-changed",
+        /// A device was reported activated, and a read of its version names another.
+        VersionDiffers = "version-differs",
+        /// DCC refuses reads, whichever device they are about: none is made for the campaign while this stands.
+        ReadsRefused = "reads-refused",
     }
 }
 
