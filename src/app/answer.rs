@@ -18,10 +18,10 @@ use crate::{
             store::{PostingOutcome, postings},
         },
     },
-    policy::Disposition,
+    policy::{Disposition, Steps},
     target::{
         Event,
-        store::{self as targets, Because, Cause, Change, Moved, Which},
+        store::{self as targets, Because, Cause, Change, Moved, Which, deadline},
     },
 };
 
@@ -82,7 +82,7 @@ pub async fn apply(
         (Disposition::Accepted, Trust::Reply | Trust::Message) => {
             answered(tx, request, code, now).await?;
             let answer_by = now.plus_millis(policies.eligibility.answer_within.millis());
-            taken(tx, batch, accepts.then_some(note.as_str()), answer_by, now).await?;
+            taken(tx, batch, accepts.then_some(note.as_str()), answer_by, &policies.steps, now).await?;
             if let Body::Message { content: Content::UpdateFirmwareWarning(warning), .. } = &response.body {
                 drop_devices(tx, batch, code, warning, now).await?;
             }
@@ -96,7 +96,7 @@ pub async fn apply(
         {
             answered(tx, request, code, now).await?;
             let answer_by = now.plus_millis(policies.eligibility.answer_within.millis());
-            taken(tx, batch, accepts.then_some(note.as_str()), answer_by, now).await?;
+            taken(tx, batch, accepts.then_some(note.as_str()), answer_by, &policies.steps, now).await?;
         }
         // The same no again, as a message after the reply: what follows from it was done.
         (Disposition::RetryLater | Disposition::StopCampaign | Disposition::RefuseBatch, _) if over => {
@@ -148,13 +148,13 @@ pub async fn apply(
 }
 
 /// DCC has the request: its members go on to their own deadline. `note` is given where the batch itself is accepted by this answer.
-async fn taken(tx: &mut Tx, batch: &Batch, note: Option<&str>, answer_by: Time, now: Time) -> Outcome {
+async fn taken(tx: &mut Tx, batch: &Batch, note: Option<&str>, answer_by: Time, steps: &Steps, now: Time) -> Outcome {
     if note.is_some() {
         campaign::store::set_batch_state(tx, batch.id, BatchState::Accepted, note, now).await?;
     }
     let moved = Moved { answer_by: Some(answer_by), ..Moved::because(Because::by(Cause::Answer, batch.id)) };
     targets::move_all(tx, batch.plan_id, Which::Batch(batch.id), Event::Accepted, moved, now).await?;
-    Ok(())
+    Ok(deadline::set_deadlines(tx, batch.plan_id, deadline::Moved::Batch(batch.id), steps, now).await?)
 }
 
 /// DCC refused the request for good: its members have failed.
@@ -166,14 +166,14 @@ async fn refused(tx: &mut Tx, batch: &Batch, note: &str, now: Time) -> Outcome {
 }
 
 /// What became of the attempts before the one that is answered.
-struct Earlier {
+pub(super) struct Earlier {
     /// One of them left or may have left, and no usable answer came.
-    unanswered: bool,
+    pub unanswered: bool,
     /// DCC answered one of them.
-    answered: bool,
+    pub answered: bool,
 }
 
-async fn earlier_attempts(tx: &mut Tx, request: &OutboxRequest) -> Outcome<Earlier> {
+pub(super) async fn earlier_attempts(tx: &mut Tx, request: &OutboxRequest) -> Outcome<Earlier> {
     let mut postings = postings(tx, request.id).await?;
     let is_posting = request.state == OutboxState::Posting;
     if is_posting {
