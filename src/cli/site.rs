@@ -261,11 +261,10 @@ mod tests {
     use crate::{
         estate::{Cohort, KeyStatus, Site},
         policy::{
-            Decision, PolicySet, Reason, SiteFacts, evaluate, explain,
+            Decision, PolicySet, ReadStep, Reason, SiteFacts, evaluate, explain,
             pathway::Step,
             windows::{Closed, Why},
         },
-        policy::{Decision, PolicySet, ReadStep, Reason, SiteFacts, evaluate, explain, pathway::Step},
         target::{
             ReadState, Standing, TargetState,
             store::{Cause, history, reads::Read},
