@@ -16,6 +16,7 @@ mod lab;
 mod mutual_tls;
 mod plain_sequence;
 mod policies;
+mod reads;
 mod restart_takes_up;
 mod simulator;
 mod thresholds;

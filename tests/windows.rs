@@ -1,5 +1,5 @@
 //! Through the program: while a freeze stands nothing is posted and the status says what is waited for; a product list that takes
-//! effect meanwhile takes its devices out at once; and the rest leaves when the freeze is lifted, with no restart and no approval.
+//! effect meanwhile takes its devices out at once; and the rest leaves when the freeze is lifted and a second person agrees, with no restart.
 
 use crate::lab::{Behaviour, Engine, Lab, PATIENCE, RawDcc, Site, day, on_both_engines, until};
 
@@ -19,12 +19,11 @@ async fn a_freeze_holds_everything_back_until_it_is_lifted(engine: Engine) {
         lab.done(&["import", kind, &format!("{kind}.csv"), "--strict"]);
     }
     let image = lab.done(&["image", "add", "firmware.ota", "--manifest", "firmware.dsse.json"]).trim().to_string();
-    lab.start_campaign("spring", &image, 50);
-
     // Whatever the clock does while this runs, both days are within the freeze.
     let (from, to) = (day(-1), day(2));
     let freeze = format!("[[freeze]]\nfrom = \"{from}\"\nto = \"{to}\"\nreason = \"stocktaking\"\n");
     lab.folder.write("policies/windows.toml", &format!("{HEAD}{freeze}"));
+    lab.start_campaign("spring", &image, 50);
     let shown = lab.json(&["policy", "show", "windows"]);
     assert_eq!(shown["files"]["windows.toml"]["freeze"][0]["reason"], "stocktaking", "{shown}");
     let dcc = RawDcc::start(lab.dcc_port, Behaviour::Accepts, lab.dcc_signer()).await;
@@ -52,6 +51,11 @@ async fn a_freeze_holds_everything_back_until_it_is_lifted(engine: Engine) {
     assert!(dcc.posts().is_empty(), "nothing leaves in a freeze");
 
     lab.folder.write("policies/windows.toml", HEAD);
+    let void = || lab.json(&["alarm", "list"]).as_array()?.iter().find(|a| a["kind"] == "approval-void").cloned();
+    let void = until("it asks for a second person", PATIENCE, void);
+    assert!(void["sentence"].as_str().unwrap().contains("windows.toml freeze[0].from"), "{void}");
+    assert!(dcc.posts().is_empty(), "it was approved with a freeze");
+    lab.done(&["campaign", "approve", "spring", "--by", "third.person"]);
     until("the rest is accepted", PATIENCE, || (lab.status("spring")["by_state"]["accepted"] == 3).then_some(()));
     assert_eq!((dcc.posts().len(), lab.status("spring")["waits_for"].as_array().map(Vec::len)), (1, Some(0)));
     serve.terminate();

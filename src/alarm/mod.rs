@@ -25,6 +25,10 @@ crate::spelled! {
         Quarantined = "quarantined",
         /// DCC holds a request of another system under our User ID in quarantine.
         QuarantinedElsewhere = "quarantined-elsewhere",
+        /// A device was reported activated, and a read of its version names another.
+        VersionDiffers = "version-differs",
+        /// DCC refuses reads, whichever device they are about: none is made for the campaign while this stands.
+        ReadsRefused = "reads-refused",
     }
 }
 

@@ -18,10 +18,10 @@ use crate::{
             store::{PostingOutcome, postings},
         },
     },
-    policy::Disposition,
+    policy::{Disposition, Steps},
     target::{
         Event,
-        store::{self as targets, Because, Cause, Change, Moved, Which},
+        store::{self as targets, Because, Cause, Change, Moved, Which, deadline},
     },
 };
 
@@ -93,7 +93,7 @@ pub async fn apply(
         }
         (Disposition::Accepted, Trust::Reply | Trust::Message) => {
             answered(tx, request, code, now).await?;
-            taken(tx, batch, accepts.then_some(note.as_str()), answer_by, now).await?;
+            taken(tx, batch, accepts.then_some(note.as_str()), answer_by, &policies.steps, now).await?;
             if let Body::Message { content: Content::UpdateFirmwareWarning(warning), .. } = &response.body {
                 drop_devices(tx, batch, code, warning, now).await?;
             }
@@ -106,7 +106,7 @@ pub async fn apply(
                 && outbox::was_posted(tx, request.id, request.body_digest).await? =>
         {
             answered(tx, request, code, now).await?;
-            taken(tx, batch, accepts.then_some(note.as_str()), answer_by, now).await?;
+            taken(tx, batch, accepts.then_some(note.as_str()), answer_by, &policies.steps, now).await?;
         }
         // The same no again, as a message after the reply: what follows from it was done.
         (Disposition::RetryLater | Disposition::StopCampaign | Disposition::RefuseBatch, _) if over => {
@@ -157,13 +157,17 @@ pub async fn apply(
     Ok(Posted::Settled)
 }
 
-/// DCC has the request: its members go on to their own deadline, if they have one. `note` is given where the batch itself is accepted by this answer.
-async fn taken(tx: &mut Tx, batch: &Batch, note: Option<&str>, answer_by: Option<Time>, now: Time) -> Outcome {
+/// DCC has the request: its members go on to their own deadline, if they have one. `note` is given where the batch itself is accepted by this
+/// answer.
+async fn taken(tx: &mut Tx, batch: &Batch, note: Option<&str>, answer_by: Option<Time>, steps: &Steps, now: Time) -> Outcome {
     if note.is_some() {
         campaign::store::set_batch_state(tx, batch.id, BatchState::Accepted, note, now).await?;
     }
     let moved = Moved { answer_by, ..Moved::because(Because::by(Cause::Answer, batch.id)) };
     targets::move_all(tx, batch.plan_id, Which::Batch(batch.id), Event::Accepted, moved, now).await?;
+    if answer_by.is_some() {
+        deadline::set_deadlines(tx, batch.plan_id, deadline::Moved::Batch(batch.id), steps, now).await?;
+    }
     Ok(())
 }
 
@@ -176,14 +180,14 @@ async fn refused(tx: &mut Tx, batch: &Batch, note: &str, now: Time) -> Outcome {
 }
 
 /// What became of the attempts before the one that is answered.
-struct Earlier {
+pub(super) struct Earlier {
     /// One of them left or may have left, and no usable answer came.
-    unanswered: bool,
+    pub unanswered: bool,
     /// DCC answered one of them.
-    answered: bool,
+    pub answered: bool,
 }
 
-async fn earlier_attempts(tx: &mut Tx, request: &OutboxRequest) -> Outcome<Earlier> {
+pub(super) async fn earlier_attempts(tx: &mut Tx, request: &OutboxRequest) -> Outcome<Earlier> {
     let mut postings = postings(tx, request.id).await?;
     let is_posting = request.state == OutboxState::Posting;
     if is_posting {

@@ -23,7 +23,7 @@ use crate::{
     policy::windows::Closures,
     target::{
         TargetState,
-        store::{self as targets, Because, Cause, Decided},
+        store::{self as targets, Because, Cause, Decided, deadline},
     },
 };
 
@@ -155,6 +155,7 @@ impl App {
         let batch = campaign::store::insert_batch(tx, campaign.id, plan, &devices, now).await?;
         let answer_by = now.plus_millis(decider.policies.eligibility.answer_within.millis());
         let sent = targets::send(tx, plan, batch, members, decider.policy_set, Some(answer_by), now).await?;
+        deadline::set_deadlines(tx, plan, deadline::Moved::Batch(batch), &decider.policies.steps, now).await?;
         if sent != members.len() as u64 {
             return Err(Failure::failed("the members of a batch changed while it was being made")
                 .help("nothing was sent; it is tried again"));

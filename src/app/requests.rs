@@ -31,7 +31,7 @@ use crate::{
     ids::{DeviceId, RequestId},
     target::{
         TargetState,
-        store::{self as targets, Target},
+        store::{self as targets, Target, reads},
     },
 };
 
@@ -91,17 +91,19 @@ impl App {
         let mut tx = self.db.read().await?;
         let request = outbox::find_by_request_id(&mut tx, id).await?.ok_or_else(|| no_request(id))?;
         let batch = request_and_batch(&mut tx, id).await?.map(|(_, batch)| batch);
+        let read = reads::of_requests(&mut tx, &[id]).await?.remove(&id);
         let about = Filter { request: Some(id), ..Filter::default() };
         let opened = OpenedRequest {
             request,
-            campaign: batch.as_ref().map(|b| b.campaign_id),
+            campaign: batch.as_ref().map(|b| b.campaign_id).or(read.as_ref().map(|r| r.campaign_id)),
             batch_number: batch.as_ref().map(|b| b.number),
             batch_state: batch.as_ref().map(|b| b.state),
-            devices: batch.as_ref().map_or(0, |b| b.members.len()),
+            devices: batch.as_ref().map_or(usize::from(read.is_some()), |b| b.members.len()),
             postings: archive::postings(&mut tx, id).await?,
             messages: inbox::search(&mut tx, &about, None, MESSAGES_SHOWN).await?,
         };
-        Ok((opened, batch.map(|b| b.members).unwrap_or_default()))
+        let devices = batch.map(|b| b.members).or(read.map(|r| vec![r.device]));
+        Ok((opened, devices.unwrap_or_default()))
     }
 
     /// The signed bytes of one attempt, or of the last, as they were posted; who asked for them is recorded first.
@@ -129,7 +131,7 @@ impl App {
         let mut tx = self.db.begin().await?;
         outbox::find_by_request_id(&mut tx, id).await?.ok_or_else(|| no_request(id))?;
         let Some((campaign, request, batch)) = locked(&mut tx, id).await? else {
-            return Err(Failure::failed(format!("{id} is of no campaign, and never held"))
+            return Err(Failure::failed(format!("{id} carries no batch: where it is held, the read it was for has ended"))
                 .help(format!("look at it: ppmid outbox show {id}")));
         };
         if quarantine::stands(&mut tx, id).await? {

@@ -16,7 +16,7 @@ use crate::{
     duis::{self, Asks, Firmware, ServiceRequest, SignedMessage, Signer},
     failure::{Failure, Outcome},
     gateway::{
-        Exchange, PostOutcome, Trouble, backoff,
+        Exchange, PostOutcome, Service, Trouble, backoff,
         outbox::{self, OutboxRequest, OutboxState},
     },
     ids::{DeviceId, RequestId},
@@ -30,7 +30,7 @@ use crate::{
 /// Members whose facts are fetched in one step.
 pub(super) const PAGE_MEMBERS: usize = 5_000;
 /// How long a request that may not leave now is put off.
-const PUT_OFF_MILLIS: i64 = 2_000;
+pub(super) const PUT_OFF_MILLIS: i64 = 2_000;
 /// A resend that waits for its window is looked at this often: the policies may be edited.
 const WINDOW_LOOK_MILLIS: i64 = 30_000;
 /// One for which a threshold has no room is looked at again after this, or when there is room: a person may raise the threshold.
@@ -44,6 +44,16 @@ pub struct ReadyToPost {
     /// 1, 2, 3 ...
     pub attempt: u32,
     pub bytes: Vec<u8>,
+    /// Where it goes.
+    pub service: Service,
+}
+
+/// Requests that are due for another attempt, longest due first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Due {
+    pub batches: Vec<RequestId>,
+    /// Those that read a device.
+    pub reads: Vec<RequestId>,
 }
 
 /// What became of one attempt.
@@ -61,15 +71,16 @@ pub enum Posted {
 
 impl App {
     /// Requests that are due for another attempt. Those a dead process prepared and never posted are dissolved here.
-    pub async fn due_requests(&self, limit: u32) -> Outcome<Vec<RequestId>> {
+    pub async fn due_requests(&self, limit: u32) -> Outcome<Due> {
         let mut tx = self.db.begin().await?;
         let due = outbox::claim_due(&mut tx, self.now(), limit).await?;
-        let mut again = Vec::new();
+        let mut again = Due::default();
         for request in due {
             if request.state == OutboxState::Prepared {
                 self.dissolve(&mut tx, &request, "it was prepared and never posted").await?;
             } else {
-                again.push(request.id);
+                let kind = if request.batch_id.is_some() { &mut again.batches } else { &mut again.reads };
+                kind.push(request.id);
             }
         }
         tx.commit().await?;
@@ -87,7 +98,7 @@ impl App {
     /// Commits that an attempt begins and gives the bytes to post; `None` where it may not leave now.
     pub async fn begin_post(&self, id: RequestId, signer: &dyn Signer) -> Outcome<Option<ReadyToPost>> {
         let mut tx = self.db.begin().await?;
-        let Some((campaign, request, batch)) = locked(&mut tx, id).await? else { return Ok(None) };
+        let Some((campaign, request, batch)) = locked(&mut tx, id).await? else { return self.begin_read(tx, id, signer).await };
         if !matches!(request.state, OutboxState::Prepared | OutboxState::Posting | OutboxState::Unknown) {
             return Ok(None);
         }
@@ -139,12 +150,18 @@ impl App {
                 return Err(failure);
             }
         };
-        let timeout = self.settings.gateway.request_timeout_seconds as i64 * 1_000;
-        outbox::mark_posting(&mut tx, id, now, now.plus_millis(timeout + POSTER_GRACE_MILLIS)).await?;
-        let attempt = request.attempts + 1;
-        outbox::store::keep_posting(&mut tx, id, attempt, &message.bytes, now).await?;
+        let attempt = self.mark_posting(&mut tx, &request, &message.bytes, now).await?;
         tx.commit().await?;
-        Ok(Some(ReadyToPost { id, attempt, bytes: message.bytes }))
+        Ok(Some(ReadyToPost { id, attempt, bytes: message.bytes, service: Service::NonDevice }))
+    }
+
+    /// An attempt begins, with these bytes: commit this before the first of them leaves. Gives its number.
+    pub(super) async fn mark_posting(&self, tx: &mut Tx, request: &OutboxRequest, bytes: &[u8], now: Time) -> Outcome<u32> {
+        let timeout = self.settings.gateway.request_timeout_seconds as i64 * 1_000;
+        outbox::mark_posting(tx, request.id, now, now.plus_millis(timeout + POSTER_GRACE_MILLIS)).await?;
+        let attempt = request.attempts + 1;
+        outbox::store::keep_posting(tx, request.id, attempt, bytes, now).await?;
+        Ok(attempt)
     }
 
     /// Nothing leaves outside its windows. What never left is dissolved, and its members wait in the queue. A resend waits for the
@@ -221,7 +238,7 @@ impl App {
         let now = self.now();
         let mut tx = self.db.begin().await?;
         let Some((_, request, batch)) = locked(&mut tx, id).await? else {
-            return Err(Failure::failed(format!("the request {id} is not in the outbox")));
+            return self.record_read(tx, id, attempt, exchange).await;
         };
         let posted = match &exchange.outcome {
             PostOutcome::Answered(response) => {
@@ -266,7 +283,7 @@ impl App {
     pub(super) async fn dissolve(&self, tx: &mut Tx, request: &OutboxRequest, why: &str) -> Outcome {
         let now = self.now();
         outbox::mark_abandoned(tx, request.id, why, now).await?;
-        let Some(batch_id) = request.batch_id else { return Ok(()) };
+        let Some(batch_id) = request.batch_id else { return self.read_never_left(tx, request).await };
         if let Some(batch) = campaign::store::get_batch(tx, batch_id).await? {
             campaign::store::set_batch_state(tx, batch_id, BatchState::Dissolved, Some(why), now).await?;
             give_back(tx, &batch, None, now).await?;
@@ -290,7 +307,7 @@ impl App {
 }
 
 /// How long until the next attempt, in milliseconds.
-fn delay(request: &OutboxRequest, trouble: &Trouble) -> i64 {
+pub(super) fn delay(request: &OutboxRequest, trouble: &Trouble) -> i64 {
     backoff(request.attempts, request.id.counter, trouble.fault.pace(), trouble.retry_after).as_millis() as i64
 }
 

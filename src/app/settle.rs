@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     App, Posted,
     answer::{self, Trust},
+    heard::{Answer, Reads},
     news::{DeviceNews, Fact, News, news_of},
     quarantine::Told,
 };
@@ -55,23 +56,25 @@ type Mark = (i64, InboxState, Option<String>);
 
 /// What a group of messages has gathered before it is written.
 #[derive(Default)]
-struct Gathered {
-    targets: BTreeMap<(i64, DeviceId), Moving>,
-    learned: Vec<(DeviceId, String, Time)>,
+pub(super) struct Gathered {
+    pub targets: BTreeMap<(i64, DeviceId), Moving>,
+    pub reads: Reads,
+    pub learned: Vec<(DeviceId, String, Time)>,
     statuses: Vec<(DeviceId, String, Time)>,
     key_results: Vec<KeyResult>,
-    activated: BTreeSet<DeviceId>,
+    pub activated: BTreeSet<DeviceId>,
 }
 
 /// A target as it was read, as it is to be, and the message that moved it last.
-struct Moving {
-    before: Target,
-    after: Target,
-    message: i64,
+pub(super) struct Moving {
+    pub before: Target,
+    pub after: Target,
+    /// 0: the reply to a read.
+    pub message: i64,
 }
 
 impl Gathered {
-    fn learn(&mut self, fact: &Fact, at: Time) {
+    pub fn learn(&mut self, fact: &Fact, at: Time) {
         self.learned.extend(fact.version.iter().map(|v| (fact.device, v.clone(), at)));
         self.statuses.extend(fact.status.iter().map(|s| (fact.device, s.clone(), at)));
     }
@@ -157,7 +160,13 @@ impl App {
                         Posted::Settled | Posted::NotSent | Posted::Unknown => (InboxState::Settled, None),
                     }
                 }
-                (_, found) => self.settle_one(&mut tx, read, found.flatten(), &followed, policies, &mut gathered).await?,
+                (_, found) => {
+                    let ended = self.settle_one(&mut tx, read, found.flatten(), &followed, policies, &mut gathered).await?;
+                    let Read { message, response, news } = read;
+                    let (at, message) = (message.received_at, message.id);
+                    let answer = about.map(|request| Answer { request, response, news, at, message });
+                    gathered.hear(answer, ended, &followed, policies, self.now())
+                }
             };
             marks.push((read.message.id, self.goes_on(state), note));
         }
@@ -204,15 +213,12 @@ impl App {
             })
             .flatten()
             .collect();
+        let about: BTreeSet<RequestId> = reads.iter().filter_map(|r| r.response.about()).collect();
+        gathered.reads = Reads::fetch(tx, &about.into_iter().collect::<Vec<_>>()).await?;
+        let devices: BTreeSet<DeviceId> = devices.into_iter().chain(gathered.reads.targets().map(|(_, device)| device)).collect();
         let devices: Vec<DeviceId> = devices.into_iter().collect();
         let plans: Vec<i64> = followed.iter().map(|f| f.plan_id).collect();
-        for group in devices.chunks(targets::GROUP_ROWS) {
-            for target in targets::find(tx, &plans, group).await? {
-                let (key, after) = ((target.plan_id, target.device), target.clone());
-                gathered.targets.insert(key, Moving { before: target, after, message: 0 });
-            }
-        }
-        Ok(())
+        gathered.fetch_targets(tx, &plans, &devices).await
     }
 
     async fn settle_one(
@@ -337,7 +343,10 @@ impl App {
 
     /// Writes what was gathered: transitions, then what was learned of the devices and their keys. `false`: a device was moved
     /// by another loop or node since it was read, so nothing of this transaction may be kept.
-    async fn write(&self, tx: &mut Tx, gathered: Gathered, policies: &PolicySet) -> Outcome<bool> {
+    pub(super) async fn write(&self, tx: &mut Tx, gathered: Gathered, policies: &PolicySet) -> Outcome<bool> {
+        let newly = |m: &&Moving| m.after.state == TargetState::Activated && m.before.state != TargetState::Activated;
+        let activated: Vec<(i64, DeviceId)> =
+            gathered.targets.values().filter(newly).map(|m| (m.after.plan_id, m.after.device)).collect();
         let changes: Vec<Change> = gathered
             .targets
             .into_values()
@@ -350,13 +359,14 @@ impl App {
                 reason: after.reason,
                 answer_by: after.answer_by,
                 detail: after.detail,
-                because: Because::by(Cause::Message, message),
+                because: if message == 0 { Because::of(Cause::Read) } else { Because::by(Cause::Message, message) },
             })
             .collect();
         let applied = targets::apply(tx, &changes, self.now()).await?;
-        if applied != changes.len() as u64 {
+        if applied != changes.len() as u64 || !self.save_reads(tx, gathered.reads).await? {
             return Ok(false);
         }
+        self.follow_steps(tx, &changes, &activated, policies).await?;
         estate::store::learn_firmware(tx, &gathered.learned).await?;
         estate::store::learn_status(tx, &gathered.statuses).await?;
         let keyed: Vec<DeviceId> = gathered.key_results.iter().map(|k| k.device_id).collect();

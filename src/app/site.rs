@@ -10,10 +10,13 @@ use crate::{
     estate::{self, Exclusion, KeyResult, Registration, Site},
     failure::{Failure, Outcome},
     ids::{DeviceId, ImageId},
-    policy::{Finding, Reason, Refusal, Verdict, pathway::Step, windows::Closed},
+    policy::{DeviceSteps, Finding, Period, Reason, Refusal, Verdict, pathway::Step, windows::Closed},
     target::{
         TargetState,
-        store::{self as targets, Target},
+        store::{
+            self as targets, Target,
+            reads::{self, Read},
+        },
     },
 };
 
@@ -28,6 +31,8 @@ pub struct Dossier {
     pub exclusions: Vec<Exclusion>,
     /// Where it stands, campaign by campaign.
     pub targets: Vec<SiteTarget>,
+    /// How its version was read after an upgrade, oldest first.
+    pub reads: Vec<Read>,
     /// What became of it in each of them, and why, oldest first.
     pub history: Vec<Told>,
 }
@@ -59,6 +64,10 @@ pub struct Explanation {
     pub pathway: Vec<Step>,
     /// The window, or the end of a freeze, that a request for it would wait for.
     pub waits_for: Option<Closed>,
+    /// What its upgrade takes, by its model.
+    pub steps: DeviceSteps,
+    /// How long the update may stay silent, by those or else by eligibility.toml.
+    pub answer_within: Period,
     /// What was decided about it in the campaign, as it is stored, oldest first.
     pub decisions: Vec<Told>,
 }
@@ -87,7 +96,8 @@ impl App {
                 updated_at: t.updated_at,
             }));
         }
-        Ok(Dossier { site, registrations, key_results, exclusions, targets: places, history })
+        let reads = reads::of_device(&mut tx, device).await?;
+        Ok(Dossier { site, registrations, key_results, exclusions, targets: places, reads, history })
     }
 
     /// Every rule, pass or fail, for one site: as a campaign would decide, for an image, or for no image in particular.
@@ -129,7 +139,22 @@ impl App {
         decisions.retain(Told::is_decision);
         let policy_hash = decider.policies.hash();
         let waits_for = self.site_waits_for(row, at)?;
-        Ok(Explanation { device_id: device, at, image, policy_hash, refusal, verdict, findings, pathway, waits_for, decisions })
+        let steps = decider.policies.steps.of_site(&row.site);
+        let answer_within = steps.answer_within.unwrap_or(decider.policies.eligibility.answer_within);
+        Ok(Explanation {
+            device_id: device,
+            at,
+            image,
+            policy_hash,
+            refusal,
+            verdict,
+            findings,
+            pathway,
+            waits_for,
+            steps,
+            answer_within,
+            decisions,
+        })
     }
 }
 

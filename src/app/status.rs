@@ -18,7 +18,10 @@ use crate::{
     ids::DeviceId,
     keys::{self, KeyCaseState},
     policy::Reason,
-    target::{TargetState, store as targets},
+    target::{
+        ReadState, TargetState,
+        store::{self as targets, reads},
+    },
 };
 
 /// Alarms shown with a campaign; `ppmid alarm list --campaign ID` has them all.
@@ -31,6 +34,22 @@ pub struct KeyCaseCounts {
     pub investigating: i64,
     pub resolved: i64,
     pub closed: i64,
+}
+
+/// Reads of devices after their upgrade (`policies/steps.toml`). Of devices: one is asked up to four times.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct ReadCounts {
+    /// To be asked, for the first time or again.
+    pub waiting: i64,
+    /// Asked at least once.
+    pub asked: i64,
+    /// Asked, and the answer is to come.
+    pub out: i64,
+    /// A version was had that counts.
+    pub answered: i64,
+    /// Of those answered: it is not the image's.
+    pub differs: i64,
+    pub given_up: i64,
 }
 
 /// The object of `campaign status --output json` and `demo --output json`.
@@ -57,6 +76,7 @@ pub struct Status {
     /// Now; states without targets are left out.
     pub by_state: BTreeMap<TargetState, i64>,
     pub key_cases: KeyCaseCounts,
+    pub reads: ReadCounts,
     /// Devices whose site left the portfolio after they were sent: followed, and counted neither way.
     pub supply_lost: i64,
     /// Devices named in more posted requests than they were queued for: always 0 unless this program is at fault.
@@ -117,6 +137,7 @@ impl App {
             batches: batches.len() as i64,
             by_state,
             key_cases: counts_of(&counts),
+            reads: read_counts(&mut tx, plan.id).await?,
             supply_lost: targets::count_lost(&mut tx, plan.id).await?,
             elapsed_ms: campaign.started_at.map_or(0, |start| end.0 - start.0),
             name: campaign.name,
@@ -156,6 +177,7 @@ impl Status {
             requests_sent: 0,
             by_state: BTreeMap::new(),
             key_cases: KeyCaseCounts::default(),
+            reads: ReadCounts::default(),
             supply_lost: 0,
             duplicate_submissions: 0,
             elapsed_ms: 0,
@@ -183,6 +205,20 @@ pub fn counts_of(counts: &BTreeMap<KeyCaseState, i64>) -> KeyCaseCounts {
         resolved: n(KeyCaseState::Resolved),
         closed: n(KeyCaseState::Closed),
     }
+}
+
+async fn read_counts(tx: &mut Tx, plan: i64) -> Outcome<ReadCounts> {
+    let by_state = reads::count_by_state(tx, plan).await?;
+    let n = |state| by_state.get(&state).copied().unwrap_or(0);
+    let (agrees, differs) = (n(ReadState::Agrees), n(ReadState::Differs));
+    Ok(ReadCounts {
+        waiting: n(ReadState::Waiting),
+        asked: reads::count_asked(tx, plan).await?,
+        out: n(ReadState::Asked) + n(ReadState::Accepted),
+        answered: agrees + differs,
+        differs,
+        given_up: n(ReadState::GivenUp),
+    })
 }
 
 /// Devices that stand in more posted batches than their target was sent: counted from the members as posted.

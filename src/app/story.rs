@@ -42,7 +42,9 @@ impl Told {
 pub(super) fn decides(cause: Option<Cause>) -> bool {
     match cause {
         None | Some(Cause::Recheck | Cause::Send) => true,
-        Some(Cause::Returned | Cause::Answer | Cause::Message | Cause::Silence | Cause::Supply | Cause::Operator) => false,
+        Some(
+            Cause::Returned | Cause::Answer | Cause::Message | Cause::Read | Cause::Silence | Cause::Supply | Cause::Operator,
+        ) => false,
     }
 }
 

@@ -5,10 +5,11 @@ use serde_json::json;
 use super::{App, record};
 use crate::{
     campaign::{self, CampaignState, Command},
+    db::Tx,
     failure::Outcome,
     target::{
         Event,
-        store::{self as targets, Because, Cause, Moved, Which},
+        store::{self as targets, Because, Cause, Moved, Which, reads},
     },
 };
 
@@ -31,19 +32,19 @@ impl App {
         Ok(expired)
     }
 
-    /// Marks started campaigns finished when nothing in them waits, is to be sent or is out. Gives how many.
+    /// Marks started campaigns finished when nothing in them waits, is to be sent, is out or is still to be read. Gives how many.
     pub async fn finish_campaigns(&self) -> Outcome<u64> {
         let mut finished = 0;
         let campaigns = campaign::store::list(&mut self.db.read().await?).await?;
         for campaign in campaigns.into_iter().filter(|c| c.state == CampaignState::Started) {
             let Some(plan) = campaign.plan_id else { continue };
-            if !targets::all_final(&mut self.db.read().await?, plan).await? {
+            if !all_over(&mut self.db.read().await?, plan).await? {
                 continue;
             }
             let now = self.now();
             let mut tx = self.db.begin().await?;
             let mut current = campaign::store::lock(&mut tx, campaign.id).await?;
-            if current.state != CampaignState::Started || !targets::all_final(&mut tx, plan).await? {
+            if current.state != CampaignState::Started || !all_over(&mut tx, plan).await? {
                 continue;
             }
             current.state = current.state.on(Command::Finish)?;
@@ -56,4 +57,9 @@ impl App {
         }
         Ok(finished)
     }
+}
+
+/// Every target has come to its end, and no read of one is open.
+async fn all_over(tx: &mut Tx, plan: i64) -> Outcome<bool> {
+    Ok(!reads::any_open(tx, plan).await? && targets::all_final(tx, plan).await?)
 }

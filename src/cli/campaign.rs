@@ -13,6 +13,7 @@ use crate::{
 };
 
 mod evidence;
+pub(super) mod reads;
 mod view;
 
 /// Rollouts: create, plan, approve, start, follow, stop
@@ -56,6 +57,11 @@ pub enum Command {
     #[command(after_help = "Example:\n  ppmid campaign targets spring --output csv > targets.csv")]
     Targets(TargetsArgs),
     Evidence(evidence::EvidenceArgs),
+    /// The devices whose version is read after their upgrade (steps.toml), and what was heard
+    #[command(
+        after_help = "Examples:\n  ppmid campaign reads spring\n  ppmid campaign reads spring --state differs --output csv"
+    )]
+    Reads(ReadsArgs),
 }
 
 #[derive(clap::Args)]
@@ -122,6 +128,15 @@ pub struct TargetsArgs {
     reason: Option<String>,
 }
 
+#[derive(clap::Args)]
+pub struct ReadsArgs {
+    /// Id or name
+    campaign: String,
+    /// Only reads in this state: waiting, asked, accepted, agrees, differs or given-up
+    #[arg(long)]
+    state: Option<String>,
+}
+
 /// The emergency brake: one person, at once, nothing leaves any more, resends included
 #[derive(clap::Args)]
 #[command(
@@ -175,6 +190,7 @@ pub async fn run(ctx: &Context, command: Command) -> Outcome {
         }
         Command::Evidence(args) => evidence::run(ctx, args).await,
         Command::Targets(args) => view::targets(ctx, &args.campaign, args.state.as_deref(), args.reason.as_deref()).await,
+        Command::Reads(args) => reads::list(ctx, &args.campaign, args.state.as_deref()).await,
     }
 }
 

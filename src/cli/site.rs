@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::{Context, Output, policy::as_of, table};
+use super::{Context, Output, campaign::reads, policy::as_of, table};
 use crate::{
     app::{Dossier, Explanation, SiteTarget, Told},
     clock::{Day, Time},
     estate::{Exclusion, KeyResult, Registration},
     failure::Outcome,
     ids::{DeviceId, ImageId},
-    policy::Finding,
+    policy::{Finding, UpgradeStep},
 };
 
 /// One site: what is known of it, and whether it may be upgraded
@@ -90,6 +90,7 @@ fn explain_head(answer: &Explanation) -> Vec<(&'static str, String)> {
         ("registration", registration.unwrap_or_else(|| "none".to_string())),
         ("image", answer.image.map_or("none named".to_string(), |id| id.to_string())),
         ("policy_hash", answer.policy_hash.clone()),
+        ("steps", steps_line(answer)),
     ];
     if let Some(refusal) = &answer.refusal {
         head.push(("campaign_refused", format!("{}: {}", refusal.code, refusal.message)));
@@ -105,6 +106,16 @@ fn explain_head(answer: &Explanation) -> Vec<(&'static str, String)> {
     );
     head.extend(answer.decisions.iter().map(|d| ("decided_before", told(d))));
     head
+}
+
+/// The steps, how long each may stay silent, and the row they come from.
+fn steps_line(answer: &Explanation) -> String {
+    let steps = &answer.steps;
+    let step = |step: &UpgradeStep| match step {
+        UpgradeStep::Update => format!("{step} (silent for {} at most)", answer.answer_within),
+        UpgradeStep::ReadInventory | UpgradeStep::ReadVersion => format!("{step} (within {})", steps.read_within),
+    };
+    format!("{}; from {}", steps.steps.iter().map(step).collect::<Vec<_>>().join(", then "), steps.from)
 }
 
 fn explain_rows(findings: &[Finding]) -> Vec<Vec<String>> {
@@ -132,6 +143,12 @@ fn explain_json(answer: &Explanation) -> Value {
         "rules": answer.findings,
         "pathway": answer.pathway,
         "waits_for": answer.waits_for.as_ref().map(|closed| json!({"why": closed.to_string(), "until": closed.until})),
+        "steps": {
+            "steps": answer.steps.steps,
+            "answer_within": answer.answer_within,
+            "read_within": answer.steps.read().map(|_| answer.steps.read_within),
+            "from": answer.steps.from,
+        },
         "decisions": answer.decisions,
     })
 }
@@ -169,6 +186,7 @@ fn show_fields(dossier: &Dossier) -> Vec<(&'static str, String)> {
         ("key_results", joined(&dossier.key_results, key)),
         ("exclusions", joined(&dossier.exclusions, exclusion)),
         ("campaigns", joined(&dossier.targets, place)),
+        ("reads", joined(&dossier.reads, reads::told)),
         ("history", joined(&dossier.history, told)),
     ]
 }
@@ -232,6 +250,7 @@ fn show_json(dossier: &Dossier) -> Value {
         "key_results": dossier.key_results.iter().map(key).collect::<Vec<_>>(),
         "exclusions": dossier.exclusions.iter().map(exclusion).collect::<Vec<_>>(),
         "campaigns": dossier.targets,
+        "reads": dossier.reads.iter().map(reads::ReadLine::from).collect::<Vec<_>>(),
         "history": dossier.history,
     })
 }
@@ -242,13 +261,13 @@ mod tests {
     use crate::{
         estate::{Cohort, KeyStatus, Site},
         policy::{
-            Decision, PolicySet, Reason, SiteFacts, evaluate, explain,
+            Decision, PolicySet, ReadStep, Reason, SiteFacts, evaluate, explain,
             pathway::Step,
             windows::{Closed, Why},
         },
         target::{
-            TargetState,
-            store::{Cause, history},
+            ReadState, Standing, TargetState,
+            store::{Cause, history, reads::Read},
         },
     };
 
@@ -299,6 +318,30 @@ mod tests {
         Told { campaign: 7, who: "ann@desk".into(), step, policy_hash, cpl_entry }
     }
 
+    fn read() -> Read {
+        let first_asked_at = Some("2021-01-12T08:00:00Z".parse().unwrap());
+        Read {
+            plan_id: 7,
+            device: site().device_id,
+            campaign_id: 7,
+            kind: ReadStep::ReadInventory,
+            standing: Standing {
+                state: ReadState::Waiting,
+                due_at: "2021-01-12T14:00:00Z".parse().unwrap(),
+                first_asked_at,
+                asks: 2,
+                within_millis: 172_800_000,
+            },
+            created_at: "2021-01-12T07:00:00Z".parse().unwrap(),
+            counter: Some(9),
+            answer_version: None,
+            answer_status: Some("Commissioned".into()),
+            answered_at: first_asked_at,
+            note: Some("DSPInventory names no version of it".into()),
+            version: 2,
+        }
+    }
+
     #[test]
     fn an_explanation_for_people_and_for_programs() {
         let (site, own) = (site(), [registration()]);
@@ -323,6 +366,8 @@ mod tests {
                 Step { firmware_version: "0002".into(), image: ImageId([0xAB; 32]) },
                 Step { firmware_version: "0003".into(), image: ImageId([0xCD; 32]) },
             ],
+            steps: PolicySet::compiled().steps.of_site(&site),
+            answer_within: PolicySet::compiled().eligibility.answer_within,
             decisions: vec![decided_before(None, None), decided_before(Some(Cause::Send), Some(4))],
         };
         let head: Vec<String> = explain_head(&answer).into_iter().map(|(key, value)| format!("{key}: {value}")).collect();
@@ -347,6 +392,7 @@ mod tests {
             key_results: vec![key],
             exclusions: vec![exclusion],
             targets: vec![],
+            reads: vec![read()],
             history: vec![decided_before(Some(Cause::Message), Some(12))],
         };
         let lines: Vec<String> = show_fields(&dossier).into_iter().map(|(key, value)| format!("{key}: {value}")).collect();

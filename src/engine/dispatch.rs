@@ -1,4 +1,4 @@
-//! The loop that posts: what is due again, then new batches, one at a time, while the circuit lets it. Not what came of a post
+//! The loop that posts: what is due again, then new batches, then reads, one at a time, while the circuit lets it. Not what came of a post
 //! (`App::record_outcome`), nor whether DCC is down (`gateway::circuit`). Promise: new batches and resends ask the circuit
 //! alike; while DCC is down nobody makes batches that only pile up.
 
@@ -6,12 +6,12 @@ use std::{collections::HashMap, time::Duration};
 
 use super::loops::Shared;
 use crate::{
-    app::{NextBatch, Posted},
+    app::{Due, NextBatch, Posted},
     campaign::{self, CampaignState},
     clock::Time,
     failure::Outcome,
     gateway::{
-        Exchange, Pace, Service, Trouble, backoff,
+        Exchange, Pace, Trouble, backoff,
         circuit::{Change, Circuit, Permit},
         link::Link,
     },
@@ -26,6 +26,8 @@ const RECORD_TRIES: usize = 3;
 const THRESHOLDS_PERIOD_MILLIS: i64 = 1_000;
 /// Requests taken up in one go.
 const DUE_REQUESTS: u32 = 64;
+/// Reads of them that are posted before it is looked whether a batch is to be sent.
+const DUE_READS: usize = 16;
 /// One request may time out whatever DCC's health (a large one at a slow hour): after it has been the only probe this often,
 /// a new batch is.
 const SAME_PROBES: u32 = 3;
@@ -117,7 +119,7 @@ impl Dispatcher {
         match self.circuit.ask(shared.app.now()) {
             Permit::Wait { .. } => Ok(false),
             Permit::Probe => {
-                let probed = self.probe(shared, &due).await;
+                let probed = self.probe(shared, &[due.batches, due.reads].concat()).await;
                 self.circuit.unused();
                 probed
             }
@@ -125,21 +127,38 @@ impl Dispatcher {
         }
     }
 
-    async fn send(&mut self, shared: &mut Shared, due: Vec<RequestId>) -> Outcome<bool> {
+    async fn send(&mut self, shared: &mut Shared, due: Due) -> Outcome<bool> {
+        if self.post_all(shared, due.batches).await? {
+            return Ok(true);
+        }
+        if !self.may_post(shared) {
+            return Ok(false);
+        }
+        if let Some(id) = self.new_batch(shared).await? {
+            return self.post(shared, id).await;
+        }
+        // Reads a few at a time: a batch that came up meanwhile goes first.
+        let some = due.reads.into_iter().take(DUE_READS).collect();
+        if self.post_all(shared, some).await? {
+            return Ok(true);
+        }
+        if shared.app.now() < self.not_before {
+            return Ok(false);
+        }
+        let new = shared.app.prepare_reads().await?;
+        self.post_all(shared, new).await
+    }
+
+    /// Posts these while it may. Gives whether something was posted.
+    async fn post_all(&mut self, shared: &mut Shared, ids: Vec<RequestId>) -> Outcome<bool> {
         let mut posted = false;
-        for id in due {
+        for id in ids {
             if !self.may_post(shared) {
-                return Ok(posted);
+                break;
             }
             posted |= self.post(shared, id).await?;
         }
-        if posted || !self.may_post(shared) {
-            return Ok(posted);
-        }
-        match self.new_batch(shared).await? {
-            Some(id) => self.post(shared, id).await,
-            None => Ok(false),
-        }
+        Ok(posted)
     }
 
     /// Asked again before each post: the one before may have opened the circuit.
@@ -202,7 +221,7 @@ impl Dispatcher {
         let signer = shared.signer.clone();
         let Some(ready) = shared.app.begin_post(id, &*signer).await? else { return Ok(false) };
         let gateway = shared.gateway.clone();
-        let posting = gateway.exchange(Service::NonDevice, ready.bytes, ready.id);
+        let posting = gateway.exchange(ready.service, ready.bytes, ready.id);
         let Some(exchange) = shared.unless_stopped(posting).await else { return Ok(false) };
         crate::crash::point("after-post");
         let trouble = exchange.outcome.trouble().cloned();

@@ -269,8 +269,14 @@ async fn watch_once(shared: &Shared) -> Outcome<Duration> {
     if expired > 0 {
         tracing::warn!(devices = expired, "no news within the time allowed");
     }
+    let given_up = shared.app.end_reads().await?;
+    if given_up > 0 {
+        tracing::warn!(devices = given_up, "their version could not be read; they stay as they are");
+    }
     shared.app.finish_campaigns().await?;
-    let allowed = shared.app.policies()?.eligibility.answer_within.millis();
+    let policies = shared.app.policies()?;
+    let stated = policies.steps.shortest().map_or(i64::MAX, |period| period.millis());
+    let allowed = policies.eligibility.answer_within.millis().min(stated);
     let period = (allowed / SILENCE_CHECKS).clamp(*SILENCE_PERIOD_MILLIS.start(), *SILENCE_PERIOD_MILLIS.end());
     Ok(Duration::from_millis(period as u64))
 }

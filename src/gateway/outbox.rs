@@ -121,14 +121,14 @@ pub async fn prepare(tx: &mut Tx, request: &NewRequest<'_>) -> Result<(), Gatewa
     Ok(())
 }
 
-/// The requests that are due, longest due first, locked for this transaction against other nodes. The caller decides about
+/// The requests that are due, those of batches before others, then longest due first, locked for this transaction against other nodes. The caller decides about
 /// each and calls [`mark_posting`], [`hold`], [`put_off`] or [`mark_abandoned`] in the same transaction. A request whose
 /// poster died comes as `posting`: it may have left.
 pub async fn claim_due(tx: &mut Tx, now: Time, limit: u32) -> Result<Vec<OutboxRequest>, GatewayError> {
     let lock = if tx.is_sqlite() { "" } else { "for update skip locked" };
     let tail = format!(
         "where state in ('prepared', 'posting', 'unknown') and next_attempt_at <= $1
-         order by next_attempt_at, originator, counter limit $2 {lock}"
+         order by case when batch_id is null then 1 else 0 end, next_attempt_at, originator, counter limit $2 {lock}"
     );
     Ok(select(tx, &tail, &[now.0, i64::from(limit)]).await?)
 }

@@ -40,6 +40,7 @@ impl PolicyFile {
             Content::Rollout(r) => serde_json::to_value(r),
             Content::Windows(w) => serde_json::to_value(w),
             Content::Thresholds(t) => serde_json::to_value(t),
+            Content::Steps(s) => serde_json::to_value(s),
             Content::Trust => return toml::from_str(&self.text).unwrap_or_default(),
         };
         let mut value = value.unwrap_or_default();
@@ -109,6 +110,8 @@ fn matters(file: PolicyName, key: &str, rollout: Option<&str>) -> bool {
             (Some(_), None) => true,
             (None, _) => false,
         },
+        // What is asked of a device and how long it may stay silent; the pace and patience of reads is corrected while campaigns run.
+        PolicyName::Steps => ["default", "model"].contains(&top) && name != "read_within",
         // Whose signatures count is asked before every batch; what an answer means is corrected while campaigns run.
         PolicyName::Windows => true,
         // What DCC registered binds every campaign from the day it does.
@@ -151,6 +154,7 @@ mod tests {
             "eligibility.toml: answer_within = 72h",
             "rollout.toml: preset.direct.waves = 100%",
             "response-codes.toml: code.E4.disposition = unknown",
+            "steps.toml: default.IOC.steps = update",
             "trust.toml: threshold = 1",
         ] {
             assert!(keys.iter().any(|k| k == wanted), "{wanted} is not in {keys:#?}");
@@ -181,6 +185,10 @@ mod tests {
             (Rollout, "description = \"Every", "description = \"All, every", false),
             (ResponseCodes, "disposition = \"accepted\"", "disposition = \"unknown\"", false),
             (Thresholds, "counts = \"requests\"", "counts = \"devices\"", false),
+            (Steps, "steps = [\"update\"]", "steps = [\"update\", \"read-version\"]", true),
+            (Steps, "steps = [\"update\"]", "steps = [\"update\"]\nanswer_within = \"14d\"", true),
+            (Steps, "steps = [\"update\"]", "steps = [\"update\"]\nread_within = \"1d\"", false),
+            (Steps, "reads_per_minute = 60", "reads_per_minute = 6", false),
             (Trust, "threshold = 1", "threshold = 2", false),
         ];
         for (name, piece, instead, matters) in cases {

@@ -4,11 +4,12 @@
 use std::{fmt, path::PathBuf};
 
 use super::{
-    Eligibility, PolicySet, ResponseCodes, Rollout, Thresholds,
+    Eligibility, PolicySet, ResponseCodes, Rollout, Steps, Thresholds,
     document::{Place, Read, Section, day, read_document, text, whole},
     eligibility::{DAY_WANTED, read_eligibility},
     response_codes::read_response_codes,
     rollout::read_rollout,
+    steps::read_steps,
     thresholds::read_thresholds,
     windows::{Windows, read_windows},
 };
@@ -18,10 +19,11 @@ const VERSION_MAX: i64 = 1_000_000_000;
 
 crate::spelled! {
     /// The files of this version, in the order in which they are hashed.
-    PolicyName, "a policy file: eligibility.toml, response-codes.toml, rollout.toml, thresholds.toml, trust.toml or windows.toml" {
+    PolicyName, "a policy file: eligibility.toml, response-codes.toml, rollout.toml, steps.toml, thresholds.toml, trust.toml or windows.toml" {
         Eligibility = "eligibility.toml",
         ResponseCodes = "response-codes.toml",
         Rollout = "rollout.toml",
+        Steps = "steps.toml",
         Thresholds = "thresholds.toml",
         /// Whose signatures count. Read by the image room, which also judges it; here for the hash and the head.
         Trust = "trust.toml",
@@ -36,6 +38,7 @@ impl PolicyName {
             PolicyName::Eligibility => include_str!("../../policies/eligibility.toml"),
             PolicyName::ResponseCodes => include_str!("../../policies/response-codes.toml"),
             PolicyName::Rollout => include_str!("../../policies/rollout.toml"),
+            PolicyName::Steps => include_str!("../../policies/steps.toml"),
             PolicyName::Thresholds => include_str!("../../policies/thresholds.toml"),
             PolicyName::Trust => include_str!("../../policies/trust.toml"),
             PolicyName::Windows => include_str!("../../policies/windows.toml"),
@@ -77,6 +80,7 @@ pub enum Content {
     Eligibility(Box<Eligibility>),
     ResponseCodes(Box<ResponseCodes>),
     Rollout(Box<Rollout>),
+    Steps(Box<Steps>),
     Thresholds(Box<Thresholds>),
     Trust,
     Windows(Box<Windows>),
@@ -137,6 +141,10 @@ pub(super) fn parse_file(name: PolicyName, text: String, origin: Origin) -> Read
         PolicyName::Rollout => {
             let (head, rollout) = read_rollout(place)?;
             (head, Content::Rollout(Box::new(rollout)))
+        }
+        PolicyName::Steps => {
+            let (head, steps) = read_steps(place)?;
+            (head, Content::Steps(Box::new(steps)))
         }
         PolicyName::Thresholds => {
             let (head, thresholds) = read_thresholds(place)?;

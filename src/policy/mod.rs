@@ -19,6 +19,7 @@ mod rollout;
 mod room;
 mod rules;
 mod set;
+mod steps;
 pub mod store;
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,7 @@ pub use response_codes::{CodeEntry, Disposition, ResponseCodes, S1spEntry};
 pub use rollout::{Preset, Rollout};
 pub use room::{Cut, Room, Sent, Use};
 pub use set::PolicySet;
+pub use steps::{DeadlineFor, DeviceSteps, ModelKey, ReadStep, Steps, StepsFrom, UpgradeStep};
 pub use thresholds::{
     Counts, LIMITED_REQUESTS, MARGIN_MAX_MILLIS, Resends, Share, THRESHOLD_PERIOD_MAX_DAYS, Threshold, Thresholds,
 };

@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::{
-    Content, Eligibility, PolicyError, PolicyFile, PolicyName, ResponseCodes, Rollout, Thresholds,
+    Content, Eligibility, PolicyError, PolicyFile, PolicyName, ResponseCodes, Rollout, Steps, Thresholds,
     files::{Origin, compiled_file, parse_file},
     windows::Windows,
 };
@@ -16,6 +16,7 @@ pub struct PolicySet {
     pub rollout: Rollout,
     pub response_codes: ResponseCodes,
     pub windows: Windows,
+    pub steps: Steps,
     pub thresholds: Thresholds,
     files: Vec<PolicyFile>,
 }
@@ -56,12 +57,14 @@ impl PolicySet {
 
     /// One file of each name, in the order of [`PolicyName`].
     pub(super) fn of(files: Vec<PolicyFile>) -> PolicySet {
-        let (mut eligibility, mut rollout, mut response_codes, mut thresholds, mut windows) = (None, None, None, None, None);
+        let (mut eligibility, mut rollout, mut response_codes) = (None, None, None);
+        let (mut steps, mut thresholds, mut windows) = (None, None, None);
         for file in &files {
             match &file.content {
                 Content::Eligibility(e) => eligibility = Some((**e).clone()),
                 Content::Rollout(r) => rollout = Some((**r).clone()),
                 Content::ResponseCodes(c) => response_codes = Some((**c).clone()),
+                Content::Steps(s) => steps = Some((**s).clone()),
                 Content::Thresholds(t) => thresholds = Some((**t).clone()),
                 Content::Trust => {}
                 Content::Windows(w) => windows = Some((**w).clone()),
@@ -73,6 +76,7 @@ impl PolicySet {
             rollout: rollout.expect(whole),
             response_codes: response_codes.expect(whole),
             windows: windows.expect(whole),
+            steps: steps.expect(whole),
             thresholds: thresholds.expect(whole),
             files,
         }

@@ -2,7 +2,9 @@
 //! The heart. The transition function is pure; `store` applies transitions in groups and never overwrites a row that
 //! moved in between. Promise: device truth beats our opinion, and a late success wins over our time-out.
 
+mod read;
 mod state;
 pub mod store;
 
+pub use read::{Against, Heard, ReadState, Standing};
 pub use state::{Event, IllegalTransition, TargetState};

@@ -23,13 +23,13 @@ impl Lab {
     }
 
     /// Version and status of a site as the estate has them.
-    async fn knows(&self, n: u64) -> (String, String) {
+    pub(super) async fn knows(&self, n: u64) -> (String, String) {
         let site = estate::store::find_site(&mut self.app.db.read().await.unwrap(), device(n)).await.unwrap().unwrap();
         (site.firmware_version, site.device_status)
     }
 }
 
-fn inventory(id: RequestId, devices: &[(u64, Option<&str>, Option<&str>)]) -> Response {
+pub(super) fn inventory(id: RequestId, devices: &[(u64, Option<&str>, Option<&str>)]) -> Response {
     let device = |(n, version, status): &(u64, Option<&str>, Option<&str>)| InventoryDevice {
         firmware_version: version.map(str::to_owned),
         device_status: status.map(str::to_owned),
@@ -43,7 +43,7 @@ fn inventory(id: RequestId, devices: &[(u64, Option<&str>, Option<&str>)]) -> Re
     Response { body, ..answer(id, "I0") }
 }
 
-fn runs(id: Option<RequestId>, n: u64, success: Option<bool>, version: Option<&str>) -> Response {
+pub(super) fn runs(id: Option<RequestId>, n: u64, success: Option<bool>, version: Option<&str>) -> Response {
     let body = Body::Smets1(Smets1Response {
         service_reference: Some("11.2".into()),
         service_reference_variant: Some("11.2".into()),

@@ -44,7 +44,7 @@ async fn a_halted_campaign_sends_nothing_again_until_it_is_resumed() {
         lab.no_reply(id).await;
         lab.app.halt_campaign("spring", "smoke", OPERATOR).await.unwrap();
         lab.app.clock.advance(60_000);
-        assert_eq!(lab.app.due_requests(10).await.unwrap(), vec![id]);
+        assert_eq!(lab.app.due_requests(10).await.unwrap().batches, vec![id]);
         assert!(lab.app.begin_post(id, &lab.dcc).await.unwrap().is_none());
         lab.app.resume_campaign("spring", OPERATOR).await.unwrap();
         lab.app.clock.advance(60_000);

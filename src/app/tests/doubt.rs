@@ -46,7 +46,7 @@ async fn a_resend_that_is_put_off_is_sent_again_as_it_was() {
         assert_eq!((lab.batch(campaign).await.as_str(), lab.outbox_state(id).await.as_str()), ("unknown", "unknown"));
         assert_eq!(lab.app.prepare_batch(campaign).await.unwrap(), None);
         lab.app.clock.advance(LATER_MILLIS);
-        assert_eq!(lab.app.due_requests(9).await.unwrap(), [id]);
+        assert_eq!(lab.app.due_requests(9).await.unwrap().batches, [id]);
         lab.begin(id).await;
         lab.reply(id, "E62").await;
         assert_eq!(lab.outbox_state(id).await, "held", "DCC has answered an attempt: which one it has seen is not known");

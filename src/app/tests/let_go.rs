@@ -19,11 +19,11 @@ async fn a_held_request_that_is_let_go_is_the_same_request() {
     for lab in labs(2).await {
         let campaign = lab.started("spring", 10).await;
         let id = held(&lab, campaign).await;
-        assert!(lab.app.due_requests(9).await.unwrap().is_empty());
+        assert!(lab.app.due_requests(9).await.unwrap().batches.is_empty());
         assert!(lab.app.release_request(id, " ", OPERATOR).await.is_err(), "a reason is wanted");
         let released = lab.app.release_request(id, "DCC says it is fine now", OPERATOR).await.unwrap();
         assert_eq!((released.id, released.state.as_str(), lab.batch(campaign).await.as_str()), (id, "unknown", "unknown"));
-        assert_eq!(lab.app.due_requests(9).await.unwrap(), [id]);
+        assert_eq!(lab.app.due_requests(9).await.unwrap().batches, [id]);
         lab.begin(id).await;
         assert_eq!(lab.reply(id, "E62").await, Posted::Settled, "DCC has it from the first time");
         assert_eq!((lab.state(campaign, 1).await, lab.batch(campaign).await.as_str()), (TargetState::Accepted, "accepted"));

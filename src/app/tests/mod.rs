@@ -14,6 +14,8 @@ mod messages;
 mod month;
 mod pathways;
 mod pinned;
+mod reads;
+mod steps;
 mod story;
 mod thresholds;
 mod two_campaigns;

@@ -148,7 +148,7 @@ impl Month {
     async fn tick(&mut self, tick: u64) {
         let app = self.lab.app.clone();
         app.recheck_held().await.unwrap();
-        for id in app.due_requests(64).await.unwrap() {
+        for id in app.due_requests(64).await.unwrap().batches {
             self.post(id, tick).await;
         }
         if app.campaign("spring").await.unwrap().state == CampaignState::Started

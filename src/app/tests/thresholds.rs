@@ -20,7 +20,7 @@ impl Lab {
         std::fs::write(self.app.settings.policies_dir.join("thresholds.toml"), text).unwrap();
     }
 
-    async fn alarms(&self) -> Vec<AlarmKind> {
+    async fn standing_alarms(&self) -> Vec<AlarmKind> {
         self.app.watch_thresholds().await.unwrap();
         self.app.alarms(true, None, 0, 99).await.unwrap().iter().map(|a| a.kind).collect()
     }
@@ -48,11 +48,11 @@ async fn what_there_is_no_room_for_waits_and_why_and_until_when_is_said() {
             lab.send(campaign).await;
             lab.app.clock.advance(HOUR);
         }
-        assert_eq!(lab.alarms().await, [AlarmKind::ThresholdNear], "at 80%");
+        assert_eq!(lab.standing_alarms().await, [AlarmKind::ThresholdNear], "at 80%");
         lab.send(campaign).await;
         lab.nothing_goes(campaign).await;
         let all = [AlarmKind::ThresholdNear, AlarmKind::ThresholdReached];
-        assert_eq!((lab.alarms().await, lab.alarms().await), (all.to_vec(), all.to_vec()));
+        assert_eq!((lab.standing_alarms().await, lab.standing_alarms().await), (all.to_vec(), all.to_vec()));
         let adt = lab.app.campaign_status("spring").await.unwrap().adt.unwrap();
         let room_again = testing::now().plus_millis(24 * HOUR);
         // What was sent is gathered in stretches of a thousandth of the period.
@@ -68,7 +68,7 @@ async fn what_there_is_no_room_for_waits_and_why_and_until_when_is_said() {
         lab.app.clock.advance(1);
         lab.send(campaign).await;
         lab.app.clock.advance(25 * HOUR);
-        assert_eq!(lab.alarms().await, [], "they end by themselves");
+        assert_eq!(lab.standing_alarms().await, [], "they end by themselves");
         let status = lab.app.campaign_status("spring").await.unwrap();
         assert_eq!((status.requests_sent, status.adt.unwrap().thresholds[0].used), (6, 0));
         let trail = crate::audit::list(&mut lab.app.db.read().await.unwrap(), 0, 999).await.unwrap();
@@ -86,7 +86,7 @@ async fn every_posting_counts_unless_it_never_left_or_a_request_counts_once() {
         let id = lab.post(campaign).await;
         lab.no_reply(id).await;
         lab.app.clock.advance(60_000);
-        assert_eq!(lab.app.due_requests(9).await.unwrap(), [id]);
+        assert_eq!(lab.app.due_requests(9).await.unwrap().batches, [id]);
         lab.begin(id).await;
         lab.no_reply(id).await;
         lab.app.clock.advance(60_000);
@@ -154,7 +154,7 @@ async fn a_quarantined_batch_fails_nobody_stops_the_rest_and_is_processed() {
         assert_eq!(lab.hears(&quarantined(id, 2, "Q1")).await, InboxState::Settled, "told of twice");
         assert_eq!((lab.batch(campaign).await.as_str(), lab.state(campaign, 1).await), ("held", TargetState::Accepted));
         lab.nothing_goes(campaign).await;
-        assert_eq!(lab.alarms().await, [AlarmKind::Quarantined]);
+        assert_eq!(lab.standing_alarms().await, [AlarmKind::Quarantined]);
         let status = lab.app.campaign_status("spring").await.unwrap();
         assert!(status.adt.as_ref().unwrap().sentence.contains("event Q1"), "{:?}", status.adt);
         lab.app.clock.advance(100 * HOUR);
@@ -169,7 +169,7 @@ async fn a_quarantined_batch_fails_nobody_stops_the_rest_and_is_processed() {
         assert!(lab.decide(id, Decision::Process).await.unwrap().again);
         let refused = lab.decide(id, Decision::Delete).await.unwrap_err();
         assert!(refused.message.contains("recorded as processed by jane, asserted by ann@desk"), "{refused}");
-        assert_eq!((lab.batch(campaign).await.as_str(), lab.alarms().await), ("accepted", vec![]));
+        assert_eq!((lab.batch(campaign).await.as_str(), lab.standing_alarms().await), ("accepted", vec![]));
         lab.send(campaign).await;
         lab.hears(&activated(Some(id), 3, 1)).await;
         lab.app.clock.advance(100 * HOUR);
@@ -234,9 +234,9 @@ async fn without_a_reply_what_was_processed_is_followed_as_unknown() {
         lab.no_reply(id).await;
         lab.hears(&quarantined(id, 1, "Q1")).await;
         lab.app.clock.advance(60_000);
-        assert!(lab.app.due_requests(9).await.unwrap().is_empty(), "held: not sent again");
+        assert!(lab.app.due_requests(9).await.unwrap().batches.is_empty(), "held: not sent again");
         lab.decide(id, Decision::Process).await.unwrap();
-        assert_eq!((lab.batch(campaign).await.as_str(), lab.app.due_requests(9).await.unwrap()), ("unknown", vec![id]));
+        assert_eq!((lab.batch(campaign).await.as_str(), lab.app.due_requests(9).await.unwrap().batches), ("unknown", vec![id]));
         lab.begin(id).await;
         assert_eq!(lab.reply(id, "E62").await, Posted::Settled);
         assert_eq!((lab.batch(campaign).await.as_str(), lab.state(campaign, 1).await), ("accepted", TargetState::Accepted));
@@ -277,7 +277,7 @@ async fn another_systems_quarantine_is_listed_and_says_that_the_reserve_is_small
         let listed = lab.app.quarantines(false, i64::MAX, 9).await.unwrap();
         assert_eq!((listed.len(), listed[0].state, listed[0].request_id), (1, QuarantineState::Foreign, theirs));
         assert_eq!(
-            (lab.alarms().await, lab.app.quarantines(true, i64::MAX, 9).await.unwrap()),
+            (lab.standing_alarms().await, lab.app.quarantines(true, i64::MAX, 9).await.unwrap()),
             (vec![AlarmKind::QuarantinedElsewhere], vec![])
         );
         assert!(lab.decide(theirs, Decision::Delete).await.unwrap_err().message.contains("another system's"));

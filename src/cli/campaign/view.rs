@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::{
-    app::Status,
+    app::{ReadCounts, Status},
     campaign::{FirstImage, Plan, PlanState},
     cli::{
         Context, Output,
@@ -126,6 +126,13 @@ pub fn status(output: Output, status: &Status) -> Outcome {
         "  key cases  {} retrying, {} investigating, {} resolved, {} closed",
         k.retrying, k.investigating, k.resolved, k.closed
     ))?;
+    let r = &status.reads;
+    if *r != ReadCounts::default() {
+        table::line(format!(
+            "  reads      {} asked, {} answered ({} another version), {} given up; {} waiting, {} out",
+            r.asked, r.answered, r.differs, r.given_up, r.waiting, r.out
+        ))?;
+    }
     if status.supply_lost > 0 {
         table::line(format!(
             "  supply     {} left the portfolio after they were sent and cannot be recalled: `ppmid campaign targets {} --reason SUPPLY_LOST`",

@@ -90,10 +90,9 @@ pub async fn find_site(tx: &mut Tx, device: DeviceId) -> DbResult<Option<Site>> 
 
 /// The cohorts and regions that these devices' sites are in, each once.
 pub async fn cohorts_and_regions(tx: &mut Tx, devices: &[DeviceId]) -> DbResult<Vec<(Cohort, Option<String>)>> {
-    let (json, unfold) = rows::integers(tx, 1, devices.iter().map(|d| d.to_db()));
-    let text = sqlx::AssertSqlSafe(format!(
-        "select distinct cohort, region from sites where device_id in ({unfold}) order by cohort, region"
-    ));
+    let (json, among) = rows::integers(tx, 1, devices.iter().map(|d| d.to_db()));
+    let text =
+        sqlx::AssertSqlSafe(format!("select distinct cohort, region from sites where device_id {among} order by cohort, region"));
     let rows: Vec<(String, Option<String>)> = sql!(tx, c => sqlx::query_as(text).bind(json).fetch_all(c).await)?;
     rows.into_iter().map(|(cohort, region)| Ok((parse("sites", "(several)", "cohort", &cohort)?, region))).collect()
 }

@@ -5,6 +5,7 @@ mod explanations;
 mod naive;
 mod policy_files;
 mod refusals;
+mod steps;
 mod thresholds;
 
 use super::*;

@@ -26,6 +26,8 @@ crate::spelled! {
         Answer = "answer",
         /// A message about the device; the reference is the message of the inbox.
         Message = "message",
+        /// DCC's reply to a read of its version.
+        Read = "read",
         /// No news within the time allowed.
         Silence = "silence",
         /// Its site changed hands after it was sent.

@@ -1,11 +1,13 @@
 //! Targets in the database: one row per site considered by a plan. Transitions are applied in groups, each guarded by the
 //! state it was decided from, and what a row was before is kept ([`history`]).
 
+pub mod deadline;
 mod decide;
 pub mod history;
 mod moves;
 pub mod proof;
 mod queue;
+pub mod reads;
 #[cfg(test)]
 mod tests;
 
