@@ -15,6 +15,8 @@ crate::spelled! {
         CampaignHalted = "campaign-halted",
         /// Policies changed in what matters to a campaign that was approved with others: it sends nothing new.
         ApprovalVoid = "approval-void",
+        /// Sites may join a campaign by a top-up that its approved plan does not allow by itself.
+        TopUpProposed = "top-up-proposed",
     }
 }
 

@@ -25,6 +25,7 @@ mod site;
 mod status;
 mod story;
 mod supply;
+mod top_up;
 mod watch;
 
 #[cfg(test)]
@@ -57,6 +58,7 @@ pub use site::{Dossier, Explanation, SiteTarget};
 pub use status::{KeyCaseCounts, Status, counts_of};
 pub use story::Told;
 pub use supply::SupplyChanges;
+pub use top_up::ToppedUp;
 
 /// Longest name or reason a person may give, in characters.
 pub const TEXT_CHARS: usize = 200;

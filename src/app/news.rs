@@ -2,8 +2,8 @@
 
 use crate::{
     duis::{
-        Alert, Body, Content, DeviceStatusChange, FirmwareTransferResult, InventoryDevice, Response, Smets1Content,
-        Smets1FirmwareStatus, Smets1Response,
+        Alert, Body, ChangeOfSupplier, Content, DeviceStatusChange, FirmwareTransferResult, InventoryDevice, Response,
+        Smets1Content, Smets1FirmwareStatus, Smets1Response,
     },
     ids::{DeviceId, Mpan},
     policy::{Disposition, PolicySet},
@@ -38,6 +38,12 @@ pub enum News {
     Fact(Fact),
     /// DCC's inventory of a site, which it gives to whoever asked: facts, where the asker was us.
     Inventory(Vec<Fact>),
+    /// A device is another supplier's from now on. Never that one is ours.
+    Lost {
+        device: DeviceId,
+        /// The supply number that the alert names, where it is an electricity one.
+        mpan: Option<Mpan>,
+    },
     /// DCC's anomaly detection holds the request back (`QuarantineEventRef`).
     Quarantined {
         event: String,
@@ -110,13 +116,17 @@ pub fn news_of(response: &Response, policies: &PolicySet) -> News {
             Some(status) => News::Fact(Fact { device: *device, version: None, status: Some(status.into()) }),
             None => News::Unmatched(said(change.element())),
         },
+        // The other form answers a request with which a supplier takes a site over: not ours to make.
+        Alert::ChangeOfSupplier(ChangeOfSupplier::Device { device, mpxns, .. }) => {
+            News::Lost { device: *device, mpan: mpxns.import_mpxn.parse().ok() }
+        }
         Alert::QuarantinedRequest { quarantine_event_ref, .. } => News::Quarantined { event: quarantine_event_ref.clone() },
         Alert::DuisVersionMismatch { our_version, .. } => News::Unmatched(said(&format!(
             "DCC withheld a message: it takes us to be on DUIS {our_version}, which is too old for it"
         ))),
         Alert::Ppmid { .. }
         | Alert::CommsHub { .. }
-        | Alert::ChangeOfSupplier(_)
+        | Alert::ChangeOfSupplier(ChangeOfSupplier::Request { .. })
         | Alert::PpmidRemoval { .. }
         | Alert::CommandFailure { .. }
         | Alert::FirmwareUpgradeRequested { .. } => News::Unmatched(said("kept for an operator")),

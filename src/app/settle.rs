@@ -8,14 +8,14 @@ use super::{
     App, Posted,
     answer::{self, Trust},
     news::{DeviceNews, Fact, News, news_of},
-    send,
+    send, supply,
 };
 use crate::{
     campaign::{self, batch::Batch, store::Followed},
     clock::Time,
     db::Tx,
     duis::{CertificateSet, Response},
-    estate::{self, KeyResult, KeyStatus},
+    estate::{self, KeyResult, KeyStatus, store::SupplyNotice},
     failure::{Failure, Outcome},
     gateway::{
         inbox::{self, InboxMessage, InboxState},
@@ -60,6 +60,7 @@ struct Gathered {
     learned: Vec<(DeviceId, String, Time)>,
     statuses: Vec<(DeviceId, String, Time)>,
     key_results: Vec<KeyResult>,
+    notices: Vec<SupplyNotice>,
     activated: BTreeSet<DeviceId>,
 }
 
@@ -229,6 +230,11 @@ impl App {
                 facts.iter().for_each(|fact| gathered.learn(fact, at));
                 Ok((InboxState::Settled, None))
             }
+            News::Lost { device, mpan } => {
+                let lost = supply::notices_of(tx, &read.message, *device, *mpan).await?;
+                gathered.notices.extend_from_slice(&lost);
+                Ok(supply::settled(&lost, at))
+            }
             News::Quarantined { event } => {
                 let note =
                     format!("quarantined by DCC's anomaly detection, event {event}: process or delete it by DCC's own files");
@@ -355,6 +361,7 @@ impl App {
         }
         estate::store::learn_firmware(tx, &gathered.learned).await?;
         estate::store::learn_status(tx, &gathered.statuses).await?;
+        estate::store::add_supply_notices(tx, &gathered.notices).await?;
         let keyed: Vec<DeviceId> = gathered.key_results.iter().map(|k| k.device_id).collect();
         for result in &gathered.key_results {
             estate::store::add_key_result(tx, result, estate::store::KeySource::Message).await?;

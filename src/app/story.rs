@@ -35,7 +35,7 @@ impl Told {
     /// It was decided about the site, and not only moved by what DCC or a person said.
     pub fn is_decision(&self) -> bool {
         match self.step.cause {
-            None | Some(Cause::Recheck | Cause::Send) => true,
+            None | Some(Cause::Recheck | Cause::Send | Cause::TopUp) => true,
             Some(Cause::Returned | Cause::Answer | Cause::Message | Cause::Silence | Cause::Supply | Cause::Operator) => false,
         }
     }
@@ -63,6 +63,7 @@ impl App {
                 campaign: campaign.id,
                 who: match step.cause {
                     None => planner.clone(),
+                    Some(Cause::TopUp) => "a top-up (see the audit trail)".into(),
                     Some(Cause::Operator) => "a person (see the audit trail)".into(),
                     Some(_) => "engine".into(),
                 },

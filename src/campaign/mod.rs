@@ -5,6 +5,7 @@ pub mod batch;
 mod model;
 mod plan;
 pub mod store;
+pub mod top_up;
 
 pub use model::{Campaign, CampaignState, Command, NotNow};
 pub use plan::{Plan, PlanState, Tally};

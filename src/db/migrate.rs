@@ -19,6 +19,7 @@ const STEPS: &[(i64, &str, &str)] = &[
     (3, "archive", include_str!("../../migrations/0003_archive.sql")),
     (4, "alarms", include_str!("../../migrations/0004_alarms.sql")),
     (5, "history", include_str!("../../migrations/0005_history.sql")),
+    (6, "supply", include_str!("../../migrations/0006_supply.sql")),
     (11, "pinned", include_str!("../../migrations/0011_pinned.sql")),
 ];
 

@@ -32,5 +32,5 @@ pub use period::Period;
 pub use reason::{Outcome, Reason};
 pub use refusal::{ELECTRICITY_SUPPLIER_ROLE, Refusal, RefusalCode, campaign_refusal};
 pub use response_codes::{CodeEntry, Disposition, ResponseCodes, S1spEntry};
-pub use rollout::{Preset, Rollout};
+pub use rollout::{Preset, Rollout, TopUps};
 pub use set::PolicySet;

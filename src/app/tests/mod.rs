@@ -11,6 +11,8 @@ mod let_go;
 mod messages;
 mod pinned;
 mod story;
+mod supply;
+mod top_up;
 mod two_campaigns;
 mod waiting;
 
