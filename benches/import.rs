@@ -1,5 +1,6 @@
 //! `cargo bench --bench import [-- ROWS]`: one million sites, imported by us and by `sqlite3 .import` in the same run, then imported
 //! again, then scanned as the planner does. Prints the ratio and the peak memory. Needs the `sqlite3` program.
+//! `PPMID_BENCH_REGISTRATIONS=5000000` imports a file of that many registrations instead, and then the same file again.
 
 use std::{
     fmt::Write as _,
@@ -29,6 +30,60 @@ const ROWS: u64 = 1_000_000;
 const PAGE: u32 = 5_000;
 
 fn main() {
+    match std::env::var("PPMID_BENCH_REGISTRATIONS").map(|n| n.parse()) {
+        Ok(Ok(rows)) => registrations(rows),
+        Ok(Err(_)) => panic!("PPMID_BENCH_REGISTRATIONS wants a number of rows"),
+        Err(_) => sites(),
+    }
+    println!("peak memory (VmHWM)       {:>8} MB", peak_kilobytes() >> 10);
+}
+
+/// A supplier's registrations: nine MPANs in ten with one row of ours, the tenth with a row of another supplier before it.
+fn registrations(rows: u64) {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary folder");
+    let file = folder.path().join("registrations.csv");
+    write_registrations(&file, rows).expect("the file is written");
+    println!("{rows} registrations, {} MB", fs::metadata(&file).map_or(0, |m| m.len()) >> 20);
+    let floor = floor(folder.path(), &file, 0);
+    println!("sqlite3 .import           {:>8.2} s, {:.2} s of CPU", floor.as_secs_f64(), cpu_seconds(15));
+    let runtime = tokio::runtime::Runtime::new().expect("threads");
+    runtime.block_on(async {
+        let db = Db::open(&format!("sqlite://{}", folder.path().join("ours.db").display())).await.expect("a database");
+        for (name, new) in [("ppmid import", true), ("the same file again", false)] {
+            let (started, cpu) = (Instant::now(), cpu_seconds(13));
+            let (input, quiet): (_, import::Watch) = (Input::open(&file).expect("the file"), Arc::new(|_| {}));
+            let report = import::import(&db, &Clock::System, Kind::Registrations, input, Options::default(), quiet).await;
+            let report = report.expect("an import");
+            assert_eq!(if new { report.inserted } else { report.unchanged }, rows, "{report:?}");
+            let took = started.elapsed().as_secs_f64();
+            println!(
+                "{name:<25} {took:>8.2} s, {:.2} times sqlite3 .import, {:.2} s of CPU, peak memory so far {} MB",
+                took / floor.as_secs_f64(),
+                cpu_seconds(13) - cpu,
+                peak_kilobytes() >> 10
+            );
+        }
+    });
+}
+
+fn write_registrations(path: &Path, rows: u64) -> std::io::Result<()> {
+    let mut out = BufWriter::with_capacity(1 << 20, fs::File::create(path)?);
+    writeln!(out, "mpan,supplier_mpid,effective_from,effective_to")?;
+    for i in 0..rows {
+        let n = scattered(i, rows);
+        // Of ten rows, the first two are of one MPAN.
+        let mpan = Mpan::from_first_twelve(100_000_000_000 + (n - u64::from(n % 10 == 1)) * 7);
+        let begun = Day(17_000 + (n / 10 % 900) as i64);
+        match n % 10 {
+            0 => writeln!(out, "{mpan},OTHR,{},{begun}", Day(15_000))?,
+            1 => writeln!(out, "{mpan},EELC,{},", begun)?,
+            _ => writeln!(out, "{mpan},EELC,{begun},")?,
+        }
+    }
+    out.flush()
+}
+
+fn sites() {
     let rows = std::env::args().skip(1).find_map(|a| a.parse().ok()).unwrap_or(ROWS);
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary folder");
     let sites = folder.path().join("sites.csv");
@@ -38,7 +93,6 @@ fn main() {
     println!("sqlite3 .import           {:>8.2} s (best of 3), {:.2} s of CPU", floor.as_secs_f64(), cpu_seconds(15) / 3.0);
     let runtime = tokio::runtime::Runtime::new().expect("threads");
     runtime.block_on(ours(folder.path(), &sites, rows, floor));
-    println!("peak memory (VmHWM)       {:>8} MB", peak_kilobytes() >> 10);
 }
 
 /// Rows in an order that has nothing to do with the key, as a supplier's export by account has it.

@@ -22,7 +22,7 @@ async fn a_freeze_holds_everything_back_until_it_is_lifted(engine: Engine) {
     // Whatever the clock does while this runs, both days are within the freeze.
     let (from, to) = (day(-1), day(2));
     let freeze = format!("[[freeze]]\nfrom = \"{from}\"\nto = \"{to}\"\nreason = \"stocktaking\"\n");
-    lab.folder.write("policies/windows.toml", &format!("{HEAD}{freeze}"));
+    lab.folder.write("policies/windows.toml", format!("{HEAD}{freeze}"));
     lab.start_campaign("spring", &image, 50);
     let shown = lab.json(&["policy", "show", "windows"]);
     assert_eq!(shown["files"]["windows.toml"]["freeze"][0]["reason"], "stocktaking", "{shown}");

@@ -29,6 +29,8 @@ crate::spelled! {
         VersionDiffers = "version-differs",
         /// DCC refuses reads, whichever device they are about: none is made for the campaign while this stands.
         ReadsRefused = "reads-refused",
+        /// Sites may join a campaign by a top-up that its approved plan does not allow by itself.
+        TopUpProposed = "top-up-proposed",
     }
 }
 

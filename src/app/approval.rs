@@ -35,11 +35,12 @@ pub(super) fn is_approved_under(campaign: &Campaign, policies: &PolicySet) -> bo
 
 impl App {
     /// The second person's yes, bound to image, candidates, batch size, rollout and policies. Of a campaign that was started it
-    /// is the yes to what has changed since; where nothing has, it changes nothing.
+    /// is the yes to what has changed since, and to a top-up that is proposed; where nothing has, it changes nothing.
     pub async fn approve_campaign(&self, id_or_name: &str, approver: &str, asserted_by: &str) -> Outcome<Campaign> {
         check_name(approver)?;
         let approver = approver.trim();
-        self.change(id_or_name, Command::Approve, asserted_by, async |tx, campaign, now| {
+        let campaign = self
+.change(id_or_name, Command::Approve, asserted_by, async |tx, campaign, now| {
             let person = |name: &str| name.split('@').next().unwrap_or_default().trim().to_lowercase();
             if person(approver) == person(&campaign.created_by) {
                 return Err(Failure::refused("SECOND_PERSON_REQUIRED", format!("{approver} created the campaign"))
@@ -50,16 +51,21 @@ impl App {
                 CampaignState::Planned | CampaignState::Approved => Some(self.policies_of_plan(tx, campaign, &plan).await?),
                 _ => self.policies_to_approve_again(tx, campaign, asserted_by, now).await?,
             };
-            let Some((set, binding)) = pinned else { return Ok(json!(null)) };
+            let top_up = self.approve_top_up(tx, campaign, approver, asserted_by).await?;
+            let Some((set, binding)) = pinned else {
+                return Ok(top_up.map_or(json!(null), |id| json!({"approver": approver, "asserted_by": asserted_by, "top_up": id})));
+            };
             campaign.approved_by = Some(format!("{approver}, asserted by {asserted_by}"));
             campaign.approved_at = Some(now);
             let hash = plan.approval_hash(campaign.image_id, &campaign.rollout, campaign.batch_size, &binding);
             campaign.approved_hash = Some(hash.clone());
             campaign.policy_set = set;
             campaign.policy_binding = Some(binding);
-            Ok(json!({"approver": approver, "asserted_by": asserted_by, "plan": plan.id, "policy_set": set, "bound_to": hash}))
+            Ok(json!({"approver": approver, "asserted_by": asserted_by, "plan": plan.id, "policy_set": set, "bound_to": hash, "top_up": top_up}))
         })
-        .await
+        .await?;
+        self.take_in_top_ups(Some(campaign.id)).await?;
+        self.campaign(&campaign.id.to_string()).await
     }
 
     /// The policies the plan was made with, and what matters of them: what a first approval is bound to.

@@ -4,7 +4,7 @@
 use crate::{
     app::App,
     campaign::{self, Campaign, Groups},
-    clock::Time,
+    clock::{Day, Time},
     db::Tx,
     estate::{
         self, SiteRow,
@@ -179,7 +179,7 @@ impl Decider {
             registration: verdict.registration,
             cpl_fact: verdict.cpl_entry.and_then(|place| self.cpl_facts.get(place).copied()),
             key_result_at: row.key_at,
-            fact: policy::fact_against(&facts, self.decision.day(), verdict.reason).map(String::into_boxed_str),
+            fact: fact(row, &facts, self.decision.day(), verdict.reason),
         }
     }
 
@@ -199,6 +199,15 @@ fn facts(row: &SiteRow, in_other_campaign: bool) -> SiteFacts<'_> {
         exclusion: row.exclusion.as_deref(),
         in_other_campaign,
     }
+}
+
+/// What stands against the site, and whether it is known from an alert.
+fn fact(row: &SiteRow, facts: &SiteFacts<'_>, day: Day, reason: Reason) -> Option<Box<str>> {
+    let mut fact = policy::fact_against(facts, day, reason)?;
+    if row.noticed.is_some() && matches!(reason, Reason::NotResponsibleSupplier | Reason::SupplyChangePending) {
+        fact += ", as a ChangeOfSupplier alert says";
+    }
+    Some(fact.into_boxed_str())
 }
 
 /// The facts of these devices, in the order of Device IDs.

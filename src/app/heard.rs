@@ -140,7 +140,7 @@ fn said(answer: &Answer<'_>, device: DeviceId, policies: &PolicySet) -> Said {
             let note = format!("quarantined by DCC's anomaly detection, event {event}");
             Said { refuses_all: true, ..said(SaidKind::Accepted, None, None, note) }
         }
-        News::Fact(_) => said(SaidKind::Answered, None, None, format!("{kind} names no version")),
+        News::Fact(_) | News::Lost { .. } => said(SaidKind::Answered, None, None, format!("{kind} names no version")),
         News::Unmatched(why) => said(SaidKind::Answered, None, None, why.clone()),
     }
 }

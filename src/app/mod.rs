@@ -32,6 +32,7 @@ mod steps;
 mod story;
 mod supply;
 mod thresholds;
+mod top_up;
 mod unsent;
 mod watch;
 mod windows;
@@ -69,6 +70,7 @@ pub use status::{KeyCaseCounts, ReadCounts, Status, counts_of};
 pub use story::Told;
 pub use supply::SupplyChanges;
 pub use thresholds::{AdtRoom, AdtStatus, AdtUse, AdtWait};
+pub use top_up::ToppedUp;
 pub use windows::WaitsFor;
 
 /// Longest name or reason a person may give, in characters.

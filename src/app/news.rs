@@ -2,8 +2,8 @@
 
 use crate::{
     duis::{
-        Alert, Body, Breach, Content, DeviceStatusChange, FirmwareTransferResult, InventoryDevice, Response, Smets1Content,
-        Smets1FirmwareStatus, Smets1Response,
+        Alert, Body, Breach, ChangeOfSupplier, Content, DeviceStatusChange, FirmwareTransferResult, InventoryDevice, Response,
+        Smets1Content, Smets1FirmwareStatus, Smets1Response,
     },
     ids::{DeviceId, Mpan, RequestId},
     policy::{Disposition, PolicySet},
@@ -38,6 +38,12 @@ pub enum News {
     Fact(Fact),
     /// DCC's inventory of a site, which it gives to whoever asked: facts, where the asker was us.
     Inventory(Vec<Fact>),
+    /// A device is another supplier's from now on. Never that one is ours.
+    Lost {
+        device: DeviceId,
+        /// The supply number that the alert names, where it is an electricity one.
+        mpan: Option<Mpan>,
+    },
     /// DCC's anomaly detection holds the request back (`QuarantineEventRef`).
     Quarantined {
         request: RequestId,
@@ -112,6 +118,10 @@ pub fn news_of(response: &Response, policies: &PolicySet) -> News {
             Some(status) => News::Fact(Fact { device: *device, version: None, status: Some(status.into()) }),
             None => News::Unmatched(said(change.element())),
         },
+        // The other form answers a request with which a supplier takes a site over: not ours to make.
+        Alert::ChangeOfSupplier(ChangeOfSupplier::Device { device, mpxns, .. }) => {
+            News::Lost { device: *device, mpan: mpxns.import_mpxn.parse().ok() }
+        }
         Alert::QuarantinedRequest { request_id, quarantine_event_ref, breach } => {
             News::Quarantined { request: *request_id, event: quarantine_event_ref.clone(), breach: *breach }
         }
@@ -120,7 +130,7 @@ pub fn news_of(response: &Response, policies: &PolicySet) -> News {
         ))),
         Alert::Ppmid { .. }
         | Alert::CommsHub { .. }
-        | Alert::ChangeOfSupplier(_)
+        | Alert::ChangeOfSupplier(ChangeOfSupplier::Request { .. })
         | Alert::PpmidRemoval { .. }
         | Alert::CommandFailure { .. }
         | Alert::FirmwareUpgradeRequested { .. } => News::Unmatched(said("kept for an operator")),

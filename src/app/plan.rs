@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{App, find_campaign, record};
 use crate::{
@@ -75,7 +75,7 @@ impl App {
         let plan = campaign::store::begin_plan(&mut tx, campaign.id, at, &policies, who, now).await?;
         tx.commit().await?;
 
-        let (tally, report) = self.decide_all(&campaign, decider, plan, at, progress).await?;
+        let (tally, report) = self.decide_all(&campaign, decider, plan, progress).await?;
         if facts != facts_version(self).await? && again > 0 {
             // A file took effect between two pages: the plan would be of neither estate.
             self.drop_plan(campaign.id, plan).await?;
@@ -93,21 +93,14 @@ impl App {
         campaign: &Campaign,
         decider: super::Decider,
         plan: i64,
-        at: Time,
         progress: &mut dyn FnMut(PlanProgress),
     ) -> Outcome<(Tally, PlanReport)> {
-        let (pages, read) = mpsc::channel(PAGES_AHEAD);
-        let (decisions, mut decided) = mpsc::channel(DECIDED_AHEAD);
-        // A campaign that names its devices asks for few: what is kept would be most of the work.
-        let keep = campaign.filter.devices.is_empty() && Kept::fits(&mut self.db.read().await?).await?;
-        let reads = if keep { Reads::SitesAndKeys } else { Reads::Everything };
         let mut rows = targets::Planned::new(plan, decider.policy_set, self.now());
-        let reader = tokio::spawn(read_pages(self.clone(), campaign.filter.clone(), at, reads, pages));
-        let judge = tokio::spawn(decide_pages(self.clone(), decider, keep, read, decisions));
+        let mut deciding = self.begin_deciding(campaign.filter.clone(), decider).await?;
         let mut tally = Tally::default();
         let mut ended = false;
         while !ended {
-            match decided.recv().await {
+            match deciding.pages.recv().await {
                 Some(page) => {
                     for d in page? {
                         tally.add(d.device, d.reason);
@@ -123,10 +116,20 @@ impl App {
                 progress(PlanProgress { sites: tally.sites() });
             }
         }
-        // A task that died closed its channel too: its end was not the estate's.
-        let judged = reader.await.and(judge.await);
-        let report = judged.map_err(|_| Failure::failed("the estate could not be read to its end"))??;
+        let report = deciding.end().await?;
         Ok((tally, report))
+    }
+
+    /// Decides about every site of a filter, on other threads.
+    pub(super) async fn begin_deciding(&self, filter: SiteFilter, decider: super::Decider) -> Outcome<Deciding> {
+        let (pages, read) = mpsc::channel(PAGES_AHEAD);
+        let (decisions, decided) = mpsc::channel(DECIDED_AHEAD);
+        // A campaign that names its devices asks for few: what is kept would be most of the work.
+        let keep = filter.devices.is_empty() && Kept::fits(&mut self.db.read().await?).await?;
+        let reads = if keep { Reads::SitesAndKeys } else { Reads::Everything };
+        let reader = tokio::spawn(read_pages(self.clone(), filter, decider.at, reads, pages));
+        let judge = tokio::spawn(decide_pages(self.clone(), decider, keep, read, decisions));
+        Ok(Deciding { pages: decided, reader, judge })
     }
 
     async fn put_in_force(
@@ -208,6 +211,23 @@ impl App {
             }
             _ => newest,
         })
+    }
+}
+
+/// An estate that is being decided about.
+pub(super) struct Deciding {
+    /// What was decided, in the order of Device IDs.
+    pub pages: mpsc::Receiver<Outcome<Vec<Decided>>>,
+    reader: JoinHandle<()>,
+    judge: JoinHandle<Outcome<PlanReport>>,
+}
+
+impl Deciding {
+    /// Called when there are no more pages: what is to be said of all of it.
+    pub async fn end(self) -> Outcome<PlanReport> {
+        // A task that died closed its channel too: its end was not the estate's.
+        let judged = self.reader.await.and(self.judge.await);
+        judged.map_err(|_| Failure::failed("the estate could not be read to its end"))?
     }
 }
 

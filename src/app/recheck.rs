@@ -103,7 +103,7 @@ impl App {
             decided.retain(|d| d.state != TargetState::Queued || !waits_for_its_key.contains(&d.device));
             let released = decided.iter().filter(|d| d.state == TargetState::Queued).count() as u64;
             if released > 0 && campaign.state == CampaignState::Finished {
-                self.open_again(&mut tx, &campaign).await?;
+                self.open_again(&mut tx, &campaign, "a member that waited for its key passes now").await?;
             }
             let changed =
                 targets::decide_again(&mut tx, plan, &decided, decider.policy_set, Because::of(Cause::Recheck), self.now())
@@ -119,11 +119,10 @@ impl App {
         }
     }
 
-    async fn open_again(&self, tx: &mut Tx, campaign: &Campaign) -> Outcome {
+    pub(super) async fn open_again(&self, tx: &mut Tx, campaign: &Campaign, why: &str) -> Outcome {
         let state = campaign.state.on(Command::Retry)?;
         campaign::store::save(tx, &Campaign { state, ended_at: None, ..campaign.clone() }, campaign.state).await?;
-        let why = json!({"why": "a member that waited for its key passes now"});
-        record(tx, self.now(), "engine", "campaign.reopen", format!("campaign {}", campaign.id), why).await
+        record(tx, self.now(), "engine", "campaign.reopen", format!("campaign {}", campaign.id), json!({"why": why})).await
     }
 
     /// Members that were sent and of which DCC itself said that they lack their key, with no better result since. Where the

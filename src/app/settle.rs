@@ -10,13 +10,14 @@ use super::{
     heard::{Answer, Reads},
     news::{DeviceNews, Fact, News, news_of},
     quarantine::Told,
+    supply,
 };
 use crate::{
     campaign::{self, batch::Batch, store::Followed},
     clock::Time,
     db::Tx,
     duis::{CertificateSet, Response},
-    estate::{self, KeyResult, KeyStatus},
+    estate::{self, KeyResult, KeyStatus, store::SupplyNotice},
     failure::{Failure, Outcome},
     gateway::{
         inbox::{self, InboxMessage, InboxState},
@@ -62,6 +63,7 @@ pub(super) struct Gathered {
     pub learned: Vec<(DeviceId, String, Time)>,
     statuses: Vec<(DeviceId, String, Time)>,
     key_results: Vec<KeyResult>,
+    notices: Vec<SupplyNotice>,
     pub activated: BTreeSet<DeviceId>,
 }
 
@@ -246,6 +248,11 @@ impl App {
                 facts.iter().for_each(|fact| gathered.learn(fact, at));
                 Ok((InboxState::Settled, None))
             }
+            News::Lost { device, mpan } => {
+                let lost = supply::notices_of(tx, &read.message, *device, *mpan).await?;
+                gathered.notices.extend_from_slice(&lost);
+                Ok(supply::settled(&lost, at))
+            }
             News::Quarantined { event, .. } => Ok((InboxState::Unmatched, Some(format!("quarantine event {event}")))),
             News::Unmatched(why) => Ok((InboxState::Unmatched, Some(why.clone()))),
         }
@@ -369,6 +376,7 @@ impl App {
         self.follow_steps(tx, &changes, &activated, policies).await?;
         estate::store::learn_firmware(tx, &gathered.learned).await?;
         estate::store::learn_status(tx, &gathered.statuses).await?;
+        estate::store::add_supply_notices(tx, &gathered.notices).await?;
         let keyed: Vec<DeviceId> = gathered.key_results.iter().map(|k| k.device_id).collect();
         for result in &gathered.key_results {
             estate::store::add_key_result(tx, result, estate::store::KeySource::Message).await?;

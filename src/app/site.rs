@@ -4,19 +4,16 @@ use serde::Serialize;
 
 use super::{App, Told, decide::sites, find_campaign};
 use crate::{
-    campaign,
+    campaign::{self, Campaign},
     clock::Time,
     db::Tx,
-    estate::{self, Exclusion, KeyResult, Registration, Site},
+    estate::{self, Exclusion, KeyResult, Registration, Site, store::StoredNotice},
     failure::{Failure, Outcome},
     ids::{DeviceId, ImageId},
     policy::{DeviceSteps, Finding, Period, Reason, Refusal, Verdict, pathway::Step, windows::Closed},
     target::{
         TargetState,
-        store::{
-            self as targets, Target,
-            reads::{self, Read},
-        },
+        store::reads::{self, Read},
     },
 };
 
@@ -27,13 +24,15 @@ pub struct Dossier {
     pub registrations: Vec<Registration>,
     /// Not later than the moment, newest first.
     pub key_results: Vec<KeyResult>,
+    /// What alerts said of a change of supplier, oldest first; not later than the moment.
+    pub supply_notices: Vec<StoredNotice>,
     /// By device or by MPAN, any dates.
     pub exclusions: Vec<Exclusion>,
-    /// Where it stands, campaign by campaign.
+    /// Where it stood at the moment, campaign by campaign.
     pub targets: Vec<SiteTarget>,
     /// How its version was read after an upgrade, oldest first.
     pub reads: Vec<Read>,
-    /// What became of it in each of them, and why, oldest first.
+    /// What became of it in each of them until then, and why, oldest first.
     pub history: Vec<Told>,
 }
 
@@ -68,6 +67,8 @@ pub struct Explanation {
     pub steps: DeviceSteps,
     /// How long the update may stay silent, by those or else by eligibility.toml.
     pub answer_within: Period,
+    /// Alerts that stand and say that the site was lost: what they end of own registrations is ended in the findings.
+    pub supply_notices: Vec<StoredNotice>,
     /// What was decided about it in the campaign, as it is stored, oldest first.
     pub decisions: Vec<Told>,
 }
@@ -80,24 +81,18 @@ impl App {
         let history = estate::store::key_history(&mut tx, device).await?;
         let key_results = history.into_iter().rev().map(|k| k.result).filter(|k| k.attempted_at <= at).collect();
         let exclusions = estate::store::exclusions_of(&mut tx, device, site.mpan).await?;
+        let mut supply_notices = estate::store::supply_notices_of(&mut tx, site.mpan).await?;
+        supply_notices.retain(|n| n.received_at <= at);
         let (mut places, mut history) = (Vec::new(), Vec::new());
         for campaign in campaign::store::list(&mut tx).await? {
-            let Some(plan) = campaign.plan_id else { continue };
-            history.extend(self.story(&mut tx, &campaign, device).await?);
-            let found: Vec<Target> = targets::find(&mut tx, &[plan], &[device]).await?;
-            places.extend(found.into_iter().map(|t| SiteTarget {
-                campaign: campaign.id,
-                name: campaign.name.clone(),
-                state: t.state,
-                reason: t.reason,
-                batch: t.batch_id,
-                attempts: t.attempts,
-                detail: t.detail,
-                updated_at: t.updated_at,
-            }));
+            let mut story = self.story(&mut tx, &campaign, device).await?;
+            story.retain(|told| told.step.at <= at);
+            places.extend(story.last().map(|told| place(&campaign, told)));
+            history.extend(story);
         }
-        let reads = reads::of_device(&mut tx, device).await?;
-        Ok(Dossier { site, registrations, key_results, exclusions, targets: places, reads, history })
+        let mut reads = reads::of_device(&mut tx, device).await?;
+        reads.retain(|r| r.created_at <= at);
+        Ok(Dossier { site, registrations, key_results, supply_notices, exclusions, targets: places, reads, history })
     }
 
     /// Every rule, pass or fail, for one site: as a campaign would decide, for an image, or for no image in particular.
@@ -136,7 +131,9 @@ impl App {
             Some(c) => self.story(&mut tx, c, device).await?,
             None => Vec::new(),
         };
-        decisions.retain(Told::is_decision);
+        decisions.retain(|told| told.is_decision() && told.step.at <= at);
+        let mut supply_notices = estate::store::supply_notices_of(&mut tx, row.site.mpan).await?;
+        supply_notices.retain(|n| n.received_at <= at && n.answered_by_import.is_none());
         let policy_hash = decider.policies.hash();
         let waits_for = self.site_waits_for(row, at)?;
         let steps = decider.policies.steps.of_site(&row.site);
@@ -153,8 +150,22 @@ impl App {
             waits_for,
             steps,
             answer_within,
+            supply_notices,
             decisions,
         })
+    }
+}
+
+fn place(campaign: &Campaign, told: &Told) -> SiteTarget {
+    SiteTarget {
+        campaign: campaign.id,
+        name: campaign.name.clone(),
+        state: told.step.state,
+        reason: told.step.reason,
+        batch: told.step.batch,
+        attempts: told.step.attempts,
+        detail: told.step.detail.clone(),
+        updated_at: told.step.at,
     }
 }
 

@@ -7,7 +7,10 @@ use serde::Serialize;
 use super::{AdtStatus, App, WaitsFor};
 use crate::{
     alarm::{self, Alarm},
-    campaign::{self, Campaign, CampaignState, FirstImage},
+    campaign::{
+        self, Campaign, CampaignState, FirstImage,
+        top_up::{self, TopUp, TopUpState},
+    },
     clock::Time,
     db::Tx,
     failure::Outcome,
@@ -52,6 +55,44 @@ pub struct ReadCounts {
     pub given_up: i64,
 }
 
+/// How much of what was sent succeeded. A site that left the portfolio counts neither way, nor does one that waits for its key: these are
+/// left out above and below the line.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Shares {
+    /// Devices that were sent, less those left out.
+    pub counted: i64,
+    pub succeeded: i64,
+    pub failed: i64,
+    /// No news within the time allowed.
+    pub silent: i64,
+    /// Of those counted, 0 to 1; null where none is.
+    pub success_share: Option<f64>,
+    /// Failed and silent.
+    pub failure_share: Option<f64>,
+    pub left_out_supply_lost: i64,
+    pub left_out_keys_missing: i64,
+}
+
+impl Shares {
+    fn of(counts: &[(TargetState, i64)], supply_lost: i64, keys_missing: i64) -> Shares {
+        let n = |of: &[TargetState]| counts.iter().filter(|(s, _)| of.contains(s)).map(|(_, n)| n).sum::<i64>();
+        let counted: i64 = counts.iter().map(|(_, n)| n).sum();
+        let (succeeded, failed, silent) =
+            (n(&[TargetState::Activated, TargetState::Verified]), n(&[TargetState::Failed]), n(&[TargetState::Expired]));
+        let share = |part: i64| (counted > 0).then(|| (part as f64 / counted as f64 * 1e4).round() / 1e4);
+        Shares {
+            counted,
+            succeeded,
+            failed,
+            silent,
+            success_share: share(succeeded),
+            failure_share: share(failed + silent),
+            left_out_supply_lost: supply_lost,
+            left_out_keys_missing: keys_missing,
+        }
+    }
+}
+
 /// The object of `campaign status --output json` and `demo --output json`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Status {
@@ -79,6 +120,12 @@ pub struct Status {
     pub reads: ReadCounts,
     /// Devices whose site left the portfolio after they were sent: followed, and counted neither way.
     pub supply_lost: i64,
+    /// Of what was sent and still counts: how much succeeded, how much did not.
+    pub shares: Shares,
+    /// Sites that joined by top-ups; the plan's own figures above do not have them.
+    pub topped_up: i64,
+    /// A top-up that waits for a second person.
+    pub top_up_proposed: Option<TopUp>,
     /// Devices named in more posted requests than they were queued for: always 0 unless this program is at fault.
     pub duplicate_submissions: u64,
     pub elapsed_ms: i64,
@@ -121,8 +168,13 @@ impl App {
         let counts = keys::store::count_by_state(&mut tx, Some(plan.id)).await?;
         let queued = by_state.get(&TargetState::Queued).copied().unwrap_or(0) as u64;
         let end = campaign.ended_at.unwrap_or_else(|| self.now());
+        let supply_lost = targets::count_lost(&mut tx, plan.id).await?;
+        let keys_missing = targets::count_held_for_keys(&mut tx, plan.id).await?;
         Ok(Status {
             adt: self.adt_status(&mut tx, &campaign, queued).await?,
+            shares: Shares::of(&targets::count_shares(&mut tx, plan.id).await?, supply_lost, keys_missing),
+            topped_up: top_up::store::taken(&mut tx, plan.id).await?.0,
+            top_up_proposed: top_up::store::in_state(&mut tx, Some(campaign.id), TopUpState::Proposed).await?.pop(),
             requests_sent: outbox::posted_in_campaign(&mut tx, campaign.id, "11.1").await?,
             duplicate_submissions: duplicate_submissions(&mut tx, &campaign, plan.id).await?,
             campaign: campaign.id,
@@ -138,7 +190,7 @@ impl App {
             by_state,
             key_cases: counts_of(&counts),
             reads: read_counts(&mut tx, plan.id).await?,
-            supply_lost: targets::count_lost(&mut tx, plan.id).await?,
+            supply_lost,
             elapsed_ms: campaign.started_at.map_or(0, |start| end.0 - start.0),
             name: campaign.name,
             state: campaign.state,
@@ -179,6 +231,9 @@ impl Status {
             key_cases: KeyCaseCounts::default(),
             reads: ReadCounts::default(),
             supply_lost: 0,
+            shares: Shares::default(),
+            topped_up: 0,
+            top_up_proposed: None,
             duplicate_submissions: 0,
             elapsed_ms: 0,
             stopped_code: campaign.stopped_code,

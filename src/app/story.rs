@@ -41,7 +41,7 @@ impl Told {
 /// Whether what moved a target was a decision about its site.
 pub(super) fn decides(cause: Option<Cause>) -> bool {
     match cause {
-        None | Some(Cause::Recheck | Cause::Send) => true,
+        None | Some(Cause::Recheck | Cause::Send | Cause::TopUp) => true,
         Some(
             Cause::Returned | Cause::Answer | Cause::Message | Cause::Read | Cause::Silence | Cause::Supply | Cause::Operator,
         ) => false,
@@ -52,6 +52,7 @@ pub(super) fn decides(cause: Option<Cause>) -> bool {
 pub(super) fn who(cause: Option<Cause>, planner: &str) -> &str {
     match cause {
         None => planner,
+        Some(Cause::TopUp) => "a top-up (see the audit trail)",
         Some(Cause::Operator) => "a person (see the audit trail)",
         Some(_) => "engine",
     }

@@ -1,14 +1,18 @@
 //! Sites that change hands after their request left. Nothing sent can be recalled: such a device is followed as before, and its
 //! reason says that it left the portfolio, so that nobody counts it for or against the campaign. Not the sites still to be sent:
-//! those are decided again before their batch.
+//! those are decided again before their batch. Also what DCC's own alert of a loss means.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::{App, decide::sites, import::whole_facts};
 use crate::{
     campaign::{self, CampaignState, store::Followed},
+    clock::Time,
+    db::Tx,
+    estate::{self, store::SupplyNotice},
     failure::Outcome,
-    ids::DeviceId,
+    gateway::inbox::{InboxMessage, InboxState},
+    ids::{DeviceId, Mpan},
     policy::Reason,
     target::store::{self as targets, Because, Cause, Change, Target},
 };
@@ -96,4 +100,29 @@ fn change(target: Target, ours: &HashSet<DeviceId>) -> Option<Change> {
         detail: Some(detail.into()),
         because: Because::of(Cause::Supply),
     })
+}
+
+/// What an alert says is lost: the supply number that it names, and that of the display, where it is known.
+pub(super) async fn notices_of(
+    tx: &mut Tx,
+    message: &InboxMessage,
+    device: DeviceId,
+    named: Option<Mpan>,
+) -> Outcome<Vec<SupplyNotice>> {
+    let of_display = estate::store::mpans_of(tx, &[device]).await?.get(&device).copied();
+    let mpans: BTreeSet<Mpan> = named.into_iter().chain(of_display).collect();
+    let (received_at, message) = (message.received_at, message.id);
+    Ok(mpans.into_iter().map(|mpan| SupplyNotice { mpan, device, received_at, message }).collect())
+}
+
+/// How such an alert ends.
+pub(super) fn settled(lost: &[SupplyNotice], at: Time) -> (InboxState, Option<String>) {
+    match lost {
+        [] => (InboxState::Unmatched, Some("it names neither an electricity supply number nor a display of a known site".into())),
+        _ => {
+            let day = at.london_day();
+            let note = format!("the site counts as another supplier's from {day} on, until registrations say more");
+            (InboxState::Settled, Some(note))
+        }
+    }
 }

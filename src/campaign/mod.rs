@@ -6,6 +6,7 @@ mod model;
 mod plan;
 mod report;
 pub mod store;
+pub mod top_up;
 
 pub use model::{Campaign, CampaignState, Command, NotNow};
 pub use plan::{Plan, PlanState, Tally};

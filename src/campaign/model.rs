@@ -38,8 +38,8 @@ impl CampaignState {
         Ok(match (self, command) {
             (S::Draft | S::Planned | S::Approved, C::Plan) => S::Planned,
             (S::Planned | S::Approved, C::Approve) => S::Approved,
-            // Approved again, as policies changed: the state is as it was.
-            (S::Started | S::Paused | S::Halted, C::Approve) => self,
+            // Approved again, as policies changed or sites are to join: the state is as it was.
+            (S::Started | S::Paused | S::Halted | S::Finished, C::Approve) => self,
             (S::Approved | S::Started, C::Start) => S::Started,
             (S::Started | S::Paused, C::Pause) => S::Paused,
             (S::Paused | S::Halted | S::Started, C::Resume) => S::Started,

@@ -50,6 +50,11 @@ pub enum Command {
     /// Cancel for good what has not been sent; what was sent is beyond recall and is followed
     #[command(after_help = "Example:\n  ppmid campaign abort spring")]
     Abort(CampaignArg),
+    /// Take in sites that pass, or have to wait, only since the plan was made
+    #[command(
+        after_help = "Examples:\n  ppmid campaign top-up spring --dry-run   (how many, and why; changes nothing)\n  ppmid campaign top-up spring --by jane.doe && ppmid campaign approve spring --by john.roe"
+    )]
+    TopUp(TopUpArgs),
     /// Queue again what failed or expired
     #[command(after_help = "Example:\n  ppmid campaign retry spring")]
     Retry(CampaignArg),
@@ -114,6 +119,18 @@ pub struct ApproveArgs {
     /// Who approves: not who created it
     #[arg(long, value_name = "NAME")]
     by: String,
+}
+
+#[derive(clap::Args)]
+pub struct TopUpArgs {
+    /// Id or name
+    campaign: String,
+    /// Who asks for it; who approves it is another
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
+    /// Only look
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(clap::Args)]
@@ -183,6 +200,14 @@ pub async fn run(ctx: &Context, command: Command) -> Outcome {
         Command::Abort(args) => {
             let done = ctx.app().await?.abort_campaign(&args.campaign, &os_user_at_host()).await?;
             say(ctx, &done, "aborted; what was sent is beyond recall and is followed")
+        }
+        Command::TopUp(args) => {
+            let who = match &args.by {
+                Some(name) => format!("{}, asserted by {}", name.trim(), os_user_at_host()),
+                None => os_user_at_host(),
+            };
+            let done = ctx.app().await?.top_up_campaign(&args.campaign, &who, args.dry_run).await?;
+            view::top_up(ctx.output(), &done)
         }
         Command::Retry(args) => {
             let (done, queued) = ctx.app().await?.retry_campaign(&args.campaign, &os_user_at_host()).await?;

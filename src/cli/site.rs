@@ -6,7 +6,7 @@ use super::{Context, Output, campaign::reads, policy::as_of, table};
 use crate::{
     app::{Dossier, Explanation, SiteTarget, Told},
     clock::{Day, Time},
-    estate::{Exclusion, KeyResult, Registration},
+    estate::{Exclusion, KeyResult, Registration, store::StoredNotice},
     failure::Outcome,
     ids::{DeviceId, ImageId},
     policy::{Finding, UpgradeStep},
@@ -104,6 +104,7 @@ fn explain_head(answer: &Explanation) -> Vec<(&'static str, String)> {
             ("pathway", format!("image {} (version {}) {}", step.image, step.firmware_version, order[n.min(1)]))
         }),
     );
+    head.extend(answer.supply_notices.iter().map(|n| ("supply_notice", notice(n))));
     head.extend(answer.decisions.iter().map(|d| ("decided_before", told(d))));
     head
 }
@@ -149,6 +150,7 @@ fn explain_json(answer: &Explanation) -> Value {
             "read_within": answer.steps.read().map(|_| answer.steps.read_within),
             "from": answer.steps.from,
         },
+        "supply_notices": answer.supply_notices,
         "decisions": answer.decisions,
     })
 }
@@ -184,11 +186,21 @@ fn show_fields(dossier: &Dossier) -> Vec<(&'static str, String)> {
         ("as_at", site.as_at.map(|t| t.to_string()).unwrap_or_default()),
         ("registrations", joined(&dossier.registrations, registration)),
         ("key_results", joined(&dossier.key_results, key)),
+        ("supply_notices", joined(&dossier.supply_notices, notice)),
         ("exclusions", joined(&dossier.exclusions, exclusion)),
         ("campaigns", joined(&dossier.targets, place)),
         ("reads", joined(&dossier.reads, reads::told)),
         ("history", joined(&dossier.history, told)),
     ]
+}
+
+/// What an alert said of a change of supplier, on a line.
+fn notice(n: &StoredNotice) -> String {
+    let until = match n.answered_by_import {
+        Some(import) => format!("until import {import} said more"),
+        None => "until registrations say more".to_string(),
+    };
+    format!("lost on {}, says ChangeOfSupplier message {} at {}, {until}", n.day, n.message, n.received_at)
 }
 
 /// One step of a story on a line: when, what, why, by whom, and what it went by.
@@ -248,6 +260,7 @@ fn show_json(dossier: &Dossier) -> Value {
         "as_at": site.as_at,
         "registrations": dossier.registrations.iter().map(registration).collect::<Vec<_>>(),
         "key_results": dossier.key_results.iter().map(key).collect::<Vec<_>>(),
+        "supply_notices": dossier.supply_notices,
         "exclusions": dossier.exclusions.iter().map(exclusion).collect::<Vec<_>>(),
         "campaigns": dossier.targets,
         "reads": dossier.reads.iter().map(reads::ReadLine::from).collect::<Vec<_>>(),
@@ -342,6 +355,12 @@ mod tests {
         }
     }
 
+    fn lost() -> StoredNotice {
+        let received_at: Time = "2021-01-12T10:00:00Z".parse().unwrap();
+        let day = received_at.london_day();
+        StoredNotice { day, received_at, device: site().device_id, message: 31, answered_by_import: Some(5) }
+    }
+
     #[test]
     fn an_explanation_for_people_and_for_programs() {
         let (site, own) = (site(), [registration()]);
@@ -368,6 +387,7 @@ mod tests {
             ],
             steps: PolicySet::compiled().steps.of_site(&site),
             answer_within: PolicySet::compiled().eligibility.answer_within,
+            supply_notices: vec![lost()],
             decisions: vec![decided_before(None, None), decided_before(Some(Cause::Send), Some(4))],
         };
         let head: Vec<String> = explain_head(&answer).into_iter().map(|(key, value)| format!("{key}: {value}")).collect();
@@ -390,6 +410,7 @@ mod tests {
             site: site(),
             registrations: vec![registration()],
             key_results: vec![key],
+            supply_notices: vec![lost()],
             exclusions: vec![exclusion],
             targets: vec![],
             reads: vec![read()],

@@ -22,6 +22,7 @@ const STEPS: &[(i64, &str, &str)] = &[
     (7, "pathways", include_str!("../../migrations/0007_pathways.sql")),
     (8, "thresholds", include_str!("../../migrations/0008_thresholds.sql")),
     (9, "reads", include_str!("../../migrations/0009_reads.sql")),
+    (6, "supply", include_str!("../../migrations/0006_supply.sql")),
     (11, "pinned", include_str!("../../migrations/0011_pinned.sql")),
 ];
 

@@ -228,7 +228,8 @@ async fn recheck_once(shared: &Shared, seen: &mut Option<Facts>, next: &mut crat
         return Ok(0);
     }
     let same = |s: &Facts| (s.estate_version, s.day, &s.policies) == (facts.estate_version, facts.day, &facts.policies);
-    if !seen.as_ref().is_some_and(same) {
+    let changed = !seen.as_ref().is_some_and(same);
+    if changed {
         shared.app.judge_started().await?;
         if seen.as_ref().is_none_or(|s| (s.lists, s.day) != (facts.lists, facts.day)) {
             let left = shared.app.recheck_unsent().await?;
@@ -242,13 +243,20 @@ async fn recheck_once(shared: &Shared, seen: &mut Option<Facts>, next: &mut crat
             tracing::warn!(lost = changes.lost, regained = changes.regained, "devices that were sent changed hands");
         }
     }
+    let mut joined = shared.app.take_in_top_ups(None).await?;
+    if changed {
+        joined += u64::try_from(shared.app.top_up_by_policy().await?).unwrap_or(0);
+    }
     let done = shared.app.recheck_held().await?;
     *seen = Some(facts);
     *next = now.plus_millis(shared.app.policies()?.eligibility.recheck_every.millis());
     if done.changed > 0 {
         tracing::info!(members = done.members, released = done.released, "held members were decided again");
     }
-    Ok(done.released)
+    if joined > 0 {
+        tracing::info!(sites = joined, "sites joined by top-ups");
+    }
+    Ok(done.released + joined)
 }
 
 async fn watch_silence(mut shared: Shared) {

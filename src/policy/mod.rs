@@ -37,7 +37,7 @@ pub use period::Period;
 pub use reason::{Outcome, Reason};
 pub use refusal::{ELECTRICITY_SUPPLIER_ROLE, Refusal, RefusalCode, campaign_refusal};
 pub use response_codes::{CodeEntry, Disposition, ResponseCodes, S1spEntry};
-pub use rollout::{Preset, Rollout};
+pub use rollout::{Preset, Rollout, TopUps};
 pub use room::{Cut, Room, Sent, Use};
 pub use set::PolicySet;
 pub use steps::{DeadlineFor, DeviceSteps, ModelKey, ReadStep, Steps, StepsFrom, UpgradeStep};

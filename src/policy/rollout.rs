@@ -4,9 +4,20 @@ use serde::Serialize;
 
 use super::{
     Period,
-    document::{Place, Read, Section, parsed, read_document, text},
+    document::{Place, Read, Section, parsed, read_document, text, whole},
     files::{Head, read_head},
 };
+
+crate::spelled! {
+    /// How a campaign takes sites in after its plan.
+    TopUps, "never, asked or by-itself" {
+        Never = "never",
+        /// When a person asks for it.
+        Asked = "asked",
+        /// Also when facts change, without anybody asking.
+        ByItself = "by-itself",
+    }
+}
 
 /// One way of cutting a campaign into waves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -18,6 +29,9 @@ pub struct Preset {
     pub waves: Vec<String>,
     /// How long a wave is watched before the next.
     pub soak: Period,
+    pub top_up: TopUps,
+    /// How many sites the approved plan lets join without another approval.
+    pub top_up_sites: i64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -74,6 +88,8 @@ fn read_preset(name: &str, mut table: Section<'_, '_>) -> Read<Preset> {
                 parsed::<Period>(v).filter(|p| *p == Period::ZERO)
             })?
             .unwrap_or(Period::ZERO),
+        top_up: table.optional("top_up", "\"never\", \"asked\" or \"by-itself\"", parsed::<TopUps>)?.unwrap_or(TopUps::Asked),
+        top_up_sites: table.optional("top_up_sites", "a number of sites, 0 or more", whole(0, i64::MAX))?.unwrap_or(0),
     };
     if preset.waves.len() != 1 {
         return Err(table.conflict("waves", format!("{} waves", preset.waves.len()), ONE_WAVE));

@@ -54,6 +54,8 @@ crate::spelled! {
         HeldBack = "held-back",
         /// Decided again: out.
         RuledOut = "ruled-out",
+        /// Taken into a campaign that had ruled it out.
+        ToppedUp = "topped-up",
         /// Its request was committed.
         Sent = "sent",
         /// Its request certainly never left, or DCC refused it whole for a passing reason.
@@ -108,6 +110,7 @@ impl TargetState {
             (S::Held | S::Queued, E::Released) => S::Queued,
             (S::Held | S::Queued, E::HeldBack) => S::Held,
             (S::Held | S::Queued, E::RuledOut) => S::Ineligible,
+            (S::Ineligible, E::ToppedUp) => S::Queued,
             (S::Held | S::Queued | S::Cancelled, E::Cancelled) => S::Cancelled,
             (S::Queued, E::Sent) => S::Submitted,
             (S::Submitted, E::Returned) => S::Queued,
@@ -119,6 +122,7 @@ impl TargetState {
                 E::Released
                 | E::HeldBack
                 | E::RuledOut
+                | E::ToppedUp
                 | E::Cancelled
                 | E::Sent
                 | E::Returned

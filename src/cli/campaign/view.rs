@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::{
-    app::{ReadCounts, Status},
-    campaign::{FirstImage, Plan, PlanState},
+    app::{ReadCounts, Status, ToppedUp},
+    campaign::{FirstImage, Plan, PlanState, top_up::TopUpState},
     cli::{
         Context, Output,
         table::{self, Listing},
@@ -78,6 +78,35 @@ fn product_notes(pathways: &[FirstImage], spelt_differently: i64) -> Outcome {
     Ok(())
 }
 
+/// What a top-up found, and what became of it.
+pub fn top_up(output: Output, done: &ToppedUp) -> Outcome {
+    if output != Output::Table {
+        let state = done.top_up.as_ref().map(|t| t.state.to_string()).unwrap_or_default();
+        let taken = done.top_up.as_ref().map_or(0, |t| t.taken);
+        let fields = [
+            ("campaign", done.campaign.to_string()),
+            ("found", done.found.to_string()),
+            ("state", state),
+            ("taken", taken.to_string()),
+        ];
+        return table::object(output, &fields, done);
+    }
+    let what = match &done.top_up {
+        None if done.found == 0 => "no site may join that is not in the campaign already".to_string(),
+        None => format!("{} sites may join", done.found),
+        Some(t) if t.state == TopUpState::Applied => format!("top-up {}: {} sites joined", t.id, t.taken),
+        Some(t) if t.state == TopUpState::Proposed => format!(
+            "top-up {}: {} sites may join, more than the approved plan allows by itself; a second person lets them: ppmid campaign approve {} --by NAME",
+            t.id, t.found, done.campaign
+        ),
+        Some(t) => {
+            format!("top-up {} of {} sites is {}; `ppmid campaign status {}` says more", t.id, t.found, t.state, done.campaign)
+        }
+    };
+    table::line(what)?;
+    reasons(&done.by_reason)
+}
+
 /// Reasons in the order of the contract's table.
 pub fn reasons(by_reason: &std::collections::BTreeMap<Reason, i64>) -> Outcome {
     for (reason, n) in by_reason {
@@ -131,6 +160,29 @@ pub fn status(output: Output, status: &Status) -> Outcome {
         table::line(format!(
             "  reads      {} asked, {} answered ({} another version), {} given up; {} waiting, {} out",
             r.asked, r.answered, r.differs, r.given_up, r.waiting, r.out
+        ))?;
+    }
+    let s = &status.shares;
+    if s.counted > 0 {
+        let percent = |share: Option<f64>| share.map_or(String::new(), |share| format!("{:.2}%", share * 100.0));
+        table::line(format!(
+            "  of {} sent {} succeeded, {} did not ({} failed, {} silent); left out: {} that left the portfolio, {} that wait for a key",
+            s.counted,
+            percent(s.success_share),
+            percent(s.failure_share),
+            s.failed,
+            s.silent,
+            s.left_out_supply_lost,
+            s.left_out_keys_missing
+        ))?;
+    }
+    if status.topped_up > 0 {
+        table::line(format!("  topped up  {} sites joined after the plan", status.topped_up))?;
+    }
+    if let Some(t) = &status.top_up_proposed {
+        table::line(format!(
+            "  top-up {:<3} {} sites may join, asked by {}: a second person lets them: ppmid campaign approve {} --by NAME",
+            t.id, t.found, t.asked_by, status.campaign
         ))?;
     }
     if status.supply_lost > 0 {

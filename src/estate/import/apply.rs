@@ -132,7 +132,7 @@ impl<'a> Sink<'a> {
             let mut tx = self.db.begin().await?;
             let id = journal::begin(&mut tx, kind.as_str(), "applied", file, replace, self.clock.now()).await?;
             for block in &self.kept {
-                let (counts, _) = slices::apply(&mut tx, kind.spec(), block.bytes()).await?;
+                let (counts, _) = slices::apply(&mut tx, id, kind.spec(), block.bytes()).await?;
                 journal::conclude(&mut tx, id, "applied", &counts, None).await?;
             }
             journal::conclude(&mut tx, id, "applied", counts, Some(self.clock.now())).await?;
@@ -163,7 +163,7 @@ async fn roll_forward(db: &Db, clock: &Clock, id: i64, kind: Kind, mut seq: i64,
                 tx.commit().await?;
                 return record.map(|r| r.counts).ok_or_else(|| DbError::bad_row("imports", id, "id", "no row"));
             };
-            let (counts, block_rows) = slices::apply(&mut tx, kind.spec(), &block).await?;
+            let (counts, block_rows) = slices::apply(&mut tx, id, kind.spec(), &block).await?;
             journal::conclude(&mut tx, id, "applying", &counts, None).await?;
             seq += 1;
             rows += block_rows;

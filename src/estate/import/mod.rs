@@ -17,7 +17,7 @@ mod sorter;
 mod stage;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -252,6 +252,7 @@ async fn judge(
     rejects: &mut Rejects,
 ) -> Result<Vec<Block>, TakeError> {
     let mut stored = stored_rows(db, lines).await.map_err(TakeError::Db)?;
+    let noticed = if replace { noticed(db, lines).await.map_err(TakeError::Db)? } else { HashSet::new() };
     let (mut blocks, mut block, mut changes) = (Vec::new(), Block::default(), Vec::new());
     for group in lines.chunk_by(|a, b| a.mpan == b.mpan) {
         let mpan = group[0].mpan;
@@ -265,6 +266,9 @@ async fn judge(
         });
         if let Some(e) = failed {
             return Err(TakeError::Scratch(e));
+        }
+        if noticed.contains(&mpan.to_db()) {
+            registrations::say_again(mpan, &of_group, &rows, &mut changes);
         }
         for change in changes.drain(..) {
             push_change(&mut block, &change);
@@ -288,6 +292,13 @@ fn push_change(block: &mut Block, change: &Change) {
             block.push(Op::Remove, &[mpan.to_db().into(), from.0.into(), supplier.as_str().into()]);
         }
     }
+}
+
+/// The MPANs of these lines of which an alert said that they were lost.
+async fn noticed(db: &Db, lines: &[RegistrationLine]) -> DbResult<HashSet<i64>> {
+    let mut mpans: Vec<_> = lines.iter().map(|l| l.mpan).collect();
+    mpans.dedup();
+    store::noticed(&mut db.read().await?, &mpans).await
 }
 
 type StoredByMpan = BTreeMap<i64, BTreeMap<registrations::Key, Stored>>;

@@ -106,6 +106,19 @@ pub fn resolve(
     }
 }
 
+/// Rows that a `--replace` file names and that are stored just so, as changes all the same: what the file says of an MPAN is newer than
+/// an alert that came before it.
+pub fn say_again(mpan: Mpan, lines: &[Line], stored: &BTreeMap<Key, Stored>, changes: &mut Vec<Change>) {
+    let changed: HashSet<Key> = changes
+        .iter()
+        .map(|c| match c {
+            Change::Put { key, .. } | Change::Remove { key, .. } => *key,
+        })
+        .collect();
+    let same = lines.iter().filter(|l| !changed.contains(&l.key()) && stored.get(&l.key()).is_some_and(|row| row.to == l.to));
+    changes.extend(same.map(|l| Change::Put { mpan, key: l.key(), row: Stored { to: l.to, ended_by_switch: false } }));
+}
+
 /// Whether `day` is before an end; an open row has none.
 fn is_before(day: Day, end: Option<Day>) -> bool {
     end.is_none_or(|end| day < end)

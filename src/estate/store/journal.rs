@@ -37,9 +37,10 @@ pub async fn applying(tx: &mut Tx) -> DbResult<bool> {
     Ok(n > 0)
 }
 
-/// The greatest id of an import that took effect, 0 before the first: it changes when facts of the estate do.
+/// Rises when facts of the estate change: by an import that took effect, or by an alert that says that a site was lost. 0 before the
+/// first.
 pub async fn estate_version(tx: &mut Tx) -> DbResult<i64> {
-    let text = "select coalesce(max(id), 0) from imports where state = 'applied'";
+    let text = "select (select coalesce(max(id), 0) from imports where state = 'applied') + (select coalesce(max(id), 0) from supply_notices)";
     Ok(sql!(tx, c => sqlx::query_scalar(text).fetch_one(c).await)?)
 }
 

@@ -4,7 +4,7 @@
 
 use std::{collections::HashMap, str::FromStr};
 
-use super::{PackedPage, Scan, SiteRow, facts::parse};
+use super::{PackedPage, Scan, SiteRow, facts::parse, notices};
 use crate::{
     clock::Day,
     db::{Db, DbError, DbResult, Tx},
@@ -17,6 +17,8 @@ use crate::{
 const MOST_REGISTRATIONS: i64 = 4_000_000;
 /// Most exclusions: some 100 bytes each, so at most 20 MB.
 const MOST_EXCLUSIONS: i64 = 200_000;
+/// Most alerts that say that a site was lost: some 30 bytes each.
+const MOST_NOTICES: i64 = 500_000;
 /// Rows read in one step: some 10 ms.
 const PAGE_ROWS: i64 = 20_000;
 /// Registrations for each bucket of MPANs, if they lay evenly: where a bucket begins is found by a division, so that a look-up
@@ -45,14 +47,17 @@ pub struct Kept {
     span: u64,
     by_device: HashMap<i64, String>,
     by_mpan: HashMap<i64, String>,
+    /// By MPAN, the day of an alert that said that it was lost.
+    noticed: HashMap<i64, Day>,
 }
 
 impl Kept {
     /// Whether the estate is small enough for it.
     pub async fn fits(tx: &mut Tx) -> DbResult<bool> {
+        let notices = notices::count_standing(tx).await?;
         let (registrations, exclusions): (i64, i64) = sql!(tx, c => sqlx::query_as(
             "select (select count(*) from registrations), (select count(*) from exclusions)").fetch_one(c).await)?;
-        Ok(registrations <= MOST_REGISTRATIONS && exclusions <= MOST_EXCLUSIONS)
+        Ok(registrations <= MOST_REGISTRATIONS && exclusions <= MOST_EXCLUSIONS && notices <= MOST_NOTICES)
     }
 
     /// Reads it, in short reads.
@@ -63,7 +68,23 @@ impl Kept {
         }
         kept.by_device = exclusions(&mut db.read().await?, "device", scan.day).await?;
         kept.by_mpan = exclusions(&mut db.read().await?, "mpan", scan.day).await?;
+        for (mpan, day) in notices::standing(&mut db.read().await?, scan.at).await? {
+            kept.end_on(mpan, day);
+        }
         Ok(kept)
+    }
+
+    /// As [`notices::end_on`].
+    fn end_on(&mut self, mpan: i64, day: Day) {
+        let first = self.registrations.partition_point(|row| row.mpan < mpan);
+        let end = i32::try_from(day.0).unwrap_or(OPEN);
+        for row in self.registrations[first..].iter_mut().take_while(|row| row.mpan == mpan) {
+            if row.from < end && end < row.to {
+                row.to = end;
+            }
+        }
+        let latest = self.noticed.entry(mpan).or_insert(day);
+        *latest = day.max(*latest);
     }
 
     async fn load_registrations(&mut self, db: &Db, own: &[Mpid]) -> DbResult<()> {
@@ -134,6 +155,7 @@ impl Kept {
             row.own_registrations.sort_unstable_by_key(|r| (r.effective_from, r.supplier_mpid));
         }
         row.exclusion = self.by_device.get(&device).or_else(|| self.by_mpan.get(&mpan.to_db())).cloned();
+        row.noticed = if self.noticed.is_empty() { None } else { self.noticed.get(&mpan.to_db()).copied() };
     }
 
     /// The rows of an MPAN.
@@ -256,6 +278,15 @@ mod tests {
                 }
             }
         }
+        let mut notices = Rows::new("supply_notices", &["mpan", "device_id", "day", "received_at", "message_id", "answered_by"]);
+        for n in (0..900i64).filter(|n| n % 3 == 0) {
+            let answered = (n % 12 == 0).then_some(1i64);
+            notices.push(&[n.into(), n.into(), (n % 60).into(), ((n % 5) - 3).into(), n.into(), answered.into()]);
+            if n % 9 == 0 && answered.is_none() {
+                notices.push(&[n.into(), n.into(), (n % 60 + 7).into(), (-1i64).into(), (n + 1_000).into(), None::<i64>.into()]);
+            }
+        }
+        notices.flush(tx).await.unwrap();
         for rows in [&mut sites, &mut registrations, &mut exclusions, &mut keys] {
             rows.flush(tx).await.unwrap();
         }

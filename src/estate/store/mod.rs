@@ -1,5 +1,5 @@
 //! The estate's tables. Reads of single facts and what DCC says about them are in [`facts`], the planner's scan in [`scan`]
-//! and [`kept`],
+//! and [`kept`], what alerts say of a loss in [`notices`],
 //! what makes a file take effect in [`journal`] and [`slices`]. Every function works in the caller's transaction.
 
 mod cpl_facts;
@@ -7,6 +7,7 @@ mod facts;
 pub(super) mod journal;
 mod kept;
 pub(super) mod lock;
+mod notices;
 mod scan;
 pub(super) mod slices;
 
@@ -16,6 +17,7 @@ pub use journal::{applying, estate_version, lists_version};
 #[cfg(test)]
 pub use journal::{tests_begin_applying, tests_end_applying};
 pub use kept::Kept;
+pub use notices::*;
 pub use scan::*;
 
 #[cfg(test)]

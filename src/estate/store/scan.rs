@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::facts::parse;
+use super::{end_on, facts::parse};
 use crate::{
     clock::{Day, Time},
     db::{DbError, DbResult, Tx, rows},
@@ -88,6 +88,9 @@ pub struct SiteRow {
     pub key_at: Option<Time>,
     /// The reason of an exclusion that covers the day.
     pub exclusion: Option<String>,
+    /// The day of an alert that said that the site was lost, while it stands: what of own registrations it ended is ended above. The
+    /// latest of several.
+    pub noticed: Option<Day>,
 }
 
 /// Some sites by rising [`DeviceId::to_db`], and where to go on.
@@ -102,7 +105,7 @@ pub struct SitePage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reads {
     Everything,
-    /// What [`super::Kept`] does not know, and of the site itself what rules go by: without registrations and exclusion, and without
+    /// What [`super::Kept`] does not know, and of the site itself what rules go by: without registrations, exclusion and notices, and without
     /// `chf_device_id`, `gsme_device_id`, `region` and `as_at`. Keys come in the order of devices too, and are merged.
     SitesAndKeys,
 }
@@ -310,8 +313,8 @@ async fn read(tx: &mut Tx, from: i64, limit: u32, devices: Option<&[i64]>, scan:
 const FIXED_PARAMETERS: usize = 6;
 
 /// Columns of a packed site.
-const FIELDS: usize = 17;
-/// As many as [`Reads::SitesAndKeys`] reads: the rest are hub, gas meter, region, `as_at`, registrations, key and exclusion.
+const FIELDS: usize = 18;
+/// As many as [`Reads::SitesAndKeys`] reads: the rest are hub, gas meter, region, `as_at`, registrations, key, exclusion and notices.
 const FEW_FIELDS: usize = 10;
 
 /// `format`'s own: one call a site, where a chain of `||` would copy what it has so far for each field. A null is written as nothing.
@@ -354,6 +357,9 @@ fn page_text(wanted: &str, own: &str, reads: Reads) -> String {
             "coalesce((select min(e.reason) from exclusions e where e.subject_kind = 'device' and e.subject = s.device_id and {covering}), \
              (select min(e.reason) from exclusions e where e.subject_kind = 'mpan' and e.subject = s.mpan and {covering}))"
         ),
+        "(select string_agg(cast(n.day as text), ' ') from supply_notices n where n.mpan = s.mpan and n.answered_by is null \
+         and n.received_at <= $5)"
+            .into(),
     ];
     // Moment and day are named in any case: PostgreSQL wants to know the type of every parameter.
     format!(
@@ -396,7 +402,7 @@ fn blank() -> SiteRow {
         migrated_on: None,
         as_at: None,
     };
-    SiteRow { site, own_registrations: Vec::new(), key: None, key_at: None, exclusion: None }
+    SiteRow { site, own_registrations: Vec::new(), key: None, key_at: None, exclusion: None, noticed: None }
 }
 
 /// Fills every field of the row that the page holds; the rest stay as they are in a blank one.
@@ -432,6 +438,12 @@ fn unpack(packed: &str, row: &mut SiteRow) -> DbResult<()> {
     let latest = if key.is_empty() { None } else { Some(key_result(id, key)?) };
     (row.key, row.key_at) = (latest.map(|k| k.0), latest.map(|k| k.1));
     write_maybe(&mut row.exclusion, next()?);
+    row.noticed = None;
+    for day in next()?.split(' ').filter(|day| !day.is_empty()) {
+        let day = Day(parse("supply_notices", mpan, "day", day)?);
+        end_on(&mut row.own_registrations, day);
+        row.noticed = row.noticed.max(Some(day));
+    }
     Ok(())
 }
 

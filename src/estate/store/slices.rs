@@ -1,7 +1,7 @@
 //! Gives a block of rows its effect: inserts the new, updates those that differ, leaves the others untouched, and counts which
 //! was which. Set-based: the rows go through a temporary table unless their range of keys is still empty.
 
-use std::fmt::Write;
+use std::{collections::HashMap, fmt::Write};
 
 use super::{
     super::import::{
@@ -10,6 +10,7 @@ use super::{
     },
     execute,
     journal::Counts,
+    notices,
 };
 use crate::{
     db::{
@@ -22,7 +23,7 @@ use crate::{
 const REMOVED: &str = "slice_removed";
 
 /// Applies one block; gives its counts and how many rows it had. A registration's counts were made when its MPAN was judged, and are left at nought here.
-pub async fn apply(tx: &mut Tx, spec: &'static Spec, block: &[u8]) -> DbResult<(Counts, u64)> {
+pub async fn apply(tx: &mut Tx, import: i64, spec: &'static Spec, block: &[u8]) -> DbResult<(Counts, u64)> {
     let mut puts = Rows::new(spec.slice, spec.columns);
     let mut removed = Rows::new(REMOVED, &spec.columns[..spec.key]);
     let mut range: Option<(i64, i64)> = None;
@@ -44,7 +45,26 @@ pub async fn apply(tx: &mut Tx, spec: &'static Spec, block: &[u8]) -> DbResult<(
         execute(tx, format!("delete from {} where ({key}) in (select {key} from {REMOVED})", spec.table)).await?;
     }
     let counts = merge(tx, spec, &mut puts, range).await?;
+    if let (Kind::Registrations, Some(range)) = (spec.kind, range) {
+        answer_notices(tx, import, spec, block, range).await?;
+    }
     Ok((if spec.kind == Kind::Registrations { Counts::default() } else { counts }, rows))
+}
+
+/// What the block says of MPANs ends what alerts said of them before.
+async fn answer_notices(tx: &mut Tx, import: i64, spec: &Spec, block: &[u8], range: (i64, i64)) -> DbResult<()> {
+    if notices::count_standing(tx).await? == 0 {
+        return Ok(());
+    }
+    let mut ends: HashMap<i64, Option<i64>> = HashMap::new();
+    let to = spec.columns.iter().position(|c| *c == "effective_to").expect("registrations have an end");
+    Block::read(block, spec.columns.len(), spec.key, |op, row| {
+        let (Op::Put, Value::Int(mpan)) = (op, row[0]) else { return };
+        let end = if let Value::Int(end) = row[to] { Some(end) } else { None };
+        let latest = ends.entry(mpan).or_insert(end);
+        *latest = latest.zip(end).map(|(a, b)| a.max(b));
+    });
+    notices::answer(tx, import, range, |mpan| ends.get(&mpan).copied()).await
 }
 
 async fn merge(tx: &mut Tx, spec: &'static Spec, puts: &mut Rows, range: Option<(i64, i64)>) -> DbResult<Counts> {

@@ -84,7 +84,7 @@ async fn one(tx: &mut Tx, device: DeviceId, own: &[Mpid], day: Day, at: Time) ->
     let latest = latest_key(tx, device, at).await.unwrap();
     let (key, key_at) = (latest.as_ref().map(|k| k.status), latest.as_ref().map(|k| k.attempted_at));
     let exclusion = exclusion_covering(tx, device, site.mpan, day).await.unwrap();
-    SiteRow { site, own_registrations, key, key_at, exclusion }
+    SiteRow { site, own_registrations, key, key_at, exclusion, noticed: None }
 }
 
 #[tokio::test]

@@ -138,6 +138,38 @@ pub async fn decide_again(
     Ok(changed)
 }
 
+/// Takes sites into a plan that is in force: those it does not have, and those it had ruled out. The others stay as they are. Gives how
+/// many joined.
+pub async fn take_in(tx: &mut Tx, plan: i64, decided: &[Decided], policy_set: i64, because: Because, now: Time) -> DbResult<u64> {
+    let from = TargetState::Ineligible;
+    debug_assert!(from.on(Event::ToppedUp).is_ok());
+    let mut joined = 0;
+    for group in decided.chunks(GROUP_ROWS) {
+        let values: Rows = group.iter().map(|d| value(plan, d)).collect();
+        let values = values.to_json();
+        let same = format!("targets.plan_id = v.plan_id and targets.device_id = v.device_id and targets.state = '{from}'");
+        let v = rows::table(tx, 1, VALUES);
+        history::keep_rows(tx, &values, VALUES, &same).await?;
+        // The same columns as a decision that is made again, from the row that could not be inserted.
+        let facts =
+            FACTS.replace("v.supplier", "excluded.registration_supplier").replace("v.reg_from", "excluded.registration_from");
+        let facts = facts.replace("v.", "excluded.");
+        let sql = format!(
+            "insert into targets (plan_id, device_id, state, reason, attempts, registration_supplier, registration_from, cpl_fact, key_result_at,
+                    fact, updated_at, version, policy_set, cause, cause_ref)
+             select v.plan_id, v.device_id, v.state, v.reason, 0, v.supplier, v.reg_from, v.cpl_fact, v.key_result_at, v.fact,
+                    cast($2 as bigint), 0, cast($3 as bigint), cast($4 as text), cast($5 as bigint)
+             from {v} where true
+             on conflict (plan_id, device_id) do update set state = excluded.state, {facts}, updated_at = excluded.updated_at,
+                    version = targets.version + 1, policy_set = excluded.policy_set, cause = excluded.cause, cause_ref = excluded.cause_ref
+             where targets.state = '{from}'"
+        );
+        joined += sql!(&mut *tx, c => sqlx::query(AssertSqlSafe(sql)).bind(&values).bind(now.0).bind(policy_set)
+            .bind(because.cause.as_str()).bind(because.reference).execute(c).await?.rows_affected());
+    }
+    Ok(joined)
+}
+
 /// Puts queued targets into a batch, with what was decided about them just before: `Sent`. Gives how many were still queued; the
 /// caller compares.
 pub async fn send(

@@ -32,6 +32,8 @@ crate::spelled! {
         Silence = "silence",
         /// Its site changed hands after it was sent.
         Supply = "supply",
+        /// It joined after the plan; the reference is the top-up.
+        TopUp = "top-up",
         /// A person: retry, abort.
         Operator = "operator",
     }

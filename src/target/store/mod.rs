@@ -22,7 +22,7 @@ use crate::{
     sql,
 };
 
-pub use decide::{Decided, Planned, decide_again, send};
+pub use decide::{Decided, Planned, decide_again, send, take_in};
 pub use history::{Because, Cause};
 pub use moves::{Change, Moved, Which, apply, move_all, set_deadline};
 pub use queue::{queued_by_group, queued_where_open};
@@ -115,10 +115,31 @@ pub async fn in_flight(tx: &mut Tx, plan: i64, after: Option<DeviceId>, limit: u
     found.into_iter().map(target).collect()
 }
 
+/// The targets of a plan between two devices, both included, that are not ruled out.
+pub async fn members_between(
+    tx: &mut Tx,
+    plan: i64,
+    first: DeviceId,
+    last: DeviceId,
+) -> DbResult<std::collections::HashSet<DeviceId>> {
+    let ids: Vec<i64> = sql!(tx, c => sqlx::query_scalar(
+        "select device_id from targets where plan_id = $1 and device_id between $2 and $3 and state <> 'ineligible' order by device_id")
+        .bind(plan).bind(first.to_db()).bind(last.to_db()).fetch_all(c).await)?;
+    Ok(ids.into_iter().map(DeviceId::from_db).collect())
+}
+
 /// How many targets of a plan left the portfolio after they were sent.
 pub async fn count_lost(tx: &mut Tx, plan: i64) -> DbResult<i64> {
     let text = "select count(*) from targets where plan_id = $1 and reason = $2";
     Ok(sql!(tx, c => sqlx::query_scalar(text).bind(plan).bind(Reason::SupplyLost.as_str()).fetch_one(c).await)?)
+}
+
+/// How many members wait for a key that DCC or the tool says is missing.
+pub async fn count_held_for_keys(tx: &mut Tx, plan: i64) -> DbResult<i64> {
+    // The state is spelled out so that SQLite can use the partial index of the held.
+    let text = "select count(*) from targets where plan_id = $1 and state = 'held' and reason in ($2, $3)";
+    let (missing, unknown) = (Reason::KeysMissing.as_str(), Reason::KeysUnknown.as_str());
+    Ok(sql!(tx, c => sqlx::query_scalar(text).bind(plan).bind(missing).bind(unknown).fetch_one(c).await)?)
 }
 
 /// The devices of a plan that are in one state, by Device ID.
@@ -137,6 +158,16 @@ pub async fn in_state(
     let ids: Vec<i64> =
         sql!(tx, c => sqlx::query_scalar(AssertSqlSafe(sql)).bind(plan).bind(from).bind(limit as i64).fetch_all(c).await)?;
     Ok(ids.into_iter().map(DeviceId::from_db).collect())
+}
+
+/// How many targets of a plan count for or against it, by state: sent, and not of a site that left the portfolio. A missing key is no
+/// failure: what waits for one is held, and is not among them.
+pub async fn count_shares(tx: &mut Tx, plan: i64) -> DbResult<Vec<(TargetState, i64)>> {
+    let counts: Vec<(String, i64)> = sql!(tx, c => sqlx::query_as(
+        "select state, count(*) from targets where plan_id = $1 and reason <> $2
+           and state in ('submitted', 'accepted', 'delivered', 'activated', 'verified', 'failed', 'expired') group by state order by state")
+        .bind(plan).bind(Reason::SupplyLost.as_str()).fetch_all(c).await)?;
+    counts.into_iter().map(|(s, n)| Ok((s.parse().map_err(|_| DbError::bad_row("targets", plan, "state", &s))?, n))).collect()
 }
 
 /// How many targets of a plan are in each state.

@@ -83,7 +83,7 @@ async fn an_import_left_half_applied_is_finished_once_and_a_live_one_is_left_alo
         }
         journal::conclude(&mut tx, id, "applying", &Counts { read: 30, ..Counts::default() }, None).await.unwrap();
         let first = journal::claim_block(&mut tx, id, 0).await.unwrap().unwrap();
-        let (counts, _) = store::slices::apply(&mut tx, Kind::Keys.spec(), &first).await.unwrap();
+        let (counts, _) = store::slices::apply(&mut tx, 1, Kind::Keys.spec(), &first).await.unwrap();
         journal::conclude(&mut tx, id, "applying", &counts, None).await.unwrap();
         tx.commit().await.unwrap();
         assert!(applying(&mut db.read().await.unwrap()).await.unwrap());
