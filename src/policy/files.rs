@@ -1,7 +1,7 @@
 //! The policy files: their names, how each ships, and one file read whole. What a file means is in the module named after it;
 //! which file of a folder counts on which day is `folder`'s, what they are together is `set`'s.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, path::PathBuf, sync::LazyLock};
 
 use super::{
     Eligibility, PolicySet, ResponseCodes, Rollout, Steps, Thresholds,
@@ -113,9 +113,13 @@ fn read_trust_head(place: Place<'_>) -> Read<Head> {
     })
 }
 
-/// The file as it ships.
+/// The file as it ships, read once: what ships cannot change, and is asked for whenever a file is absent.
 pub(super) fn compiled_file(name: PolicyName) -> PolicyFile {
-    parse_file(name, name.shipped().to_string(), Origin::CompiledIn).expect("the shipped policy files are checked by a test")
+    static SHIPPED: LazyLock<Vec<PolicyFile>> = LazyLock::new(|| {
+        let read = |name: &PolicyName| parse_file(*name, name.shipped().to_string(), Origin::CompiledIn);
+        PolicyName::ALL.iter().map(|name| read(name).expect("the shipped policy files are checked by a test")).collect()
+    });
+    SHIPPED.iter().find(|f| f.name == name).expect("each has one").clone()
 }
 
 /// Reads one file whole. `trust.toml` of a folder is judged by the image room too, before.
