@@ -8,6 +8,7 @@ mod ask;
 mod control;
 mod decide;
 mod evidence;
+mod deliver;
 mod exchange;
 mod forward;
 mod heard;
@@ -17,6 +18,7 @@ mod link;
 mod messages;
 mod news;
 mod pathways;
+mod notify;
 mod plan;
 mod prepare;
 mod prune;
@@ -34,6 +36,7 @@ mod supply;
 mod thresholds;
 mod top_up;
 mod unsent;
+mod teams;
 mod watch;
 mod windows;
 
@@ -55,6 +58,7 @@ use crate::{
 
 pub use control::NewCampaignRequest;
 pub use decide::Decider;
+pub use deliver::{DueDelivery, Tested};
 pub use forward::ForwardPass;
 pub use messages::{MessageQuery, OpenedMessage};
 pub use plan::PlanProgress;
@@ -72,6 +76,7 @@ pub use supply::SupplyChanges;
 pub use thresholds::{AdtRoom, AdtStatus, AdtUse, AdtWait};
 pub use top_up::ToppedUp;
 pub use windows::WaitsFor;
+pub use teams::{ReadyTeam, ready_teams};
 
 /// Longest name or reason a person may give, in characters.
 pub const TEXT_CHARS: usize = 200;

@@ -1,0 +1,1 @@
+//! What is told of whom, and the outbox on both engines.
