@@ -26,7 +26,10 @@ pub fn read_private_key(path: &Path) -> Outcome<Zeroizing<Vec<u8>>> {
 
 /// The secret in a file that passes the same checks, without white space at its end: what an editor adds is not part of it.
 pub fn read_secret(path: &Path, least_bytes: usize) -> Outcome<Zeroizing<Vec<u8>>> {
-    let about = |failure: Failure| Failure { message: failure.message.replace("the private key", "the secret").replace("a private key", "a secret"), ..failure };
+    let about = |failure: Failure| Failure {
+        message: failure.message.replace("the private key", "the secret").replace("a private key", "a secret"),
+        ..failure
+    };
     let mut bytes = read_private_key(path).map_err(about)?;
     let length = bytes.trim_ascii_end().len();
     bytes.truncate(length);

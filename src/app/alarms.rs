@@ -25,8 +25,7 @@ impl App {
         record(tx, now, "engine", "alarm.raise", new.subject.clone(), detail).await?;
         let numbers = [("alarm", Some(id)), ("campaign", new.campaign)].into_iter().filter_map(|(name, n)| Some((name, n?)));
         let (sentence, remedy) = (new.sentence.clone(), new.remedy.clone());
-        let told =
-            Notification::of_alarm(new.subject.clone(), sentence, remedy, numbers.collect(), but_not.map(str::to_string));
+        let told = Notification::of_alarm(new.subject.clone(), sentence, remedy, numbers.collect(), but_not.map(str::to_string));
         self.tell(tx, &[told]).await?;
         Ok(true)
     }

@@ -16,10 +16,8 @@ use crate::{
     db::Tx,
     failure::{Failure, Outcome},
     gateway::{Heard, WebhookPost, Webhooks, doubling},
-    notify::{
-        Aside, Delivery, DeliveryState, Payload, SIGNATURE_HEADER, signature, store, test_payload,
-    },
-    policy::{Notify, ELECTRICITY_SUPPLIER_ROLE},
+    notify::{Aside, Delivery, DeliveryState, Payload, SIGNATURE_HEADER, signature, store, test_payload},
+    policy::{ELECTRICITY_SUPPLIER_ROLE, Notify},
 };
 
 /// The first wait is one to two seconds, as towards DCC; then doubled up to an hour.
@@ -132,7 +130,13 @@ impl App {
     }
 
     /// A page of deliveries, oldest first.
-    pub async fn deliveries(&self, state: Option<DeliveryState>, team: Option<&str>, after: i64, limit: u32) -> Outcome<Vec<Delivery>> {
+    pub async fn deliveries(
+        &self,
+        state: Option<DeliveryState>,
+        team: Option<&str>,
+        after: i64,
+        limit: u32,
+    ) -> Outcome<Vec<Delivery>> {
         Ok(store::list(&mut self.db.read().await?, state, team, after, limit).await?)
     }
 
@@ -164,15 +168,20 @@ impl App {
     pub async fn test_team(&self, to: &dyn Webhooks, name: &str, who: &str) -> Outcome<Tested> {
         let role = &self.settings.organisation.role;
         if !may_tell(&self.settings) {
-            return Err(Failure::refused("ROLE_NOT_PERMITTED", format!("our role is {role}, and nothing is told but by {ELECTRICITY_SUPPLIER_ROLE}"))
-                .help("correct organisation.role if that is wrong"));
+            return Err(Failure::refused(
+                "ROLE_NOT_PERMITTED",
+                format!("our role is {role}, and nothing is told but by {ELECTRICITY_SUPPLIER_ROLE}"),
+            )
+            .help("correct organisation.role if that is wrong"));
         }
         let notify = self.policies()?.notify;
         let teams = super::ready_teams(&self.settings, &notify)?;
         let names = teams.iter().map(|t| t.team.name.as_str()).collect::<Vec<_>>().join(", ");
         let Some(team) = teams.iter().find(|t| t.team.name == name) else {
             let known = if names.is_empty() { "it names no team".to_string() } else { format!("it names {names}") };
-            return Err(Failure::failed(format!("notify.toml has no team {name:?}")).help(format!("{known}; docs/notifications.md")));
+            return Err(
+                Failure::failed(format!("notify.toml has no team {name:?}")).help(format!("{known}; docs/notifications.md"))
+            );
         };
         let mut tx = self.db.begin().await?;
         let at = self.now();

@@ -7,8 +7,8 @@ mod approval;
 mod ask;
 mod control;
 mod decide;
-mod evidence;
 mod deliver;
+mod evidence;
 mod exchange;
 mod forward;
 mod heard;
@@ -17,8 +17,8 @@ mod keys;
 mod link;
 mod messages;
 mod news;
-mod pathways;
 mod notify;
+mod pathways;
 mod plan;
 mod prepare;
 mod prune;
@@ -37,6 +37,7 @@ mod thresholds;
 mod top_up;
 mod unsent;
 mod teams;
+mod unsent;
 mod watch;
 mod windows;
 
@@ -77,6 +78,7 @@ pub use thresholds::{AdtRoom, AdtStatus, AdtUse, AdtWait};
 pub use top_up::ToppedUp;
 pub use windows::WaitsFor;
 pub use teams::{ReadyTeam, ready_teams};
+pub use windows::WaitsFor;
 
 /// Longest name or reason a person may give, in characters.
 pub const TEXT_CHARS: usize = 200;

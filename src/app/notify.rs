@@ -127,7 +127,8 @@ pub(super) fn waits_for_approval(campaign: &Campaign, tally: &crate::campaign::T
     use crate::policy::Outcome as O;
     let count = |outcome| tally.count(outcome);
     let (eligible, held) = (count(O::Eligible), count(O::Held));
-    let sentence = format!("campaign {} is planned and waits for its approval: {eligible} sites eligible, {held} held", campaign.name);
+    let sentence =
+        format!("campaign {} is planned and waits for its approval: {eligible} sites eligible, {held} held", campaign.name);
     let remedy = format!("look at `ppmid campaign status {0}`, then `ppmid campaign approve {0} --by NAME`", campaign.id);
     let numbers = vec![
         ("campaign", campaign.id),

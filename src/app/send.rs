@@ -333,8 +333,15 @@ pub(super) async fn hold(tx: &mut Tx, request: &OutboxRequest, batch: &Batch, wh
     campaign::store::set_batch_state(tx, batch.id, BatchState::Held, Some(why), now).await?;
     let (id, campaign) = (request.id, batch.campaign_id);
     tracing::error!(request = %id, batch = batch.number, campaign, reason = why, "a batch is held for a person");
-    record(tx, now, "engine", "batch.hold", format!("campaign {campaign} batch {}", batch.id), json!({"request": id, "why": why}))
-        .await?;
+    record(
+        tx,
+        now,
+        "engine",
+        "batch.hold",
+        format!("campaign {campaign} batch {}", batch.id),
+        json!({"request": id, "why": why}),
+    )
+    .await?;
     if batch.state == BatchState::Held { Ok(()) } else { tell_held(tx, batch, why, now).await }
 }
 

@@ -45,7 +45,9 @@ fn ready_team(settings: &Settings, team: &Team) -> Outcome<ReadyTeam> {
     let path = |file: &FileNamed| settings.policies_dir.join(&file.0);
     let secret = keyfile::read_secret(&path(&team.secret), SECRET_LEAST_BYTES).map_err(|e| Failure {
         message: format!("notify.toml: secret of team {name}: {}", e.message),
-        help: vec!["give it a file of at least 32 bytes that nobody else can read: openssl rand -hex 32 > FILE; chmod 600 FILE".into()],
+        help: vec![
+            "give it a file of at least 32 bytes that nobody else can read: openssl rand -hex 32 > FILE; chmod 600 FILE".into(),
+        ],
         ..e
     })?;
     Ok(ReadyTeam { team: team.clone(), ca: team.ca.as_ref().map(path), secret })

@@ -144,7 +144,8 @@ async fn test(ctx: &Context, team: &str) -> Outcome {
         Heard::NotNow { why, .. } => (false, why),
     };
     let millis = tested.took.as_millis() as u64;
-    let fields = [("team", team.to_string()), ("key", tested.key.clone()), ("answer", said.clone()), ("took_ms", millis.to_string())];
+    let fields =
+        [("team", team.to_string()), ("key", tested.key.clone()), ("answer", said.clone()), ("took_ms", millis.to_string())];
     table::object(
         ctx.output(),
         &fields,

@@ -32,7 +32,8 @@ pub(super) fn without_mpans(text: &str) -> String {
 
 /// Whether the counter of a RequestID is what comes next.
 fn ends_in_a_target(text: &str) -> bool {
-    let eui = |text: &str| text.len().checked_sub(EUI_CHARS).and_then(|at| text.get(at..)).is_some_and(|e| e.parse::<Eui>().is_ok());
+    let eui =
+        |text: &str| text.len().checked_sub(EUI_CHARS).and_then(|at| text.get(at..)).is_some_and(|e| e.parse::<Eui>().is_ok());
     text.strip_suffix(':').is_some_and(eui)
 }
 
@@ -43,9 +44,8 @@ fn without_devices(text: &str) -> String {
     let mut from = 0;
     while from < text.len() {
         let found = text.get(from..from + EUI_CHARS).filter(|piece| piece.parse::<Eui>().is_ok());
-        let by_itself = |at: usize| bytes.get(at).is_none_or(|b| !b.is_ascii_alphanumeric() && *b != b'-' && *b != b':');
         match found {
-            Some(eui) if from.checked_sub(1).is_none_or(by_itself) && ends(bytes, from + EUI_CHARS) => {
+            Some(eui) if begins(text, from) && ends(bytes, from + EUI_CHARS) => {
                 masked.push_str("**-**-**-**-**-**-**-");
                 masked.push_str(&eui[EUI_CHARS - 2..]);
                 from += EUI_CHARS;
@@ -60,7 +60,13 @@ fn without_devices(text: &str) -> String {
     masked
 }
 
-/// Whether what begins at `at` goes on no name; a colon does so only before another part of a RequestID.
+/// Whether what begins at `at` is no later part of a name or of a RequestID.
+fn begins(text: &str, at: usize) -> bool {
+    let before = text.as_bytes()[..at].last();
+    before.is_none_or(|b| !b.is_ascii_alphanumeric() && *b != b'-') && !ends_in_a_target(&text[..at])
+}
+
+/// Whether what ends at `at` goes on no name; a colon does so only before another part of a RequestID.
 fn ends(bytes: &[u8], at: usize) -> bool {
     match (bytes.get(at), bytes.get(at + 1)) {
         (Some(b':'), Some(next)) => !next.is_ascii_alphanumeric(),

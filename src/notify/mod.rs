@@ -74,7 +74,13 @@ impl Notification {
     }
 
     /// For every own team but one that cannot be told.
-    pub fn of_alarm(subject: String, sentence: String, remedy: String, numbers: Numbers, but_not: Option<String>) -> Notification {
+    pub fn of_alarm(
+        subject: String,
+        sentence: String,
+        remedy: String,
+        numbers: Numbers,
+        but_not: Option<String>,
+    ) -> Notification {
         Notification { kind: NotifyKind::Alarm, audience: Audience::Own { but_not }, subject, sentence, remedy, numbers }
     }
 }
@@ -95,7 +101,9 @@ pub struct Stored {
 /// To whom a stored notification goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Whom {
-    Own { but_not: Option<String> },
+    Own {
+        but_not: Option<String>,
+    },
     /// The one that held the site when it happened; `None`: nobody of us.
     Holder(Option<Mpid>),
 }

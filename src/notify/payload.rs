@@ -4,7 +4,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{NotifyKind, Stored, Team, masks::{impersonal, without_mpans}};
+use super::{
+    NotifyKind, Stored, Team,
+    masks::{impersonal, without_mpans},
+};
 use crate::{
     clock::Time,
     ids::{Mpid, Sha256Hash},

@@ -96,7 +96,7 @@ pub async fn count_to_spread(tx: &mut Tx) -> DbResult<i64> {
 /// Makes the deliveries of notifications, and notes of each of `spread` that they were made. Gives how many are new.
 pub async fn spread(tx: &mut Tx, spread: &[i64], deliveries: &[(i64, &Team, Payload)], now: Time) -> DbResult<u64> {
     let (ids, these) = rows::integers(tx, 2, spread.iter().copied());
-    let text = format!("update notifications set spread_at = $1 where spread_at is null and id in {these}");
+    let text = format!("update notifications set spread_at = $1 where spread_at is null and id in ({these})");
     sql!(&mut *tx, c => sqlx::query(sqlx::AssertSqlSafe(text)).bind(now.0).bind(ids).execute(c).await?.rows_affected());
     let mut parameter = rows::Rows::default();
     for (notification, team, payload) in deliveries {
@@ -163,7 +163,8 @@ impl TryFrom<Row> for Delivery {
     }
 }
 
-const ROW: &str = "select d.id, d.notification_id, n.kind, n.subject, d.team, d.mpid, d.key, d.body, d.state, d.attempts, d.aside,
+const ROW: &str =
+    "select d.id, d.notification_id, n.kind, n.subject, d.team, d.mpid, d.key, d.body, d.state, d.attempts, d.aside,
     d.next_attempt, d.last_error, d.pending_since, d.ended_at from deliveries d join notifications n on n.id = d.notification_id";
 
 /// What a team is to be sent now: the oldest of what is pending, if it is due; else the oldest due of those that stand aside. What is
@@ -174,8 +175,7 @@ pub async fn due(tx: &mut Tx, team: &str, mpid: Mpid, now: Time) -> DbResult<Opt
             (select min(h.id) from deliveries h where h.team = $1 and h.mpid = $3 and h.state = 'pending' and h.aside = 0))
          order by d.aside, d.id limit 1"
     );
-    let row: Option<Row> =
-        sql!(tx, c => sqlx::query_as(sqlx::AssertSqlSafe(text)).bind(team).bind(now.0).bind(mpid.as_str()).fetch_optional(c).await)?;
+    let row: Option<Row> = sql!(tx, c => sqlx::query_as(sqlx::AssertSqlSafe(text)).bind(team).bind(now.0).bind(mpid.as_str()).fetch_optional(c).await)?;
     row.map(Delivery::try_from).transpose()
 }
 
@@ -289,8 +289,8 @@ pub async fn any_strangers(tx: &mut Tx, teams: &[Team]) -> DbResult<bool> {
 /// Whether anything is to be done at all.
 pub async fn any_open(tx: &mut Tx) -> DbResult<bool> {
     Ok(sql!(tx, c => sqlx::query_scalar::<_, i64>(
-        "select case when exists (select 1 from notifications where spread_at is null)
-                       or exists (select 1 from deliveries where state = 'pending') then 1 else 0 end")
+        "select cast(case when exists (select 1 from notifications where spread_at is null)
+                            or exists (select 1 from deliveries where state = 'pending') then 1 else 0 end as bigint)")
         .fetch_one(c).await)?
         == 1)
 }

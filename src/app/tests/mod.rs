@@ -20,6 +20,7 @@ mod story;
 mod supply;
 mod thresholds;
 mod top_up;
+mod telling;
 mod two_campaigns;
 mod waiting;
 mod windows;
