@@ -95,8 +95,8 @@ pub async fn count_to_spread(tx: &mut Tx) -> DbResult<i64> {
 
 /// Makes the deliveries of notifications, and notes of each of `spread` that they were made. Gives how many are new.
 pub async fn spread(tx: &mut Tx, spread: &[i64], deliveries: &[(i64, &Team, Payload)], now: Time) -> DbResult<u64> {
-    let (ids, these) = rows::integers(tx, 2, spread.iter().copied());
-    let text = format!("update notifications set spread_at = $1 where spread_at is null and id in ({these})");
+    let (ids, among) = rows::integers(tx, 2, spread.iter().copied());
+    let text = format!("update notifications set spread_at = $1 where spread_at is null and id {among}");
     sql!(&mut *tx, c => sqlx::query(sqlx::AssertSqlSafe(text)).bind(now.0).bind(ids).execute(c).await?.rows_affected());
     let mut parameter = rows::Rows::default();
     for (notification, team, payload) in deliveries {

@@ -95,12 +95,16 @@ fn period(
 
 fn read_team(table: &mut Section<'_, '_>) -> Read<Team> {
     const EVENTS: &str = "alarm, campaign-waits, case-opened, case-escalated or case-resolved";
+    table.names_among(["name", "mpid", "url", "ca", "secret", "events"].into_iter())?;
     let name = table.required("name", "a name of letters, digits and hyphens, at most 40", |v| text(v).filter(|n| is_name(n)))?;
     let mpid = table.required("mpid", "one of our own market participant ids: four capital letters", parsed)?;
     let url = table.required("url", "an http:// or https:// address", |v| text(v).filter(|u| is_web(u)))?;
-    let file = |v: &_| text(v)?.strip_prefix("file:").filter(|f| !f.trim().is_empty()).map(|f| FileNamed(f.to_string()));
+    let file = |v: &_| named(&text(v)?);
     let ca = table.optional("ca", "\"file:\" and a PEM file: who issued the receiver's certificate", file)?;
-    let secret = table.required("secret", "\"file:\" and a file; the secret itself is never written here", file)?;
+    // A secret that was written here by mistake is not repeated.
+    const SECRET: &str = "\"file:\" and a file that holds the secret";
+    let secret = table.required("secret", SECRET, text)?;
+    let Some(secret) = named(&secret) else { return Err(table.conflict("secret", "it names no file", SECRET)) };
     let mut events: Vec<NotifyKind> = table.list("events", EVENTS, parsed)?.unwrap_or_default();
     events.sort();
     events.dedup();
@@ -113,6 +117,10 @@ fn read_team(table: &mut Section<'_, '_>) -> Read<Team> {
         (true, Some(_)) | (false, None) => {}
     }
     Ok(Team { name, mpid, url, ca, secret, events })
+}
+
+fn named(text: &str) -> Option<FileNamed> {
+    text.strip_prefix("file:").filter(|file| !file.trim().is_empty()).map(|file| FileNamed(file.to_string()))
 }
 
 fn is_name(name: &str) -> bool {

@@ -80,3 +80,7 @@ impl Webhooks for HttpWebhooks {
         Box::pin(self.post_once(post))
     }
 }
+
+#[cfg(test)]
+#[path = "webhook_tests.rs"]
+mod tests;
