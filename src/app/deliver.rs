@@ -47,14 +47,15 @@ pub struct Tested {
 impl App {
     /// What is due, at most one for each team that is not among `busy`.
     pub async fn deliveries_due(&self, busy: &HashSet<String>) -> Outcome<Vec<DueDelivery>> {
-        let mut tx = self.db.read().await?;
-        if !may_tell(&self.settings) || !store::any_open(&mut tx).await? {
+        if !may_tell(&self.settings) || !store::any_open(&mut self.db.read().await?).await? {
             return Ok(Vec::new());
         }
         let notify = self.policies()?.notify;
+        let teams = super::ready_teams(&self.settings, &notify)?;
+        let mut tx = self.db.read().await?;
         let mut due = Vec::new();
         // Bounded by the file (TEAMS_MAX), and by an index.
-        for team in super::ready_teams(&self.settings, &notify)?.into_iter().filter(|t| !busy.contains(&t.team.name)) {
+        for team in teams.into_iter().filter(|t| !busy.contains(&t.team.name)) {
             let found = store::due(&mut tx, &team.team.name, team.team.mpid, self.now()).await?;
             due.extend(found.map(|delivery| DueDelivery { delivery, team, notify: notify.clone() }));
         }
