@@ -33,10 +33,9 @@ mod status;
 mod steps;
 mod story;
 mod supply;
+mod teams;
 mod thresholds;
 mod top_up;
-mod unsent;
-mod teams;
 mod unsent;
 mod watch;
 mod windows;
@@ -74,10 +73,9 @@ pub use site::{Dossier, Explanation, SiteTarget};
 pub use status::{KeyCaseCounts, ReadCounts, Status, counts_of};
 pub use story::Told;
 pub use supply::SupplyChanges;
+pub use teams::{ReadyTeam, ready_teams};
 pub use thresholds::{AdtRoom, AdtStatus, AdtUse, AdtWait};
 pub use top_up::ToppedUp;
-pub use windows::WaitsFor;
-pub use teams::{ReadyTeam, ready_teams};
 pub use windows::WaitsFor;
 
 /// Longest name or reason a person may give, in characters.
