@@ -1,4 +1,4 @@
-//! Private key files: read only where nobody else can read them, and wiped from memory after use.
+//! Private key files, and other secrets: read only where nobody else can read them, and wiped from memory after use.
 
 use std::{fs::File, io::Read, path::Path};
 
@@ -20,6 +20,22 @@ pub fn read_private_key(path: &Path) -> Outcome<Zeroizing<Vec<u8>>> {
     open(path)?.take(KEY_MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|e| unreadable(path, &e))?;
     if bytes.len() as u64 > KEY_MAX_BYTES {
         return Err(Failure::failed(format!("{}: too long for a private key", path.display())).help("wanted: a PEM file, PKCS#8"));
+    }
+    Ok(bytes)
+}
+
+/// The secret in a file that passes the same checks, without white space at its end: what an editor adds is not part of it.
+pub fn read_secret(path: &Path, least_bytes: usize) -> Outcome<Zeroizing<Vec<u8>>> {
+    let about = |failure: Failure| Failure {
+        message: failure.message.replace("the private key", "the secret").replace("a private key", "a secret"),
+        ..failure
+    };
+    let mut bytes = read_private_key(path).map_err(about)?;
+    let length = bytes.trim_ascii_end().len();
+    bytes.truncate(length);
+    if bytes.len() < least_bytes {
+        return Err(Failure::failed(format!("{}: the secret has {} bytes", path.display(), bytes.len()))
+            .help(format!("wanted: at least {least_bytes}, such as `openssl rand -hex {least_bytes}` writes")));
     }
     Ok(bytes)
 }
@@ -79,6 +95,22 @@ mod tests {
         }
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         assert_eq!(&**read_private_key(&path).unwrap(), b"secret");
+    }
+
+    #[test]
+    fn a_secret_is_long_enough_and_ends_where_its_text_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify.secret");
+        let write = |text: &str, mode| {
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            read_secret(&path, 8)
+        };
+        assert_eq!(&**write("12345678\r\n", 0o600).unwrap(), b"12345678");
+        assert!(write("1234567\n", 0o600).unwrap_err().message.ends_with("the secret has 7 bytes"));
+        assert!(write("12345678", 0o604).unwrap_err().message.contains("the secret is open to others"));
+        std::fs::remove_file(&path).unwrap();
+        assert!(read_secret(&path, 8).unwrap_err().message.contains("the secret cannot be read"));
     }
 
     #[test]

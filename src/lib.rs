@@ -28,6 +28,7 @@ pub mod gateway;
 pub mod alarm;
 pub mod audit;
 pub mod evidence;
+pub mod notify;
 
 pub mod app;
 pub mod engine;

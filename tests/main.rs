@@ -14,6 +14,7 @@ mod halt_and_pause;
 mod harness;
 mod lab;
 mod mutual_tls;
+mod notify;
 mod plain_sequence;
 mod policies;
 mod reads;

@@ -31,6 +31,8 @@ crate::spelled! {
         ReadsRefused = "reads-refused",
         /// Sites may join a campaign by a top-up that its approved plan does not allow by itself.
         TopUpProposed = "top-up-proposed",
+        /// A team's receiver was away for longer than notify.toml waits for it.
+        NotificationsGivenUp = "notifications-given-up",
     }
 }
 

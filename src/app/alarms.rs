@@ -7,16 +7,26 @@ use crate::{
     alarm::{self, Alarm, AlarmKind, NewAlarm},
     db::Tx,
     failure::{Failure, Outcome},
+    notify::Notification,
 };
 
 impl App {
-    /// Raises an alarm within the caller's transaction, once while it stands. Gives whether it is new.
+    /// Raises an alarm within the caller's transaction, once while it stands, and tells the teams. Gives whether it is new.
     pub(super) async fn raise_alarm(&self, tx: &mut Tx, new: &NewAlarm) -> Outcome<bool> {
+        self.raise_alarm_but_to(tx, new, None).await
+    }
+
+    /// The same, without telling one of the teams: that it cannot be told is what the alarm says.
+    pub(super) async fn raise_alarm_but_to(&self, tx: &mut Tx, new: &NewAlarm, but_not: Option<&str>) -> Outcome<bool> {
         let now = self.now();
         let Some(id) = alarm::store::raise(tx, new, now).await? else { return Ok(false) };
         tracing::error!(alarm = id, kind = %new.kind, subject = new.subject, remedy = new.remedy, "{}", new.sentence);
         let detail = json!({"alarm": id, "kind": new.kind, "sentence": new.sentence});
         record(tx, now, "engine", "alarm.raise", new.subject.clone(), detail).await?;
+        let numbers = [("alarm", Some(id)), ("campaign", new.campaign)].into_iter().filter_map(|(name, n)| Some((name, n?)));
+        let (sentence, remedy) = (new.sentence.clone(), new.remedy.clone());
+        let told = Notification::of_alarm(new.subject.clone(), sentence, remedy, numbers.collect(), but_not.map(str::to_string));
+        self.tell(tx, &[told]).await?;
         Ok(true)
     }
 

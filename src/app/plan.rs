@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use super::{App, find_campaign, record};
+use super::{App, find_campaign, notify::waits_for_approval, record};
 use crate::{
     campaign::{self, Campaign, CampaignState, Command, Groups, Plan, PlanReport, PlanState, Tally},
     clock::Time,
@@ -158,6 +158,7 @@ impl App {
             current.policy_set = None;
             current.policy_binding = None;
             campaign::store::save(&mut tx, &current, read_in).await?;
+            self.tell(&mut tx, &[waits_for_approval(&current, tally)]).await?;
         }
         campaign::store::supersede_plans(&mut tx, campaign.id, plan, state).await?;
         let detail = json!({"plan": plan, "state": state, "sites": tally.sites(), "candidates": tally.candidate_hash()});

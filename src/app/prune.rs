@@ -6,6 +6,7 @@ use crate::{
     clock::Time,
     failure::Outcome,
     gateway::{inbox::store as inbox, outbox::store as outbox},
+    notify::store as notify,
 };
 
 /// Messages deleted in one transaction: about what a group that is settled takes.
@@ -18,6 +19,8 @@ const SLICE_REQUESTS: u32 = 10;
 pub struct Pruned {
     pub messages: u64,
     pub requests: u64,
+    /// Notifications and their deliveries.
+    pub told: u64,
 }
 
 impl App {
@@ -37,7 +40,8 @@ impl App {
             _ => 0,
         };
         self.prune_ledger(&mut tx).await?;
+        let told = notify::prune(&mut tx, before, SLICE_MESSAGES).await?;
         tx.commit().await?;
-        Ok(Pruned { messages, requests })
+        Ok(Pruned { messages, requests, told })
     }
 }

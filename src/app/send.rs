@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use serde_json::json;
 
-use super::{App, answer, decide::sites, exchange, import::whole_facts, record, windows::MayLeave};
+use super::{App, answer, decide::sites, exchange, import::whole_facts, notify::tell_held, record, windows::MayLeave};
 use crate::{
     campaign::{
         self, Campaign, CampaignState,
@@ -333,8 +333,16 @@ pub(super) async fn hold(tx: &mut Tx, request: &OutboxRequest, batch: &Batch, wh
     campaign::store::set_batch_state(tx, batch.id, BatchState::Held, Some(why), now).await?;
     let (id, campaign) = (request.id, batch.campaign_id);
     tracing::error!(request = %id, batch = batch.number, campaign, reason = why, "a batch is held for a person");
-    record(tx, now, "engine", "batch.hold", format!("campaign {campaign} batch {}", batch.id), json!({"request": id, "why": why}))
-        .await
+    record(
+        tx,
+        now,
+        "engine",
+        "batch.hold",
+        format!("campaign {campaign} batch {}", batch.id),
+        json!({"request": id, "why": why}),
+    )
+    .await?;
+    if batch.state == BatchState::Held { Ok(()) } else { tell_held(tx, batch, why, now).await }
 }
 
 /// A request with its batch as they are once its campaign is locked: nobody else decides about them until the transaction

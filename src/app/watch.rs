@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{App, record};
+use super::{App, notify::has_finished, record};
 use crate::{
     campaign::{self, CampaignState, Command},
     db::Tx,
@@ -52,6 +52,7 @@ impl App {
             campaign::store::save(&mut tx, &current, CampaignState::Started).await?;
             self.end_void_alarm(&mut tx, &current, "engine", "the campaign has ended").await?;
             record(&mut tx, now, "engine", "campaign.finish", format!("campaign {}", campaign.id), json!({})).await?;
+            self.tell(&mut tx, &[has_finished(&current)]).await?;
             tx.commit().await?;
             finished += 1;
         }

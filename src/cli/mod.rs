@@ -23,6 +23,7 @@ pub mod image;
 pub mod import;
 pub mod inbox;
 pub mod keys;
+pub mod notify;
 pub mod outbox;
 pub mod policy;
 pub mod serve;
@@ -88,6 +89,8 @@ pub enum Command {
     Outbox(outbox::Command),
     #[command(subcommand)]
     Alarm(alarm::Command),
+    #[command(subcommand)]
+    Notify(notify::Command),
     #[command(subcommand)]
     Audit(audit::Command),
     #[command(subcommand)]
@@ -157,6 +160,7 @@ pub async fn run(cli: Cli, early_stop: Option<serve::StopSignal>) -> Outcome {
         Command::Inbox(command) => inbox::run(&ctx, command).await,
         Command::Outbox(command) => outbox::run(&ctx, command).await,
         Command::Alarm(command) => alarm::run(&ctx, command).await,
+        Command::Notify(command) => notify::run(&ctx, command).await,
         Command::Audit(command) => audit::run(&ctx, command).await,
         Command::Db(command) => database::run(&ctx, command).await,
         Command::Completions(args) => database::completions(args),

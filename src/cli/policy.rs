@@ -6,10 +6,12 @@ use serde_json::{Value, json};
 
 use super::{Context, Output, table};
 use crate::{
+    app,
     clock::{Day, Time},
+    config::Settings,
     failure::{Failure, Outcome},
     ids::IdError,
-    policy::{self, Change, Origin, PolicyFile, PolicyFolder, PolicyName, PolicySet},
+    policy::{self, Change, Content, Origin, PolicyFile, PolicyFolder, PolicyName, PolicySet},
 };
 
 /// The rules and numbers that decide: written out, checked, shown
@@ -91,14 +93,14 @@ fn init(ctx: &Context, dir: PathBuf) -> Outcome {
 }
 
 fn check(ctx: &Context, day: Day) -> Outcome {
-    let files = policy::check_files(&ctx.settings()?.policies_dir);
+    let settings = ctx.settings()?;
+    let files = policy::check_files(&settings.policies_dir);
     let (mut rows, mut json, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
     let good: Vec<PolicyFile> = files.iter().filter_map(|(_, file)| file.as_ref().ok().cloned()).collect();
     for (name, result) in files {
-        let (cells, object) = match result {
+        let (cells, object) = match result.map_err(Failure::from).and_then(|file| goes_with(&settings, file)) {
             Ok(file) => checked(&name, &file, &good, day),
-            Err(error) => {
-                let failure = Failure::from(error);
+            Err(failure) => {
                 let object = json!({"file": name, "result": "error", "error": failure.message});
                 let cells = [&name, "", "", "", "", &failure.message].map(str::to_string).to_vec();
                 wrong.push(failure);
@@ -115,6 +117,14 @@ fn check(ctx: &Context, day: Day) -> Outcome {
         Some(first) if count == 1 => Err(first),
         Some(first) => Err(first.help(format!("{count} files are wrong: each is listed above"))),
     }
+}
+
+/// A file that is right by itself may still name what the settings do not allow.
+fn goes_with(settings: &Settings, file: PolicyFile) -> Outcome<PolicyFile> {
+    if let Content::Notify(notify) = &file.content {
+        app::ready_teams(settings, notify)?;
+    }
+    Ok(file)
 }
 
 /// One file with its day, and whether it is in force beside the others of its name.

@@ -39,6 +39,20 @@ impl Settings {
         Ok(())
     }
 
+    /// The address of a webhook, which is no setting but follows the same rule.
+    pub fn check_webhook(&self, what: &str, url: &str) -> Outcome {
+        let Some(parsed) = WebUrl::parse(url) else {
+            return Err(Failure::failed(format!("{what} is {url}, which is no address that can be posted to"))
+                .help("it looks like https://host/path, without user, query or fragment"));
+        };
+        let why = match self.default_identity() {
+            Some(key) => format!("while {key} is the default, a test identity,"),
+            None if parsed.https => return Ok(()),
+            None => "over plain http".to_string(),
+        };
+        if parsed.is_loopback() { Ok(()) } else { Err(exposed(what, url, &why)) }
+    }
+
     /// The first identity that is still the test set's.
     fn default_identity(&self) -> Option<&'static str> {
         let mpids: Vec<&str> = self.organisation.mpids.iter().map(|m| m.as_str()).collect();

@@ -77,6 +77,7 @@ pub(super) async fn prune(mut shared: Shared) {
                 Ok(slice) => {
                     pruned.messages += slice.messages;
                     pruned.requests += slice.requests;
+                    pruned.told += slice.told;
                     period = SLICE_PAUSE;
                 }
                 Err(e) => shared.fault("old messages could not be deleted", &e).await,
@@ -87,9 +88,9 @@ pub(super) async fn prune(mut shared: Shared) {
 }
 
 fn tell(shared: &Shared, pruned: Pruned) {
-    let Pruned { messages, requests } = pruned;
-    if messages > 0 || requests > 0 {
+    let Pruned { messages, requests, told } = pruned;
+    if pruned != Pruned::default() {
         let before = shared.app.kept_since();
-        tracing::info!(messages, requests, %before, "kept as long as archive.keep_months says, and deleted now");
+        tracing::info!(messages, requests, told, %before, "kept as long as archive.keep_months says, and deleted now");
     }
 }

@@ -7,14 +7,14 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{archive, dispatch::dispatch, lease::Lease};
+use super::{archive, dispatch::dispatch, lease::Lease, notify};
 use crate::{
     app::{App, SupplyChanges},
     campaign::{self, CampaignState},
     duis::{Pinned, Signer},
     estate,
     failure::{Failure, Outcome},
-    gateway::{Forward, Gateway},
+    gateway::{Forward, Gateway, Webhooks},
 };
 
 /// The receiver nudges; this is for what another node received.
@@ -77,6 +77,11 @@ impl Engine {
     /// From now on, what answers no request of ours goes on.
     pub fn forward_to(&mut self, adapter: Arc<dyn Forward>) {
         self.loops.spawn(archive::forward(self.shared.clone(), adapter));
+    }
+
+    /// From now on, the teams of notify.toml are told.
+    pub fn tell_by(&mut self, webhooks: Arc<dyn Webhooks>) {
+        self.loops.spawn(notify::tell(self.shared.clone(), webhooks));
     }
 
     /// Ends the loops. A post in flight is given up: its outcome is unknown and is taken up at the next start.

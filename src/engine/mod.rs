@@ -7,6 +7,7 @@ mod dispatch;
 mod lease;
 mod loops;
 mod node;
+mod notify;
 mod reload;
 mod store;
 

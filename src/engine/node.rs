@@ -14,7 +14,7 @@ use crate::{
     duis::{CertificateSet, FileSigner, Pinned, Signer},
     failure::Outcome,
     gateway::{
-        http::{HttpForwarder, HttpGateway, HttpSettings},
+        http::{HttpForwarder, HttpGateway, HttpSettings, HttpWebhooks},
         receiver::{self, Limits, Receiver, Setup},
     },
     tls::{self, Current},
@@ -37,6 +37,7 @@ impl Node {
         let settings = &app.settings;
         settings.check_exposure()?;
         app.policies()?;
+        app.teams()?;
         let gateway = &settings.gateway;
         config::check_private_key_file(&gateway.signing_key)?;
         let signer: Arc<dyn Signer> = Arc::new(FileSigner::load(&gateway.signing_key, &gateway.signing_certificate)?);
@@ -57,6 +58,7 @@ impl Node {
             Some(url) => Some(Arc::new(HttpForwarder::new(url, timeout, app.clock.clone())?)),
             None => None,
         };
+        let webhooks = Arc::new(HttpWebhooks::new(app.clock.clone())?);
         let nudge = Nudge::default();
         let setup = Setup {
             listen: settings.receiver.listen,
@@ -77,6 +79,7 @@ impl Node {
         if let Some(forwarder) = forwarder {
             engine.forward_to(forwarder);
         }
+        engine.tell_by(webhooks);
         Ok(Node { receiver, engine, reload, reloading })
     }
 

@@ -29,6 +29,14 @@ pub fn backoff(attempt: u32, seed: u64, pace: Pace, retry_after: Option<Duration
     Duration::from_millis(millis).max(asked)
 }
 
+/// A wait after attempt number `attempt` for something else than DCC: as [`backoff`] doubles, from `first` up to `cap`.
+pub fn doubling(attempt: u32, seed: u64, first: Duration, cap: Duration) -> Duration {
+    let (first, cap) = (first.as_millis().max(1) as u64, cap.as_millis() as u64);
+    let ceiling = first.checked_shl(attempt.saturating_sub(1).min(u64::BITS / 2)).unwrap_or(cap).min(cap);
+    let floor = ceiling / 2;
+    Duration::from_millis(floor + mixed(seed, attempt) % (ceiling - floor + 1))
+}
+
 /// Well-mixed bits of the two (the finalizer of splitmix64).
 fn mixed(seed: u64, attempt: u32) -> u64 {
     let mut z = seed ^ u64::from(attempt).wrapping_mul(0x9E37_79B9_7F4A_7C15);
@@ -61,6 +69,16 @@ mod tests {
                 proptest::prop_assert!(backoff(attempt, seed, pace, None) <= Duration::from_secs(60));
                 proptest::prop_assert!(wait >= asked.unwrap_or_default().min(Duration::from_secs(RETRY_AFTER_CAP_SECONDS)));
             }
+        }
+
+        #[test]
+        fn another_cap_bounds_and_doubles_too(attempt: u32, seed: u64, first in 0u64..10_000, cap in 10_000u64..10_000_000) {
+            let wait = |attempt| doubling(attempt, seed, Duration::from_millis(first), Duration::from_millis(cap)).as_millis() as u64;
+            let (got, ceiling) = (wait(attempt), first.max(1).saturating_mul(1 << attempt.saturating_sub(1).min(24)).min(cap));
+            proptest::prop_assert_eq!(got, wait(attempt), "the same each time");
+            proptest::prop_assert!(got >= ceiling / 2 && got <= ceiling, "{} of {}", got, ceiling);
+            // The upper half of one range begins where that of the one before ends, so waits rise until the cap.
+            proptest::prop_assert!(wait(attempt.saturating_add(1)) >= got.min(cap / 2));
         }
 
         #[test]

@@ -343,3 +343,6 @@ impl Forward for HttpForwarder {
 mod tests;
 #[cfg(test)]
 mod tls_tests;
+mod webhook;
+
+pub use webhook::HttpWebhooks;

@@ -21,13 +21,15 @@ mod refusals;
 mod remedy;
 #[cfg(test)]
 pub(crate) mod testing;
+mod webhook;
 
 use std::pin::Pin;
 
-pub use backoff::backoff;
+pub use backoff::{backoff, doubling};
 pub use error::GatewayError;
 pub use forward::{Forward, Forwarded};
 pub use remedy::{Fault, Pace, Remedy, Trouble};
+pub use webhook::{Heard, WebhookPost, Webhooks};
 
 use crate::{
     duis::Response,

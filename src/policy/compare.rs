@@ -41,6 +41,7 @@ impl PolicyFile {
             Content::Windows(w) => serde_json::to_value(w),
             Content::Thresholds(t) => serde_json::to_value(t),
             Content::Steps(s) => serde_json::to_value(s),
+            Content::Notify(n) => serde_json::to_value(n),
             Content::Trust => return toml::from_str(&self.text).unwrap_or_default(),
         };
         let mut value = value.unwrap_or_default();
@@ -114,6 +115,8 @@ fn matters(file: PolicyName, key: &str, rollout: Option<&str>) -> bool {
         PolicyName::Steps => ["default", "model"].contains(&top) && name != "read_within",
         // Whose signatures count is asked before every batch; what an answer means is corrected while campaigns run.
         PolicyName::Windows => true,
+        // Who is told of what happens decides nothing.
+        PolicyName::Notify => false,
         // What DCC registered binds every campaign from the day it does.
         PolicyName::ResponseCodes | PolicyName::Thresholds | PolicyName::Trust => false,
     }

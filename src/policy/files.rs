@@ -4,9 +4,10 @@
 use std::{fmt, path::PathBuf, sync::LazyLock};
 
 use super::{
-    Eligibility, PolicySet, ResponseCodes, Rollout, Steps, Thresholds,
+    Eligibility, Notify, PolicySet, ResponseCodes, Rollout, Steps, Thresholds,
     document::{Place, Read, Section, day, read_document, text, whole},
     eligibility::{DAY_WANTED, read_eligibility},
+    notify::read_notify,
     response_codes::read_response_codes,
     rollout::read_rollout,
     steps::read_steps,
@@ -19,8 +20,9 @@ const VERSION_MAX: i64 = 1_000_000_000;
 
 crate::spelled! {
     /// The files of this version, in the order in which they are hashed.
-    PolicyName, "a policy file: eligibility.toml, response-codes.toml, rollout.toml, steps.toml, thresholds.toml, trust.toml or windows.toml" {
+    PolicyName, "a policy file: eligibility.toml, notify.toml, response-codes.toml, rollout.toml, steps.toml, thresholds.toml, trust.toml or windows.toml" {
         Eligibility = "eligibility.toml",
+        Notify = "notify.toml",
         ResponseCodes = "response-codes.toml",
         Rollout = "rollout.toml",
         Steps = "steps.toml",
@@ -36,6 +38,7 @@ impl PolicyName {
     pub fn shipped(self) -> &'static str {
         match self {
             PolicyName::Eligibility => include_str!("../../policies/eligibility.toml"),
+            PolicyName::Notify => include_str!("../../policies/notify.toml"),
             PolicyName::ResponseCodes => include_str!("../../policies/response-codes.toml"),
             PolicyName::Rollout => include_str!("../../policies/rollout.toml"),
             PolicyName::Steps => include_str!("../../policies/steps.toml"),
@@ -78,6 +81,7 @@ impl fmt::Display for Origin {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     Eligibility(Box<Eligibility>),
+    Notify(Box<Notify>),
     ResponseCodes(Box<ResponseCodes>),
     Rollout(Box<Rollout>),
     Steps(Box<Steps>),
@@ -137,6 +141,10 @@ pub(super) fn parse_file(name: PolicyName, text: String, origin: Origin) -> Read
             };
             let (head, eligibility) = read_eligibility(place, default.as_ref())?;
             (head, Content::Eligibility(Box::new(eligibility)))
+        }
+        PolicyName::Notify => {
+            let (head, notify) = read_notify(place)?;
+            (head, Content::Notify(Box::new(notify)))
         }
         PolicyName::ResponseCodes => {
             let (head, codes) = read_response_codes(place)?;

@@ -10,6 +10,7 @@ mod evaluate;
 mod files;
 mod folder;
 mod image_facts;
+mod notify;
 pub mod pathway;
 mod period;
 mod reason;
@@ -33,6 +34,7 @@ pub use eligibility::{CohortPolicy, Cohorts, DEVICES_PER_REQUEST_MAX, Eligibilit
 pub use evaluate::{Finding, ImageFacts, SiteFacts, Verdict, evaluate, explain, fact_against};
 pub use files::{Content, Head, Origin, PolicyFile, PolicyName};
 pub use folder::{PolicyFolder, check_files, init};
+pub use notify::{FileNamed, Notify, NotifyKind, TEAMS_MAX, Team};
 pub use period::Period;
 pub use reason::{Outcome, Reason};
 pub use refusal::{ELECTRICITY_SUPPLIER_ROLE, Refusal, RefusalCode, campaign_refusal};

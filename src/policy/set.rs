@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::{
-    Content, Eligibility, PolicyError, PolicyFile, PolicyName, ResponseCodes, Rollout, Steps, Thresholds,
+    Content, Eligibility, Notify, PolicyError, PolicyFile, PolicyName, ResponseCodes, Rollout, Steps, Thresholds,
     files::{Origin, compiled_file, parse_file},
     windows::Windows,
 };
@@ -18,6 +18,7 @@ pub struct PolicySet {
     pub windows: Windows,
     pub steps: Steps,
     pub thresholds: Thresholds,
+    pub notify: Notify,
     files: Vec<PolicyFile>,
 }
 
@@ -58,7 +59,7 @@ impl PolicySet {
     /// One file of each name, in the order of [`PolicyName`].
     pub(super) fn of(files: Vec<PolicyFile>) -> PolicySet {
         let (mut eligibility, mut rollout, mut response_codes) = (None, None, None);
-        let (mut steps, mut thresholds, mut windows) = (None, None, None);
+        let (mut steps, mut thresholds, mut windows, mut notify) = (None, None, None, None);
         for file in &files {
             match &file.content {
                 Content::Eligibility(e) => eligibility = Some((**e).clone()),
@@ -66,6 +67,7 @@ impl PolicySet {
                 Content::ResponseCodes(c) => response_codes = Some((**c).clone()),
                 Content::Steps(s) => steps = Some((**s).clone()),
                 Content::Thresholds(t) => thresholds = Some((**t).clone()),
+                Content::Notify(n) => notify = Some((**n).clone()),
                 Content::Trust => {}
                 Content::Windows(w) => windows = Some((**w).clone()),
             }
@@ -78,6 +80,7 @@ impl PolicySet {
             windows: windows.expect(whole),
             steps: steps.expect(whole),
             thresholds: thresholds.expect(whole),
+            notify: notify.expect(whole),
             files,
         }
     }

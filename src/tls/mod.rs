@@ -1,4 +1,4 @@
-//! Mutual TLS: rustls configurations from the PEM files that settings name. Not sockets and not HTTP: those who connect or
+//! TLS, mutual but for webhooks: rustls configurations from the PEM files that settings name. Not sockets and not HTTP: those who connect or
 //! listen bring their own. Promise: TLS 1.3 or 1.2 and nothing older; the far side is trusted under the named CA alone, never
 //! under the system's; a server's clients must show a certificate; each handshake looks at the certificates anew.
 
@@ -8,7 +8,7 @@ mod reason;
 
 use std::{
     fmt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, RwLock},
     time::Duration,
 };
@@ -93,6 +93,16 @@ pub fn server_config(files: &TlsFiles, clock: &Clock) -> Result<Arc<ServerConfig
     // A resumed session would be taken on the word of an earlier handshake, after the certificate ran out too.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
+    Ok(Arc::new(config))
+}
+
+/// For connecting to a peer that asks for no certificate of ours: it is trusted under this authority alone.
+pub fn client_trusting(ca: &Path, clock: &Clock) -> Result<Arc<ClientConfig>, TlsError> {
+    let roots = pem::authorities(ca)?;
+    let builder = ClientConfig::builder_with_details(provider(), Arc::new(Now(clock.clone())));
+    let builder = builder.with_protocol_versions(VERSIONS).map_err(|source| TlsError::Setup { source })?;
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.resumption = Resumption::disabled();
     Ok(Arc::new(config))
 }
 

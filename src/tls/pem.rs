@@ -64,10 +64,7 @@ pub(super) struct Loaded {
 }
 
 pub(super) fn load(files: &TlsFiles) -> Result<Loaded, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for authority in certificates(&files.ca)? {
-        roots.add(authority).map_err(|_| TlsError::Pem { path: files.ca.clone(), why: "it is no X.509 certificate".into() })?;
-    }
+    let roots = authorities(&files.ca)?;
     let chain = certificates(&files.certificate)?;
     let key = read_private_key(&files.key)?;
     let key = PrivateKeyDer::from_pem_slice(&key).map_err(|e| match e {
@@ -76,6 +73,15 @@ pub(super) fn load(files: &TlsFiles) -> Result<Loaded, TlsError> {
     });
     let key = key.map_err(|why| TlsError::Key { path: files.key.clone(), why })?;
     Ok(Loaded { roots, chain, key })
+}
+
+/// Those under whom a far side is trusted.
+pub(super) fn authorities(ca: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for authority in certificates(ca)? {
+        roots.add(authority).map_err(|_| TlsError::Pem { path: ca.to_owned(), why: "it is no X.509 certificate".into() })?;
+    }
+    Ok(roots)
 }
 
 /// Certificate and key do not go together, or one of them is not what it should be.

@@ -18,6 +18,7 @@ mod reads;
 mod steps;
 mod story;
 mod supply;
+mod telling;
 mod thresholds;
 mod top_up;
 mod two_campaigns;

@@ -3,6 +3,7 @@
 mod every_rule;
 mod explanations;
 mod naive;
+mod notify;
 mod policy_files;
 mod refusals;
 mod steps;
