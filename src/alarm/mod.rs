@@ -31,6 +31,10 @@ crate::spelled! {
         ReadsRefused = "reads-refused",
         /// Sites may join a campaign by a top-up that its approved plan does not allow by itself.
         TopUpProposed = "top-up-proposed",
+        /// Retries of missing keys ended without a key, and nobody sees to those cases yet.
+        KeysGivenUp = "keys-given-up",
+        /// More keys of a cohort are missing than chance explains.
+        KeysShare = "keys-share",
     }
 }
 

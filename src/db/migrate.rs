@@ -24,6 +24,7 @@ const STEPS: &[(i64, &str, &str)] = &[
     (9, "reads", include_str!("../../migrations/0009_reads.sql")),
     (6, "supply", include_str!("../../migrations/0006_supply.sql")),
     (11, "pinned", include_str!("../../migrations/0011_pinned.sql")),
+    (12, "keys", include_str!("../../migrations/0012_keys.sql")),
 ];
 
 /// One step of the schema and whether this database has it.

@@ -41,6 +41,7 @@ impl PolicyFile {
             Content::Windows(w) => serde_json::to_value(w),
             Content::Thresholds(t) => serde_json::to_value(t),
             Content::Steps(s) => serde_json::to_value(s),
+            Content::Retry(r) => serde_json::to_value(r),
             Content::Trust => return toml::from_str(&self.text).unwrap_or_default(),
         };
         let mut value = value.unwrap_or_default();
@@ -115,7 +116,8 @@ fn matters(file: PolicyName, key: &str, rollout: Option<&str>) -> bool {
         // Whose signatures count is asked before every batch; what an answer means is corrected while campaigns run.
         PolicyName::Windows => true,
         // What DCC registered binds every campaign from the day it does.
-        PolicyName::ResponseCodes | PolicyName::Thresholds | PolicyName::Trust => false,
+        // When a missing key is asked for again decides about no site.
+        PolicyName::ResponseCodes | PolicyName::Retry | PolicyName::Thresholds | PolicyName::Trust => false,
     }
 }
 
@@ -190,6 +192,7 @@ mod tests {
             (Steps, "steps = [\"update\"]", "steps = [\"update\"]\nread_within = \"1d\"", false),
             (Steps, "reads_per_minute = 60", "reads_per_minute = 6", false),
             (Trust, "threshold = 1", "threshold = 2", false),
+            (Retry, "most_attempts = 12", "most_attempts = 5", false),
         ];
         for (name, piece, instead, matters) in cases {
             let other = edited(name, piece, instead);

@@ -4,10 +4,11 @@
 use std::{fmt, path::PathBuf};
 
 use super::{
-    Eligibility, PolicySet, ResponseCodes, Rollout, Steps, Thresholds,
+    Eligibility, PolicySet, ResponseCodes, Retry, Rollout, Steps, Thresholds,
     document::{Place, Read, Section, day, read_document, text, whole},
     eligibility::{DAY_WANTED, read_eligibility},
     response_codes::read_response_codes,
+    retry::read_retry,
     rollout::read_rollout,
     steps::read_steps,
     thresholds::read_thresholds,
@@ -19,10 +20,11 @@ const VERSION_MAX: i64 = 1_000_000_000;
 
 crate::spelled! {
     /// The files of this version, in the order in which they are hashed.
-    PolicyName, "a policy file: eligibility.toml, response-codes.toml, rollout.toml, steps.toml, thresholds.toml, trust.toml or windows.toml" {
+    PolicyName, "a policy file: eligibility.toml, response-codes.toml, retry.toml, rollout.toml, steps.toml, thresholds.toml, trust.toml or windows.toml" {
         Eligibility = "eligibility.toml",
         ResponseCodes = "response-codes.toml",
         Rollout = "rollout.toml",
+        Retry = "retry.toml",
         Steps = "steps.toml",
         Thresholds = "thresholds.toml",
         /// Whose signatures count. Read by the image room, which also judges it; here for the hash and the head.
@@ -38,6 +40,7 @@ impl PolicyName {
             PolicyName::Eligibility => include_str!("../../policies/eligibility.toml"),
             PolicyName::ResponseCodes => include_str!("../../policies/response-codes.toml"),
             PolicyName::Rollout => include_str!("../../policies/rollout.toml"),
+            PolicyName::Retry => include_str!("../../policies/retry.toml"),
             PolicyName::Steps => include_str!("../../policies/steps.toml"),
             PolicyName::Thresholds => include_str!("../../policies/thresholds.toml"),
             PolicyName::Trust => include_str!("../../policies/trust.toml"),
@@ -80,6 +83,7 @@ pub enum Content {
     Eligibility(Box<Eligibility>),
     ResponseCodes(Box<ResponseCodes>),
     Rollout(Box<Rollout>),
+    Retry(Box<Retry>),
     Steps(Box<Steps>),
     Thresholds(Box<Thresholds>),
     Trust,
@@ -141,6 +145,10 @@ pub(super) fn parse_file(name: PolicyName, text: String, origin: Origin) -> Read
         PolicyName::Rollout => {
             let (head, rollout) = read_rollout(place)?;
             (head, Content::Rollout(Box::new(rollout)))
+        }
+        PolicyName::Retry => {
+            let (head, retry) = read_retry(place)?;
+            (head, Content::Retry(Box::new(retry)))
         }
         PolicyName::Steps => {
             let (head, steps) = read_steps(place)?;
