@@ -57,11 +57,12 @@ fn percent(part: i64, whole: i64) -> f64 {
     if whole == 0 { 0.0 } else { rounded(part as f64 * 100.0 / whole as f64) }
 }
 
-/// Of ages in descending order.
+/// Of the open cases, the oldest first.
 fn ages(open_since: &[Time], now: Time) -> Ages {
     // Oldest first: a share `p` of the cases is younger than the one at `1 - p`.
     let at = |p: f64| {
-        let place = ((1.0 - p) * open_since.len() as f64) as usize;
+        let place = ((1.0 - p) * open_since.len() as f64).round() as usize;
+        let place = place.min(open_since.len().saturating_sub(1));
         open_since.get(place).map_or(0, |t| (now.0 - t.0).max(0) / DAY_MILLIS)
     };
     Ages { p50: at(0.5), p90: at(0.9), max: at(1.0) }
