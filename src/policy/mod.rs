@@ -38,7 +38,7 @@ pub use period::Period;
 pub use reason::{Outcome, Reason};
 pub use refusal::{ELECTRICITY_SUPPLIER_ROLE, Refusal, RefusalCode, campaign_refusal};
 pub use response_codes::{CodeEntry, Disposition, ResponseCodes, S1spEntry};
-pub use retry::{HoursOfDay, Percent, Retry, RetryRule, Share};
+pub use retry::{HoursOfDay, Percent, Retry, RetryRule, SmallShare};
 pub use rollout::{Preset, Rollout, TopUps};
 pub use room::{Cut, Room, Sent, Use};
 pub use set::PolicySet;

@@ -48,33 +48,33 @@ impl Serialize for Percent {
 
 /// A share with up to three decimals, `0.3%`: thousandths of a percent, more than nothing and less than everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Share(i64);
+pub struct SmallShare(i64);
 
 const SHARE_WHOLE: i64 = 100_000;
 const SHARE_WANTED: &str = "a share such as \"0.3%\", more than 0% and less than 100%, with at most three decimals";
 
-impl Share {
+impl SmallShare {
     /// 0 to 1.
     pub fn of_one(self) -> f64 {
         self.0 as f64 / SHARE_WHOLE as f64
     }
 }
 
-impl std::str::FromStr for Share {
+impl std::str::FromStr for SmallShare {
     type Err = IdError;
 
-    fn from_str(s: &str) -> Result<Share, IdError> {
+    fn from_str(s: &str) -> Result<SmallShare, IdError> {
         let digits = |t: &str, most: usize| (1..=most).contains(&t.len()) && t.bytes().all(|b| b.is_ascii_digit());
         let number = s.strip_suffix('%').map(|n| n.split_once('.').unwrap_or((n, "0")));
         let thousandths = number.filter(|(whole, part)| digits(whole, 2) && digits(part, 3)).and_then(|(whole, part)| {
             let (whole, part): (i64, i64) = (whole.parse().ok()?, format!("{part:0<3}").parse().ok()?);
             Some(whole * 1_000 + part)
         });
-        thousandths.filter(|n| *n > 0).map(Share).ok_or_else(|| IdError::new(s, SHARE_WANTED))
+        thousandths.filter(|n| *n > 0).map(SmallShare).ok_or_else(|| IdError::new(s, SHARE_WANTED))
     }
 }
 
-impl std::fmt::Display for Share {
+impl std::fmt::Display for SmallShare {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let decimals = format!("{:03}", self.0 % 1_000);
         match decimals.trim_end_matches('0') {
@@ -84,7 +84,7 @@ impl std::fmt::Display for Share {
     }
 }
 
-impl Serialize for Share {
+impl Serialize for SmallShare {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         s.collect_str(self)
     }
@@ -179,8 +179,8 @@ pub struct Retry {
     pub hold_campaign: bool,
     pub budget_per_hour: i64,
     pub answer_within: Period,
-    pub expected_share: Share,
-    pub alarm_chance: Share,
+    pub expected_share: SmallShare,
+    pub alarm_chance: SmallShare,
     pub closing_reasons: Vec<String>,
     #[serde(rename = "rule")]
     pub rules: Vec<RetryRule>,
@@ -303,11 +303,11 @@ mod tests {
             assert!(bad.parse::<HoursOfDay>().is_err(), "{bad}");
         }
         for good in ["0.3%", "0.125%", "99%", "0.001%"] {
-            assert_eq!(good.parse::<Share>().unwrap().to_string(), good);
+            assert_eq!(good.parse::<SmallShare>().unwrap().to_string(), good);
         }
-        assert!(("0.3%".parse::<Share>().unwrap().of_one() - 0.003).abs() < 1e-15);
+        assert!(("0.3%".parse::<SmallShare>().unwrap().of_one() - 0.003).abs() < 1e-15);
         for bad in ["0%", "0.0%", "100%", "0.3", ".3%", "0.%", "0.0001%", "-1%", "1e2%"] {
-            assert!(bad.parse::<Share>().is_err(), "{bad}");
+            assert!(bad.parse::<SmallShare>().is_err(), "{bad}");
         }
         assert_eq!("10%".parse::<Percent>().unwrap(), Percent(10));
         for bad in ["", "10", "%", "101%", "-1%", "1.5%", "0010%"] {

@@ -58,8 +58,7 @@ pub async fn close(tx: &mut Tx, cases: &[i64], reason: &str, now: Time) -> DbRes
                 retry_at = null";
     set(tx, cases, text, [Some(reason), None], now).await?;
     let (ids, among) = rows::integers(tx, 2, cases.iter().copied());
-    let sql =
-        format!("update key_requests set ended_at = $1, outcome = 'withdrawn' where ended_at is null and case_id {among}");
+    let sql = format!("update key_requests set ended_at = $1, outcome = 'withdrawn' where ended_at is null and case_id {among}");
     sql!(&mut *tx, c => sqlx::query(AssertSqlSafe(sql)).bind(now.0).bind(ids).execute(c).await.map(|_| ()))?;
     Ok(())
 }
