@@ -53,6 +53,7 @@ impl App {
         let mut due = keys::store::due_for_request(&mut tx, own, now.london_day(), now, budget + 1).await?;
         let more_due = due.len() > budget;
         due.truncate(budget);
+        due.sort_by_key(|case| case.id);
         let run = keys::store::next_run(&mut tx).await?;
         let request = RerunRequest { lines: due.iter().map(|case| RequestLine::of(run, case)).collect(), more_due };
         let Some(write) = write else { return Ok(request) };

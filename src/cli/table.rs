@@ -170,6 +170,9 @@ pub fn line(text: impl std::fmt::Display) -> Outcome {
 
 /// A line with its control characters spelled out.
 pub fn plain(text: &str) -> String {
+    if text.is_empty() {
+        return String::new();
+    }
     shown(text)
 }
 
