@@ -13,6 +13,7 @@ mod gateway_down;
 mod halt_and_pause;
 mod harness;
 mod lab;
+mod missing_keys;
 mod mutual_tls;
 mod notify;
 mod plain_sequence;

@@ -38,7 +38,7 @@ fn steps() -> String {
     let head = "version = 1\neffective_from = \"2020-11-24\"\nreads_per_minute = 6000\n".to_string();
     MODELS.iter().filter(|m| !m.1.is_empty()).fold(head, |text, (model, read, _)| {
         // Long enough for whatever is retried; what never answers is soon given up.
-        let within = if *model == "MUTE" { "4s" } else { "40s" };
+        let within = if *model == "MUTE" { "4s" } else { "4m" };
         text + &format!("[[model]]\nmanufacturer = \"106C\"\nmodel = \"{model}\"\nsteps = [\"update\", \"{read}\"]\nread_within = \"{within}\"\n")
     })
 }

@@ -33,6 +33,10 @@ crate::spelled! {
         TopUpProposed = "top-up-proposed",
         /// A team's receiver was away for longer than notify.toml waits for it.
         NotificationsGivenUp = "notifications-given-up",
+        /// Retries of missing keys ended without a key, and nobody sees to those cases yet.
+        KeysGivenUp = "keys-given-up",
+        /// More keys of a cohort are missing than chance explains.
+        KeysShare = "keys-share",
     }
 }
 

@@ -34,6 +34,7 @@ impl App {
         let report = import::import(&self.db, &self.clock, kind, input, options, watch).await?;
         if matches!(kind, Kind::Keys | Kind::Sites) {
             self.reconcile_key_cases().await?;
+            self.watch_key_share().await?;
         }
         let mut tx = self.db.begin().await?;
         let detail = json!({

@@ -1,7 +1,8 @@
-//! Key results become key cases, here and nowhere else.
+//! Key results become key cases, here and nowhere else; whose key came is released from where it waits in the same transaction.
 
 use super::App;
 use crate::{
+    db::Tx,
     failure::Outcome,
     ids::DeviceId,
     keys::{self, store::Reconciled},
@@ -12,32 +13,57 @@ use crate::{
 const PAGE_CASES: usize = 1_000;
 
 impl App {
-    /// Brings every key case into line with the results: after an import of keys. Doing it twice changes nothing.
+    /// Brings every key case into line with the results and the timetable: after an import of keys, and when policies changed.
+    /// Doing it twice changes nothing.
     pub async fn reconcile_key_cases(&self) -> Outcome<Reconciled> {
-        let cohorts = tool_cohorts(&self.policies()?);
+        let policies = self.policies()?;
         let candidates = keys::store::candidates(&mut self.db.read().await?).await?;
         let mut total = Reconciled::default();
         for page in candidates.chunks(PAGE_CASES) {
             let mut tx = self.db.begin().await?;
-            let done = keys::store::reconcile(&mut tx, page, &cohorts).await?;
+            // Campaigns are locked before cases, here and wherever both are.
+            self.lock_where_held(&mut tx, page).await?;
+            let done = self.reconcile_devices(&mut tx, page, &policies).await?;
+            self.release_keyed(&mut tx, &done.resolved).await?;
             tx.commit().await?;
-            total = Reconciled {
-                opened: total.opened + done.opened,
-                resolved: total.resolved + done.resolved,
-                updated: total.updated + done.updated,
-            };
+            total.opened += done.opened;
+            total.updated += done.updated;
+            total.resolved.extend(done.resolved);
         }
         Ok(total)
     }
 
-    /// The same for a few devices, within the caller's transaction.
-    pub(super) async fn reconcile_devices(&self, tx: &mut crate::db::Tx, devices: &[DeviceId], policies: &PolicySet) -> Outcome {
-        keys::store::reconcile(tx, devices, &tool_cohorts(policies)).await?;
+    /// The same for a few devices, within the caller's transaction; nobody is released.
+    pub(super) async fn reconcile_devices(&self, tx: &mut Tx, devices: &[DeviceId], policies: &PolicySet) -> Outcome<Reconciled> {
+        let done = keys::store::reconcile(tx, devices, policies, self.now()).await?;
+        if done != Reconciled::default() {
+            self.tell_of_keys(tx, &KeyNews::Reconciled(&done)).await?;
+        }
+        Ok(done)
+    }
+
+    /// The one place from which people are told of key cases.
+    pub(super) async fn tell_of_keys(&self, tx: &mut Tx, news: &KeyNews<'_>) -> Outcome {
+        match news {
+            KeyNews::Reconciled(done) => {
+                tracing::info!(opened = done.opened, resolved = done.resolved.len(), updated = done.updated, "key cases moved");
+            }
+            KeyNews::GivenUp { cases } => self.raise_given_up(tx, *cases).await?,
+            KeyNews::Escalated { cases, incident } => tracing::info!(cases, incident, "key cases were escalated"),
+        }
         Ok(())
     }
 }
 
-/// The cohorts whose sites need a key from the transitional tool (L§12).
-fn tool_cohorts(policies: &PolicySet) -> Vec<crate::estate::Cohort> {
-    crate::estate::Cohort::ALL.iter().copied().filter(|c| policies.eligibility.cohort(*c).needs_tool_key).collect()
+/// What people may want to be told of.
+pub(super) enum KeyNews<'n> {
+    Reconciled(&'n Reconciled),
+    /// Cases whose retries ended without a key.
+    GivenUp {
+        cases: u64,
+    },
+    Escalated {
+        cases: usize,
+        incident: &'n str,
+    },
 }

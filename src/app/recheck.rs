@@ -89,34 +89,73 @@ impl App {
             if facts.is_none() {
                 continue;
             }
-            let Some(decider) = self.decider_or_stop(&mut tx, &campaign).await? else {
+            let Some(done) = self.decide_held(&mut tx, &campaign, plan, &held).await? else {
                 if whole_facts(&mut tx).await? != facts {
                     continue;
                 }
                 tx.commit().await?;
                 return Ok(());
             };
-            let waits_for_its_key = self.still_without_key(&mut tx, plan, &held).await?;
-            let mpids = &self.settings.organisation.mpids;
-            let rows = sites(&mut tx, &held, mpids, decider.at).await?;
-            let mut decided = decider.decide(&mut tx, &rows).await?;
-            decided.retain(|d| d.state != TargetState::Queued || !waits_for_its_key.contains(&d.device));
-            let released = decided.iter().filter(|d| d.state == TargetState::Queued).count() as u64;
-            if released > 0 && campaign.state == CampaignState::Finished {
-                self.open_again(&mut tx, &campaign, "a member that waited for its key passes now").await?;
-            }
-            let changed =
-                targets::decide_again(&mut tx, plan, &decided, decider.policy_set, Because::of(Cause::Recheck), self.now())
-                    .await?;
             if whole_facts(&mut tx).await? != facts {
                 continue;
             }
             tx.commit().await?;
             after = Some(last);
-            total.members += decided.len() as u64;
-            total.released += released;
-            total.changed += changed;
+            total.members += done.members;
+            total.released += done.released;
+            total.changed += done.changed;
         }
+    }
+
+    /// Decides again about held members of a campaign that is locked. `None`: nothing may be decided for it now; what says so is
+    /// written.
+    async fn decide_held(&self, tx: &mut Tx, campaign: &Campaign, plan: i64, held: &[DeviceId]) -> Outcome<Option<Rechecked>> {
+        let Some(decider) = self.decider_or_stop(tx, campaign).await? else { return Ok(None) };
+        let waits_for_its_key = self.still_without_key(tx, plan, held).await?;
+        let mpids = &self.settings.organisation.mpids;
+        let rows = sites(tx, held, mpids, decider.at).await?;
+        let mut decided = decider.decide(tx, &rows).await?;
+        decided.retain(|d| d.state != TargetState::Queued || !waits_for_its_key.contains(&d.device));
+        let released = decided.iter().filter(|d| d.state == TargetState::Queued).count() as u64;
+        if released > 0 && campaign.state == CampaignState::Finished {
+            self.open_again(tx, campaign, "a member that waited for its key passes now").await?;
+        }
+        let because = Because::of(Cause::Recheck);
+        let changed = targets::decide_again(tx, plan, &decided, decider.policy_set, because, self.now()).await?;
+        Ok(Some(Rechecked { members: decided.len() as u64, changed, released }))
+    }
+
+    /// Locks, in order, the campaigns in which one of these devices is held. Whoever then says that their key came releases them with
+    /// [`App::release_keyed`] in the same transaction.
+    pub(super) async fn lock_where_held(&self, tx: &mut Tx, devices: &[DeviceId]) -> Outcome {
+        for campaign in campaign::store::list(tx).await?.iter().filter(|c| is_rechecked(c.state)) {
+            let Some(plan) = campaign.plan_id else { continue };
+            if !held_among(tx, plan, devices).await?.is_empty() {
+                campaign::store::lock(tx, campaign.id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// These devices' keys came: where they are held they are decided again, and join the next batch if they pass. While a file is half
+    /// applied nothing is decided; the recheck does it a moment later. Gives how many were released.
+    pub(super) async fn release_keyed(&self, tx: &mut Tx, devices: &[DeviceId]) -> Outcome<u64> {
+        let mut released = 0;
+        if devices.is_empty() || whole_facts(tx).await?.is_none() {
+            return Ok(0);
+        }
+        for campaign in campaign::store::list(tx).await?.iter().filter(|c| is_rechecked(c.state)) {
+            let Some(plan) = campaign.plan_id else { continue };
+            let held = held_among(tx, plan, devices).await?;
+            if held.is_empty() {
+                continue;
+            }
+            let campaign = campaign::store::lock(tx, campaign.id).await?;
+            if is_rechecked(campaign.state) && campaign.plan_id == Some(plan) {
+                released += self.decide_held(tx, &campaign, plan, &held).await?.unwrap_or_default().released;
+            }
+        }
+        Ok(released)
     }
 
     pub(super) async fn open_again(&self, tx: &mut Tx, campaign: &Campaign, why: &str) -> Outcome {
@@ -142,4 +181,14 @@ impl App {
         }
         Ok(waiting)
     }
+}
+
+/// Those of the devices that wait in a plan.
+async fn held_among(tx: &mut Tx, plan: i64, devices: &[DeviceId]) -> Outcome<Vec<DeviceId>> {
+    let mut held = Vec::new();
+    for group in devices.chunks(targets::GROUP_ROWS) {
+        let found = targets::find(tx, &[plan], group).await?;
+        held.extend(found.iter().filter(|t| t.state == TargetState::Held).map(|t| t.device));
+    }
+    Ok(held)
 }

@@ -62,7 +62,8 @@ pub(super) struct Gathered {
     pub reads: Reads,
     pub learned: Vec<(DeviceId, String, Time)>,
     statuses: Vec<(DeviceId, String, Time)>,
-    key_results: Vec<KeyResult>,
+    /// With the message each came in.
+    key_results: Vec<(KeyResult, i64)>,
     notices: Vec<SupplyNotice>,
     pub activated: BTreeSet<DeviceId>,
 }
@@ -281,12 +282,8 @@ impl App {
             let done = done.is_some_and(|m| matches!(m.after.state, TargetState::Activated | TargetState::Verified));
             if item.event == Event::NeedsKeys && !done {
                 let detail = Some(item.detail.clone());
-                gathered.key_results.push(KeyResult {
-                    device_id: item.device,
-                    attempted_at: at,
-                    status: KeyStatus::Failed,
-                    detail,
-                });
+                let (device_id, status) = (item.device, KeyStatus::Failed);
+                gathered.key_results.push((KeyResult { device_id, attempted_at: at, status, detail }, read.message.id));
                 matched = true;
             }
             let plans: Vec<i64> = match asked {
@@ -377,11 +374,13 @@ impl App {
         estate::store::learn_firmware(tx, &gathered.learned).await?;
         estate::store::learn_status(tx, &gathered.statuses).await?;
         estate::store::add_supply_notices(tx, &gathered.notices).await?;
-        let keyed: Vec<DeviceId> = gathered.key_results.iter().map(|k| k.device_id).collect();
-        for result in &gathered.key_results {
+        let keyed: Vec<DeviceId> = gathered.key_results.iter().map(|(k, _)| k.device_id).collect();
+        for (result, _) in &gathered.key_results {
             estate::store::add_key_result(tx, result, estate::store::KeySource::Message).await?;
         }
         self.reconcile_devices(tx, &keyed, policies).await?;
+        let came: Vec<_> = gathered.key_results.iter().map(|(k, message)| (k.device_id, k.attempted_at, *message)).collect();
+        keys::store::came_in(tx, &came).await?;
         if !gathered.activated.is_empty() {
             let devices: Vec<DeviceId> = gathered.activated.into_iter().collect();
             keys::store::resolve_activated(tx, &devices, self.now()).await?;

@@ -252,7 +252,7 @@ async fn create(ctx: &Context, args: CreateArgs) -> Outcome {
 }
 
 /// One Device ID a line; blank lines and a header `device_id` are skipped.
-fn read_devices(file: &PathBuf) -> Outcome<Vec<DeviceId>> {
+pub(super) fn read_devices(file: &PathBuf) -> Outcome<Vec<DeviceId>> {
     let unreadable = |e: std::io::Error| {
         Failure::failed(format!("{} cannot be read: {e}", file.display())).help("check the name and that you may read it")
     };

@@ -8,7 +8,7 @@ use crate::{
     app::App,
     clock::Clock,
     config::{self, Settings, Shape},
-    failure::Outcome,
+    failure::{Failure, Outcome},
     telemetry::Quietness,
 };
 
@@ -50,8 +50,8 @@ pub struct Global {
     #[arg(long, global = true, value_name = "URL")]
     pub database_url: Option<String>,
     /// With json or csv, stdout holds that and nothing else
-    #[arg(long, global = true, value_enum, default_value_t = Output::Table)]
-    pub output: Output,
+    #[arg(long, global = true, value_enum, default_value_t = OutputFlag::Table)]
+    pub output: OutputFlag,
     /// More on stderr about what is being done
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
@@ -62,6 +62,15 @@ pub enum Output {
     Table,
     Json,
     Csv,
+}
+
+/// As written: `html` is a page for people, and only `keys report` makes one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OutputFlag {
+    Table,
+    Json,
+    Csv,
+    Html,
 }
 
 #[derive(Subcommand)]
@@ -138,13 +147,25 @@ impl Context {
     }
 
     pub fn output(&self) -> Output {
-        self.global.output
+        match self.global.output {
+            OutputFlag::Table | OutputFlag::Html => Output::Table,
+            OutputFlag::Json => Output::Json,
+            OutputFlag::Csv => Output::Csv,
+        }
+    }
+
+    /// Whether a page for people is wanted in place of a table.
+    pub fn wants_html(&self) -> bool {
+        self.global.output == OutputFlag::Html
     }
 }
 
 /// Runs one command.
 pub async fn run(cli: Cli, early_stop: Option<serve::StopSignal>) -> Outcome {
     let ctx = Context { global: cli.global, clock: Clock::System, early_stop: Cell::new(early_stop) };
+    if ctx.wants_html() && !matches!(cli.command, Command::Keys(keys::Command::Report(_))) {
+        return Err(Failure::usage("only `ppmid keys report` makes HTML").help("--output table, json or csv"));
+    }
     match cli.command {
         Command::Demo(args) => demo::run(&ctx, args).await,
         Command::Serve(args) => serve::run(&ctx, args).await,

@@ -168,6 +168,14 @@ pub fn line(text: impl std::fmt::Display) -> Outcome {
     }
 }
 
+/// A line with its control characters spelled out.
+pub fn plain(text: &str) -> String {
+    if text.is_empty() {
+        return String::new();
+    }
+    shown(text)
+}
+
 /// As a person may see it: control characters spelled out, nothing as `-`.
 fn shown(cell: &str) -> String {
     if cell.is_empty() {

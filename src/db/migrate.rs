@@ -19,11 +19,12 @@ const STEPS: &[(i64, &str, &str)] = &[
     (3, "archive", include_str!("../../migrations/0003_archive.sql")),
     (4, "alarms", include_str!("../../migrations/0004_alarms.sql")),
     (5, "history", include_str!("../../migrations/0005_history.sql")),
+    (6, "supply", include_str!("../../migrations/0006_supply.sql")),
     (7, "pathways", include_str!("../../migrations/0007_pathways.sql")),
     (8, "thresholds", include_str!("../../migrations/0008_thresholds.sql")),
     (9, "reads", include_str!("../../migrations/0009_reads.sql")),
-    (6, "supply", include_str!("../../migrations/0006_supply.sql")),
     (11, "pinned", include_str!("../../migrations/0011_pinned.sql")),
+    (12, "keys", include_str!("../../migrations/0012_keys.sql")),
     (13, "notifications", include_str!("../../migrations/0013_notifications.sql")),
 ];
 

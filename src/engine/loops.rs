@@ -7,7 +7,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{archive, dispatch::dispatch, lease::Lease, notify};
+use super::{archive, dispatch::dispatch, keys, lease::Lease, notify};
 use crate::{
     app::{App, SupplyChanges},
     campaign::{self, CampaignState},
@@ -71,6 +71,7 @@ impl Engine {
         loops.spawn(recheck(shared.clone()));
         loops.spawn(watch_silence(shared.clone()));
         loops.spawn(archive::prune(shared.clone()));
+        loops.spawn(keys::sweep(shared.clone()));
         Engine { app, lease, stop, loops, shared }
     }
 

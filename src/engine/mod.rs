@@ -4,6 +4,7 @@
 
 mod archive;
 mod dispatch;
+mod keys;
 mod lease;
 mod loops;
 mod node;

@@ -42,6 +42,7 @@ impl PolicyFile {
             Content::Thresholds(t) => serde_json::to_value(t),
             Content::Steps(s) => serde_json::to_value(s),
             Content::Notify(n) => serde_json::to_value(n),
+            Content::Retry(r) => serde_json::to_value(r),
             Content::Trust => return toml::from_str(&self.text).unwrap_or_default(),
         };
         let mut value = value.unwrap_or_default();
@@ -118,7 +119,8 @@ fn matters(file: PolicyName, key: &str, rollout: Option<&str>) -> bool {
         // Who is told of what happens decides nothing.
         PolicyName::Notify => false,
         // What DCC registered binds every campaign from the day it does.
-        PolicyName::ResponseCodes | PolicyName::Thresholds | PolicyName::Trust => false,
+        // When a missing key is asked for again decides about no site.
+        PolicyName::ResponseCodes | PolicyName::Retry | PolicyName::Thresholds | PolicyName::Trust => false,
     }
 }
 
@@ -193,6 +195,7 @@ mod tests {
             (Steps, "steps = [\"update\"]", "steps = [\"update\"]\nread_within = \"1d\"", false),
             (Steps, "reads_per_minute = 60", "reads_per_minute = 6", false),
             (Trust, "threshold = 1", "threshold = 2", false),
+            (Retry, "most_attempts = 12", "most_attempts = 5", false),
         ];
         for (name, piece, instead, matters) in cases {
             let other = edited(name, piece, instead);

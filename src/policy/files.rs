@@ -4,11 +4,12 @@
 use std::{fmt, path::PathBuf, sync::LazyLock};
 
 use super::{
-    Eligibility, Notify, PolicySet, ResponseCodes, Rollout, Steps, Thresholds,
+    Eligibility, Notify, PolicySet, ResponseCodes, Retry, Rollout, Steps, Thresholds,
     document::{Place, Read, Section, day, read_document, text, whole},
     eligibility::{DAY_WANTED, read_eligibility},
     notify::read_notify,
     response_codes::read_response_codes,
+    retry::read_retry,
     rollout::read_rollout,
     steps::read_steps,
     thresholds::read_thresholds,
@@ -20,11 +21,12 @@ const VERSION_MAX: i64 = 1_000_000_000;
 
 crate::spelled! {
     /// The files of this version, in the order in which they are hashed.
-    PolicyName, "a policy file: eligibility.toml, notify.toml, response-codes.toml, rollout.toml, steps.toml, thresholds.toml, trust.toml or windows.toml" {
+    PolicyName, "a policy file: eligibility.toml, notify.toml, response-codes.toml, retry.toml, rollout.toml, steps.toml, thresholds.toml, trust.toml or windows.toml" {
         Eligibility = "eligibility.toml",
         Notify = "notify.toml",
         ResponseCodes = "response-codes.toml",
         Rollout = "rollout.toml",
+        Retry = "retry.toml",
         Steps = "steps.toml",
         Thresholds = "thresholds.toml",
         /// Whose signatures count. Read by the image room, which also judges it; here for the hash and the head.
@@ -41,6 +43,7 @@ impl PolicyName {
             PolicyName::Notify => include_str!("../../policies/notify.toml"),
             PolicyName::ResponseCodes => include_str!("../../policies/response-codes.toml"),
             PolicyName::Rollout => include_str!("../../policies/rollout.toml"),
+            PolicyName::Retry => include_str!("../../policies/retry.toml"),
             PolicyName::Steps => include_str!("../../policies/steps.toml"),
             PolicyName::Thresholds => include_str!("../../policies/thresholds.toml"),
             PolicyName::Trust => include_str!("../../policies/trust.toml"),
@@ -84,6 +87,7 @@ pub enum Content {
     Notify(Box<Notify>),
     ResponseCodes(Box<ResponseCodes>),
     Rollout(Box<Rollout>),
+    Retry(Box<Retry>),
     Steps(Box<Steps>),
     Thresholds(Box<Thresholds>),
     Trust,
@@ -153,6 +157,10 @@ pub(super) fn parse_file(name: PolicyName, text: String, origin: Origin) -> Read
         PolicyName::Rollout => {
             let (head, rollout) = read_rollout(place)?;
             (head, Content::Rollout(Box::new(rollout)))
+        }
+        PolicyName::Retry => {
+            let (head, retry) = read_retry(place)?;
+            (head, Content::Retry(Box::new(retry)))
         }
         PolicyName::Steps => {
             let (head, steps) = read_steps(place)?;

@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::{
-    Content, Eligibility, Notify, PolicyError, PolicyFile, PolicyName, ResponseCodes, Rollout, Steps, Thresholds,
+    Content, Eligibility, Notify, PolicyError, PolicyFile, PolicyName, ResponseCodes, Retry, Rollout, Steps, Thresholds,
     files::{Origin, compiled_file, parse_file},
     windows::Windows,
 };
@@ -15,6 +15,7 @@ pub struct PolicySet {
     pub eligibility: Eligibility,
     pub rollout: Rollout,
     pub response_codes: ResponseCodes,
+    pub retry: Retry,
     pub windows: Windows,
     pub steps: Steps,
     pub thresholds: Thresholds,
@@ -59,12 +60,13 @@ impl PolicySet {
     /// One file of each name, in the order of [`PolicyName`].
     pub(super) fn of(files: Vec<PolicyFile>) -> PolicySet {
         let (mut eligibility, mut rollout, mut response_codes) = (None, None, None);
-        let (mut steps, mut thresholds, mut windows, mut notify) = (None, None, None, None);
+        let (mut retry, mut steps, mut thresholds, mut windows, mut notify) = (None, None, None, None, None);
         for file in &files {
             match &file.content {
                 Content::Eligibility(e) => eligibility = Some((**e).clone()),
                 Content::Rollout(r) => rollout = Some((**r).clone()),
                 Content::ResponseCodes(c) => response_codes = Some((**c).clone()),
+                Content::Retry(r) => retry = Some((**r).clone()),
                 Content::Steps(s) => steps = Some((**s).clone()),
                 Content::Thresholds(t) => thresholds = Some((**t).clone()),
                 Content::Notify(n) => notify = Some((**n).clone()),
@@ -77,6 +79,7 @@ impl PolicySet {
             eligibility: eligibility.expect(whole),
             rollout: rollout.expect(whole),
             response_codes: response_codes.expect(whole),
+            retry: retry.expect(whole),
             windows: windows.expect(whole),
             steps: steps.expect(whole),
             thresholds: thresholds.expect(whole),

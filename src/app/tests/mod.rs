@@ -8,6 +8,7 @@ mod brakes;
 mod doubt;
 mod evidence;
 mod forward;
+mod keys;
 mod let_go;
 mod lists;
 mod messages;

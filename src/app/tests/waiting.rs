@@ -17,7 +17,8 @@ async fn a_held_member_joins_when_its_key_comes() {
         lab.send(campaign).await;
         assert_eq!(lab.app.recheck_held().await.unwrap().released, 0);
         lab.keys("2020-11-13T08:00:00Z", &[(2, "updated")]).await;
-        assert_eq!(lab.app.recheck_held().await.unwrap().released, 1);
+        assert_eq!(lab.state(campaign, 2).await, TargetState::Queued, "with the import");
+        assert_eq!(lab.app.recheck_held().await.unwrap().released, 0);
         lab.send(campaign).await;
         assert_eq!(lab.state(campaign, 2).await, TargetState::Accepted);
         assert_eq!(cases(&lab).await, vec![(KeyCaseState::Resolved, 1)]);
@@ -128,7 +129,8 @@ async fn a_key_that_comes_after_the_campaign_ended_opens_it_again() {
         lab.app.clock.advance(1_000);
         let at = lab.app.now().to_string();
         lab.keys(&at, &[(1, "updated")]).await;
-        assert_eq!(lab.app.recheck_held().await.unwrap().released, 1);
+        assert_eq!(lab.state(campaign, 1).await, TargetState::Queued, "with the import");
+        assert_eq!(lab.app.campaign("spring").await.unwrap().state, crate::campaign::CampaignState::Started);
         lab.send(campaign).await;
     }
 }

@@ -12,13 +12,15 @@ use crate::{
 
 crate::spelled! {
     /// Who says that a key is there or is not.
-    KeySource, "a source of key results: import, message or resolved" {
+    KeySource, "a source of key results: import, message, resolved or hand" {
         /// A file of the transitional tool's results.
         Import = "import",
         /// A message from DCC whose disposition is *needs keys*.
         Message = "message",
         /// An operator, by `keys resolve`.
         Resolved = "resolved",
+        /// An operator, by `keys reopen`: it is missing.
+        Hand = "hand",
     }
 }
 
@@ -154,6 +156,21 @@ pub async fn add_key_result(tx: &mut Tx, result: &KeyResult, source: KeySource) 
     let (status, detail) = (result.status.as_str(), result.detail.as_deref());
     sql!(tx, c => sqlx::query(text).bind(result.device_id.to_db()).bind(result.attempted_at.0).bind(status).bind(detail)
         .bind(source.as_str()).execute(c).await.map(|_| ()))?;
+    Ok(())
+}
+
+/// The same for many at once.
+pub async fn add_key_results(tx: &mut Tx, results: &[KeyResult], source: KeySource) -> DbResult<()> {
+    let one = |r: &KeyResult| serde_json::json!([r.device_id.to_db(), r.attempted_at.0, r.status.as_str(), r.detail]);
+    let all: rows::Rows = results.iter().map(one).collect();
+    let v = rows::table(tx, 1, &[("device", "int"), ("at", "int"), ("status", "text"), ("detail", "text")]);
+    let text = format!(
+        "insert into key_results (device_id, attempted_at, status, detail, source) select v.device, v.at, v.status, v.detail, $2 from {v}
+         where true on conflict (device_id, attempted_at) do update set status = excluded.status, detail = excluded.detail,
+         source = excluded.source"
+    );
+    let text = sqlx::AssertSqlSafe(text);
+    sql!(tx, c => sqlx::query(text).bind(all.to_json()).bind(source.as_str()).execute(c).await.map(|_| ()))?;
     Ok(())
 }
 

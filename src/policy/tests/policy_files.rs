@@ -308,6 +308,37 @@ fn every_kind_of_bad_rollout_and_response_codes_is_named() {
 }
 
 #[test]
+fn every_kind_of_bad_timetable_is_named() {
+    let bad = |piece: &str, instead: &str| {
+        let text = PolicyName::Retry.shipped();
+        assert!(text.contains(piece), "{piece}");
+        told("retry.toml", text.replacen(piece, instead, 1))
+    };
+    insta::assert_snapshot!(
+        [
+            bad("resubmit = false", "resubmit = true"),
+            bad("hold_campaign = false", "hold_campaign = true"),
+            bad("budget_per_hour = 2000", "budget_per_hour = 0"),
+            bad("answer_within = \"14d\"", "answer_within = \"0d\""),
+            bad("expected_share = \"0.3%\"", "expected_share = 0.003"),
+            bad("\"replaced device\",", "\"HAN errors\","),
+            bad("name = \"other\"", "name = \"communications\""),
+            bad("name = \"other\"", "name = \"other\"\nerror = [\"han\"]"),
+            bad("name = \"communications\"", "name = \"communications\"\ncohorts = [\"MOC\"]"),
+            bad("first_delay = \"24h\"", "first_delay = \"8d\""),
+            bad("factor = 2", "factor = 0"),
+            bad("jitter = \"10%\"", "jitter = 10"),
+            bad("windows = []", "windows = [\"20-06\"]"),
+            bad("most_attempts = 12", "attempts = 12"),
+            bad("oldest_age = \"120d\"", ""),
+            bad("[[rule]]", "[rule]"),
+            told("retry.toml", "version = 1\neffective_from = \"2020-11-24\"\nbudget_per_hour = 1\nanswer_within = \"1d\"\nexpected_share = \"1%\"\nalarm_chance = \"1%\"\nclosing_reasons = []\n"),
+        ]
+        .join("\n")
+    );
+}
+
+#[test]
 fn files_that_are_no_text_or_not_ours_are_named() {
     let mut not_utf8 = b"version = 1\n# ".to_vec();
     not_utf8.extend([0xFF, 0xFE]);

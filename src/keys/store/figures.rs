@@ -1,0 +1,116 @@
+//! Cases in figures: how many, how old, and how they stood at a moment.
+
+use std::collections::BTreeMap;
+
+use super::super::{CaseThen, KeyCaseState};
+use crate::{
+    clock::Time,
+    db::{DbError, DbResult, Tx},
+    ids::DeviceId,
+    sql,
+};
+
+/// How many cases are in each state, of everybody or of the members of a plan.
+pub async fn count_by_state(tx: &mut Tx, members_of: Option<i64>) -> DbResult<BTreeMap<KeyCaseState, i64>> {
+    // Of one device only the latest case counts for a plan.
+    let found: Vec<(String, i64)> = match members_of {
+        None => {
+            sql!(tx, c => sqlx::query_as("select state, count(*) from key_cases group by state order by state").fetch_all(c).await)?
+        }
+        Some(plan) => sql!(tx, c => sqlx::query_as(
+            "select k.state, count(*) from key_cases k join targets t on t.plan_id = $1 and t.device_id = k.device_id
+             where t.state <> 'ineligible' and k.id = (select max(x.id) from key_cases x where x.device_id = k.device_id)
+             group by k.state order by k.state")
+            .bind(plan).fetch_all(c).await)?,
+    };
+    let mut counts: BTreeMap<KeyCaseState, i64> = KeyCaseState::ALL.iter().map(|s| (*s, 0)).collect();
+    for (state, n) in found {
+        counts.insert(state.parse().map_err(|_| DbError::bad_row("key_cases", "count", "state", &state))?, n);
+    }
+    Ok(counts)
+}
+
+/// Cases by state and cohort (`None` where the site is not known): for `keys stats`.
+pub async fn count_by_cohort(tx: &mut Tx) -> DbResult<Vec<(Option<String>, String, i64)>> {
+    Ok(sql!(tx, c => sqlx::query_as(
+        "select cohort, state, count(*) from key_cases group by cohort, state order by cohort, state").fetch_all(c).await)?)
+}
+
+/// How many devices ever had a case.
+pub async fn devices_with_cases(tx: &mut Tx) -> DbResult<i64> {
+    Ok(sql!(tx, c => sqlx::query_scalar("select count(distinct device_id) from key_cases").fetch_one(c).await)?)
+}
+
+/// How many devices the transitional tool handled (L§13: the population of the 0.3%) by a moment.
+pub async fn tool_population(tx: &mut Tx, by: Time) -> DbResult<i64> {
+    Ok(
+        sql!(tx, c => sqlx::query_scalar("select count(distinct device_id) from key_results where source = 'import' and attempted_at <= $1")
+        .bind(by.0).fetch_one(c).await)?,
+    )
+}
+
+/// The same by cohort, of sites that are known, with those whose first result was no success: `(cohort, handled, failed)`.
+pub async fn tool_population_by_cohort(tx: &mut Tx) -> DbResult<Vec<(String, i64, i64)>> {
+    Ok(sql!(tx, c => sqlx::query_as(
+        "select s.cohort, count(*), cast(sum(r.failed) as bigint)
+         from (select device_id, max(case when status <> 'updated' then 1 else 0 end) as failed from key_results
+               where source = 'import' group by device_id) r
+         join sites s on s.device_id = r.device_id group by s.cohort order by s.cohort").fetch_all(c).await)?)
+}
+
+/// When each open case was first seen, the oldest first.
+pub async fn open_since(tx: &mut Tx) -> DbResult<Vec<Time>> {
+    let found: Vec<i64> = sql!(tx, c => sqlx::query_scalar(
+        "select first_seen from key_cases where state in ('retrying', 'investigating') order by first_seen").fetch_all(c).await)?;
+    Ok(found.into_iter().map(Time).collect())
+}
+
+/// When each case that was resolved after `since` was, oldest first.
+pub async fn resolved_at(tx: &mut Tx, since: Time, by: Time) -> DbResult<Vec<Time>> {
+    let found: Vec<i64> = sql!(tx, c => sqlx::query_scalar(
+        "select ended_at from key_cases where state = 'resolved' and ended_at > $1 and ended_at <= $2 order by ended_at")
+        .bind(since.0).bind(by.0).fetch_all(c).await)?;
+    Ok(found.into_iter().map(Time).collect())
+}
+
+type ThenRow =
+    (i64, i64, Option<String>, Option<String>, String, i64, i64, Option<i64>, Option<String>, Option<String>, Option<String>);
+
+/// Each device's latest case of those that had begun by a moment, as it stood then. What was said later is not known then.
+pub async fn cases_then(tx: &mut Tx, at: Time) -> DbResult<Vec<CaseThen>> {
+    let text = "select k.id, k.device_id, k.cohort,
+            (select r.supplier_mpid from registrations r where r.mpan = (select s.mpan from sites s where s.device_id = k.device_id)
+              and r.effective_from <= $2 and (r.effective_to is null or $2 < r.effective_to) order by r.effective_from desc limit 1),
+            k.state, k.first_seen,
+            (select count(*) from key_attempts a where a.case_id = k.id and a.at <= $1 and a.outcome = 'investigating')
+              + (select count(*) from key_events e where e.case_id = k.id and e.at <= $1 and e.kind in ('escalate', 'give-up')),
+            k.ended_at,
+            (select a.detail from key_attempts a where a.case_id = k.id and a.at <= $1 and a.detail is not null and a.kind <> 'requested'
+              and a.outcome <> 'updated' order by a.at desc limit 1),
+            k.closed_reason, k.incident
+        from key_cases k where k.first_seen <= $1
+          and k.id = (select max(x.id) from key_cases x where x.device_id = k.device_id and x.first_seen <= $1) order by k.id";
+    let found: Vec<ThenRow> = sql!(tx, c => sqlx::query_as(text).bind(at.0).bind(at.london_day().0).fetch_all(c).await)?;
+    let one = |row: ThenRow| {
+        let (id, device, cohort, supplier, state, first_seen, investigated, ended_at, last_error, closed_reason, incident) = row;
+        let bad = |column, found: &str| DbError::bad_row("key_cases", id, column, found);
+        let ended_at = ended_at.map(Time).filter(|ended| *ended <= at);
+        let state = match (ended_at, investigated) {
+            (Some(_), _) => state.parse().map_err(|_| bad("state", &state))?,
+            (None, 0) => KeyCaseState::Retrying,
+            (None, _) => KeyCaseState::Investigating,
+        };
+        Ok(CaseThen {
+            device_id: DeviceId::from_db(device),
+            cohort: cohort.map(|c| c.parse().map_err(|_| bad("cohort", &c))).transpose()?,
+            supplier,
+            state,
+            first_seen: Time(first_seen),
+            ended_at,
+            last_error,
+            closed_reason,
+            incident,
+        })
+    };
+    found.into_iter().map(one).collect()
+}

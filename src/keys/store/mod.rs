@@ -1,0 +1,36 @@
+//! Key cases in the database: brought into line with the results, listed, counted, acted upon, asked for again.
+
+mod act;
+mod figures;
+mod query;
+mod reconcile;
+mod requests;
+#[cfg(test)]
+mod tests;
+
+use sqlx::AssertSqlSafe;
+
+use crate::{
+    db::{DbResult, Tx, rows::Rows},
+    sql,
+};
+
+pub use act::{
+    KeyAttempt, KeyEvent, applicable, assign, attempts, close, escalate, events, giving_up, inherit, latest_said, note, retry,
+};
+pub use figures::{
+    cases_then, count_by_cohort, count_by_state, devices_with_cases, open_since, resolved_at, tool_population,
+    tool_population_by_cohort,
+};
+pub use query::{After, Picked, list, pick};
+pub use reconcile::{Reconciled, came_in, candidates, reconcile, resolve_activated};
+pub use requests::{
+    KeyRequest, RequestLine, any_to_lapse, ask, by_number, cases_of, due as due_for_request, lapse, lock as lock_requests,
+    made_since, next_run, of_cases as requests_of,
+};
+
+/// Runs a statement whose `$1` is a table of rows.
+async fn execute(tx: &mut Tx, sql: String, rows: &Rows) -> DbResult<()> {
+    sql!(tx, c => sqlx::query(AssertSqlSafe(sql)).bind(rows.to_json()).execute(c).await.map(|_| ()))?;
+    Ok(())
+}

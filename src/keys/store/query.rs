@@ -1,0 +1,303 @@
+//! Which cases: the incident team's filters as SQL over `key_cases`, a page at a time. Promise: facts of a site are looked up by its key,
+//! case by case, so no filter reads the sites; a page costs what it shows, not what lies before it.
+
+use sqlx::AssertSqlSafe;
+
+use crate::{
+    clock::{Day, Time},
+    db::{DbError, DbResult, Tx, rows},
+    ids::{DeviceId, Mpan},
+    keys::{CaseFilter, CaseOrder, KeyCase, KeyCaseState},
+    sql,
+};
+
+/// One parameter of a text that is put together.
+pub(super) enum Bind {
+    Int(i64),
+    Text(String),
+}
+
+/// Conditions and what is bound to them, `$1` first.
+pub(super) struct Where {
+    parts: Vec<String>,
+    pub binds: Vec<Bind>,
+}
+
+/// Binds a [`Where`]'s parameters, in order; expanded for each driver.
+macro_rules! bound {
+    ($query:expr, $binds:expr) => {
+        $binds.iter().fold($query, |query, bind| match bind {
+            Bind::Int(n) => query.bind(*n),
+            Bind::Text(text) => query.bind(text.as_str()),
+        })
+    };
+}
+
+/// `%piece%`, with what LIKE would take for a pattern spelled out.
+fn containing(piece: &str) -> String {
+    let plain = piece.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    format!("%{plain}%")
+}
+
+impl Where {
+    fn int(&mut self, part: &str, n: i64) {
+        self.binds.push(Bind::Int(n));
+        self.parts.push(part.replace('?', &format!("${}", self.binds.len())));
+    }
+
+    fn text(&mut self, part: &str, text: impl Into<String>) {
+        self.binds.push(Bind::Text(text.into()));
+        self.parts.push(part.replace('?', &format!("${}", self.binds.len())));
+    }
+
+    /// The conditions of a filter over `key_cases k`; `day` says who holds an MPAN. A scalar subquery, not a join or `exists`: neither
+    /// engine then thinks of reading all sites.
+    pub fn of(tx: &Tx, f: &CaseFilter, day: Day) -> Where {
+        let mut w = Where { parts: vec!["true".into()], binds: Vec::new() };
+        if !f.devices.is_empty() {
+            let (ids, among) = rows::integers(tx, 1 + w.binds.len() as u32, f.devices.iter().map(|d| d.to_db()));
+            w.binds.push(Bind::Text(ids));
+            w.parts.push(format!("k.device_id {among}"));
+        }
+        if let Some(state) = f.state {
+            w.text("k.state = ?", state.as_str());
+        }
+        if f.open {
+            w.parts.push("k.state in ('retrying', 'investigating')".into());
+        }
+        if let Some(cohort) = f.cohort {
+            w.text("k.cohort = ?", cohort.as_str());
+        }
+        if let Some(model) = &f.model {
+            w.text("(select s.model from sites s where s.device_id = k.device_id) = ?", model);
+        }
+        if let Some(region) = &f.region {
+            w.text("(select s.region from sites s where s.device_id = k.device_id) = ?", region);
+        }
+        if let Some(mpid) = f.mpid {
+            let held = format!(
+                "(select r.supplier_mpid from registrations r where r.mpan = (select s.mpan from sites s where s.device_id = k.device_id)
+                  and r.effective_from <= {day} and (r.effective_to is null or {day} < r.effective_to)
+                  order by r.effective_from desc limit 1) = ?",
+                day = day.0
+            );
+            w.text(&held, mpid.to_string());
+        }
+        if let Some(error) = &f.error {
+            w.text("lower(k.last_error) like ? escape '\\'", containing(error));
+        }
+        if let Some(at) = f.first_seen_by {
+            w.int("k.first_seen <= ?", at.0);
+        }
+        if let Some(n) = f.attempts_from {
+            w.int("k.attempts >= ?", n);
+        }
+        if let Some(at) = f.due_by {
+            w.int("k.next_attempt <= ?", at.0);
+        }
+        if let Some(incident) = &f.incident {
+            w.text("k.incident = ?", incident);
+        }
+        if let Some(team) = &f.team {
+            w.text("k.team = ?", team);
+        }
+        match f.assignee.as_deref() {
+            Some("") => w.parts.push("k.assignee is null".into()),
+            Some(assignee) => w.text("k.assignee = ?", assignee),
+            None => {}
+        }
+        if let Some(plan) = f.plan {
+            w.int("(select t.state from targets t where t.plan_id = ? and t.device_id = k.device_id) <> 'ineligible'", plan);
+        }
+        if let Some(text) = &f.text {
+            let anywhere = "(lower(coalesce(k.last_error, '') || ' ' || coalesce(k.incident, '') || ' ' || coalesce(k.closed_reason, '')) like ? escape '\\'
+                or (select max(e.id) from key_events e where e.case_id = k.id and lower(e.text) like ? escape '\\') is not null)";
+            w.text(anywhere, containing(text));
+        }
+        if f.unescalated {
+            w.parts.push("k.incident is null".into());
+        }
+        if f.latest {
+            w.parts.push("k.id = (select max(x.id) from key_cases x where x.device_id = k.device_id)".into());
+        }
+        w
+    }
+
+    pub fn text_of(&self) -> String {
+        self.parts.join(" and ")
+    }
+}
+
+/// Where a page ended: the value it is ordered by, and the case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct After {
+    value: i64,
+    id: i64,
+}
+
+/// What a list is ordered by. What is absent comes last: no moment of ours is that late.
+fn ordered_by(order: CaseOrder) -> &'static str {
+    match order {
+        CaseOrder::Case => "k.id",
+        CaseOrder::FirstSeen => "k.first_seen",
+        CaseOrder::LastAttempt => "coalesce(k.last_attempt, 9223372036854775807)",
+        CaseOrder::NextAttempt => "coalesce(k.next_attempt, 9223372036854775807)",
+        CaseOrder::Attempts => "k.attempts",
+    }
+}
+
+type CaseRow = (
+    (i64, i64, i64, Option<i64>, Option<String>, Option<String>, Option<String>, String, i64, i64, Option<i64>),
+    (Option<i64>, Option<String>, Option<String>, Option<String>, Option<String>, Option<String>, Option<i64>, Option<i64>),
+);
+
+/// The text of a page. `$n` are the filter's, then where the page before ended.
+fn page_sql(w: &Where, order: CaseOrder, descending: bool, after: bool, limit: usize) -> String {
+    let value = ordered_by(order);
+    let (than, direction) = if descending { ("<", "desc") } else { (">", "asc") };
+    let on = if after {
+        format!(" and ({value}, k.id) {than} (${}, ${})", w.binds.len() + 1, w.binds.len() + 2)
+    } else {
+        String::new()
+    };
+    format!(
+        "select {value}, k.id, k.device_id, (select s.mpan from sites s where s.device_id = k.device_id), k.cohort,
+                (select s.model from sites s where s.device_id = k.device_id), (select s.region from sites s where s.device_id = k.device_id),
+                k.state, k.attempts, k.first_seen, k.last_attempt, k.next_attempt, k.last_error, k.incident, k.team, k.assignee,
+                k.closed_reason, k.ended_at, k.previous
+         from key_cases k where {}{on} order by {value} {direction}, k.id {direction} limit {limit}",
+        w.text_of()
+    )
+}
+
+/// A page of cases, and where to go on; `None`: that was the last.
+pub async fn list(
+    tx: &mut Tx,
+    filter: &CaseFilter,
+    (order, descending): (CaseOrder, bool),
+    day: Day,
+    after: Option<After>,
+    limit: usize,
+) -> DbResult<(Vec<KeyCase>, Option<After>)> {
+    let mut w = Where::of(tx, filter, day);
+    let sql = page_sql(&w, order, descending, after.is_some(), limit);
+    if let Some(after) = after {
+        w.binds.extend([Bind::Int(after.value), Bind::Int(after.id)]);
+    }
+    let found: Vec<Flat> = sql!(tx, c => bound!(sqlx::query_as(AssertSqlSafe(sql)), w.binds).fetch_all(c).await)?;
+    let next = (found.len() == limit).then(|| found.last().map(|r| After { value: r.0.0.0, id: r.0.0.1 })).flatten();
+    Ok((found.into_iter().map(|r| case(r.0)).collect::<DbResult<_>>()?, next))
+}
+
+/// A row of nineteen columns: tuples of the driver end at sixteen.
+struct Flat(CaseRow);
+
+impl<'r, R: sqlx::Row> sqlx::FromRow<'r, R> for Flat
+where
+    usize: sqlx::ColumnIndex<R>,
+    i64: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,
+    String: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,
+    Option<i64>: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,
+    Option<String>: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,
+{
+    fn from_row(row: &'r R) -> Result<Flat, sqlx::Error> {
+        let first = (
+            row.try_get(0)?,
+            row.try_get(1)?,
+            row.try_get(2)?,
+            row.try_get(3)?,
+            row.try_get(4)?,
+            row.try_get(5)?,
+            row.try_get(6)?,
+            row.try_get(7)?,
+            row.try_get(8)?,
+            row.try_get(9)?,
+            row.try_get(10)?,
+        );
+        let second = (
+            row.try_get(11)?,
+            row.try_get(12)?,
+            row.try_get(13)?,
+            row.try_get(14)?,
+            row.try_get(15)?,
+            row.try_get(16)?,
+            row.try_get(17)?,
+            row.try_get(18)?,
+        );
+        Ok(Flat((first, second)))
+    }
+}
+
+fn case((first, second): CaseRow) -> DbResult<KeyCase> {
+    let (_, id, device, mpan, cohort, model, region, state, attempts, first_seen, last_attempt) = first;
+    let (next_attempt, last_error, incident, team, assignee, closed_reason, ended_at, previous) = second;
+    let bad = |column, found: &str| DbError::bad_row("key_cases", id, column, found);
+    Ok(KeyCase {
+        id,
+        device_id: DeviceId::from_db(device),
+        mpan: mpan.map(Mpan::from_db),
+        cohort: cohort.map(|c| c.parse().map_err(|_| bad("cohort", &c))).transpose()?,
+        model,
+        region,
+        state: state.parse().map_err(|_| bad("state", &state))?,
+        attempts,
+        first_seen: Time(first_seen),
+        last_attempt: last_attempt.map(Time),
+        next_attempt: next_attempt.map(Time),
+        last_error,
+        incident,
+        team,
+        assignee,
+        closed_reason,
+        ended_at: ended_at.map(Time),
+        previous,
+    })
+}
+
+/// A case as far as a verb asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Picked {
+    pub id: i64,
+    pub device: DeviceId,
+    pub state: KeyCaseState,
+    /// Its re-run was asked for and is not answered.
+    pub asked: bool,
+}
+
+/// Every case a filter names, by number, at most `limit`.
+pub async fn pick(tx: &mut Tx, filter: &CaseFilter, day: Day, limit: usize) -> DbResult<Vec<Picked>> {
+    let w = Where::of(tx, filter, day);
+    let sql = format!(
+        "select k.id, k.device_id, k.state,
+                (select count(*) from key_requests q where q.case_id = k.id and q.ended_at is null)
+         from key_cases k where {} order by k.id limit {limit}",
+        w.text_of()
+    );
+    let found: Vec<(i64, i64, String, i64)> =
+        sql!(tx, c => bound!(sqlx::query_as(AssertSqlSafe(sql)), w.binds).fetch_all(c).await)?;
+    let one = |(id, device, state, asked): (i64, i64, String, i64)| {
+        let state = state.parse().map_err(|_| DbError::bad_row("key_cases", id, "state", &state))?;
+        Ok(Picked { id, device: DeviceId::from_db(device), state, asked: asked > 0 })
+    };
+    found.into_iter().map(one).collect()
+}
+
+/// How the engine goes about a page, for the test that no filter reads all sites.
+#[cfg(test)]
+pub async fn explain(tx: &mut Tx, filter: &CaseFilter, order: CaseOrder, day: Day) -> DbResult<String> {
+    let w = Where::of(tx, filter, day);
+    let sql = page_sql(&w, order, false, false, 100);
+    let word = if tx.is_sqlite() { "explain query plan" } else { "explain" };
+    let sql = format!("{word} {sql}");
+    Ok(match tx {
+        Tx::Sqlite(t) => {
+            let rows: Vec<(i64, i64, i64, String)> =
+                bound!(sqlx::query_as(AssertSqlSafe(sql)), w.binds).fetch_all(&mut **t).await?;
+            rows.into_iter().map(|r| r.3 + "\n").collect()
+        }
+        Tx::Postgres(t) => {
+            let rows: Vec<String> = bound!(sqlx::query_scalar(AssertSqlSafe(sql)), w.binds).fetch_all(&mut **t).await?;
+            rows.join("\n")
+        }
+    })
+}

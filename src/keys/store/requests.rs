@@ -1,0 +1,175 @@
+//! Re-run requests to DCC's service desk: which cases are due, which lines are out, and how each ended.
+//! Promise: a case is on at most one open line, and within any hour no more lines are made than the budget allows.
+
+use serde_json::json;
+use sqlx::AssertSqlSafe;
+
+use super::list;
+use crate::{
+    clock::{Day, Time},
+    db::{
+        DbResult, Tx,
+        rows::{self, Rows},
+    },
+    estate::Cohort,
+    ids::{DeviceId, Mpan, Mpid},
+    keys::{CaseFilter, CaseOrder, KeyCase},
+    sql,
+};
+
+/// As good as all, in a LIMIT.
+const MANY: usize = 1 << 40;
+
+/// A line of a re-run request, as the file has it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct RequestLine {
+    /// The file's number.
+    pub request: i64,
+    pub case: i64,
+    pub device_id: DeviceId,
+    pub mpan: Option<Mpan>,
+    pub cohort: Option<Cohort>,
+    pub attempts: i64,
+    pub first_seen: Time,
+    pub last_attempt: Option<Time>,
+    pub last_error: Option<String>,
+    pub incident: Option<String>,
+}
+
+/// Two people ask at once: the second waits. (SQLite has one writer anyway.)
+pub async fn lock(tx: &mut Tx) -> DbResult<()> {
+    if !tx.is_sqlite() {
+        sql!(&mut *tx, c => sqlx::query("lock table key_requests in share row exclusive mode").execute(c).await.map(|_| ()))?;
+    }
+    Ok(())
+}
+
+/// Lines made after this moment.
+pub async fn made_since(tx: &mut Tx, since: Time) -> DbResult<i64> {
+    Ok(
+        sql!(tx, c => sqlx::query_scalar("select count(*) from key_requests where requested_at > $1").bind(since.0).fetch_one(c).await)?,
+    )
+}
+
+/// Cases that are due and on no open line, the longest due first, of sites that are ours on `day`.
+pub async fn due(tx: &mut Tx, own: &[Mpid], day: Day, now: Time, limit: usize) -> DbResult<Vec<KeyCase>> {
+    let ours = own.iter().map(|m| format!("'{m}'")).collect::<Vec<_>>().join(", ");
+    let sql = format!(
+        "select k.id from key_cases k where k.state in ('retrying', 'investigating') and k.next_attempt <= $1
+           and (select count(*) from key_requests q where q.case_id = k.id and q.ended_at is null) = 0
+           and (select count(*) from registrations r where r.mpan = (select s.mpan from sites s where s.device_id = k.device_id)
+                and r.supplier_mpid in ({ours}) and r.effective_from <= $2 and (r.effective_to is null or $2 < r.effective_to)) > 0
+         order by k.next_attempt, k.id limit $3"
+    );
+    let ids: Vec<i64> = sql!(&mut *tx, c => sqlx::query_scalar(AssertSqlSafe(sql)).bind(now.0).bind(day.0).bind(limit as i64).fetch_all(c).await)?;
+    by_number(tx, &ids, day).await
+}
+
+/// Cases by their numbers, in that order.
+pub async fn by_number(tx: &mut Tx, ids: &[i64], day: Day) -> DbResult<Vec<KeyCase>> {
+    let (json, among) = rows::integers(tx, 1, ids.iter().copied());
+    let sql = format!("select device_id from key_cases where id {among} order by device_id");
+    let devices: Vec<i64> = sql!(&mut *tx, c => sqlx::query_scalar(AssertSqlSafe(sql)).bind(json).fetch_all(c).await)?;
+    if devices.is_empty() {
+        return Ok(Vec::new());
+    }
+    let filter = CaseFilter { devices: devices.into_iter().map(DeviceId::from_db).collect(), ..CaseFilter::default() };
+    let (found, _) = list(tx, &filter, (CaseOrder::Case, false), day, None, MANY).await?;
+    let mut by_id: std::collections::BTreeMap<i64, KeyCase> = found.into_iter().map(|k| (k.id, k)).collect();
+    Ok(ids.iter().filter_map(|id| by_id.remove(id)).collect())
+}
+
+/// The number of the next file.
+pub async fn next_run(tx: &mut Tx) -> DbResult<i64> {
+    let last: i64 = sql!(tx, c => sqlx::query_scalar("select coalesce(max(run), 0) from key_requests").fetch_one(c).await)?;
+    Ok(last + 1)
+}
+
+/// Puts these cases on one request: a line and an attempt each. `lapses` is when a line without an answer is given up; then
+/// the case is due again.
+pub async fn ask(tx: &mut Tx, run: i64, cases: &[(i64, DeviceId, String)], who: &str, lapses: Time, now: Time) -> DbResult<()> {
+    let all: Rows = cases.iter().map(|(id, device, rule)| json!([id, device.to_db(), rule])).collect();
+    let v = rows::table(tx, 1, &[("id", "int"), ("device", "int"), ("rule", "text")]);
+    let lines = format!(
+        "insert into key_requests (run, case_id, device_id, rule, requested_at, requested_by)
+         select $2, v.id, v.device, v.rule, $3, $4 from {v} where true order by v.id"
+    );
+    let json = all.to_json();
+    sql!(&mut *tx, c => sqlx::query(AssertSqlSafe(lines)).bind(&json).bind(run).bind(now.0).bind(who).execute(c).await.map(|_| ()))?;
+    let attempts = format!(
+        "insert into key_attempts (case_id, at, kind, outcome, detail, who)
+         select v.id, $2, 'requested', 'asked', $3, $4 from {v} where true on conflict do nothing"
+    );
+    let detail = format!("re-run request {run}");
+    sql!(&mut *tx, c => sqlx::query(AssertSqlSafe(attempts)).bind(&json).bind(now.0).bind(detail).bind(who).execute(c).await.map(|_| ()))?;
+    let wait = format!(
+        "update key_cases set retry_at = null, next_attempt = case when state = 'retrying' then $2 end from {v} where key_cases.id = v.id"
+    );
+    sql!(&mut *tx, c => sqlx::query(AssertSqlSafe(wait)).bind(&json).bind(lapses.0).execute(c).await.map(|_| ()))?;
+    Ok(())
+}
+
+/// Ends the lines that nobody answered since this moment; gives how many.
+pub async fn lapse(tx: &mut Tx, asked_by: Time, now: Time) -> DbResult<u64> {
+    Ok(
+        sql!(tx, c => sqlx::query("update key_requests set ended_at = $2, outcome = 'lapsed' where ended_at is null and requested_at <= $1")
+        .bind(asked_by.0).bind(now.0).execute(c).await?.rows_affected()),
+    )
+}
+
+/// Whether there is such a line.
+pub async fn any_to_lapse(tx: &mut Tx, asked_by: Time) -> DbResult<bool> {
+    let n: i64 = sql!(tx, c => sqlx::query_scalar("select count(*) from key_requests where ended_at is null and requested_at <= $1")
+        .bind(asked_by.0).fetch_one(c).await)?;
+    Ok(n > 0)
+}
+
+/// One line as `keys show` tells it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct KeyRequest {
+    pub request: i64,
+    pub case: i64,
+    pub rule: String,
+    pub requested_at: Time,
+    pub requested_by: String,
+    pub ended_at: Option<Time>,
+    pub outcome: Option<String>,
+}
+
+/// The lines of these cases, oldest first.
+pub async fn of_cases(tx: &mut Tx, cases: &[i64]) -> DbResult<Vec<KeyRequest>> {
+    let (ids, among) = rows::integers(tx, 1, cases.iter().copied());
+    let sql = format!(
+        "select run, case_id, rule, requested_at, requested_by, ended_at, outcome from key_requests where case_id {among} order by id"
+    );
+    let found: Vec<(i64, i64, String, i64, String, Option<i64>, Option<String>)> =
+        sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(ids).fetch_all(c).await)?;
+    let one = |(request, case, rule, at, by, ended, outcome): (i64, i64, String, i64, String, Option<i64>, Option<String>)| {
+        KeyRequest { request, case, rule, requested_at: Time(at), requested_by: by, ended_at: ended.map(Time), outcome }
+    };
+    Ok(found.into_iter().map(one).collect())
+}
+
+/// The cases on one request, in the order of its lines; none where there is no such request.
+pub async fn cases_of(tx: &mut Tx, run: i64) -> DbResult<Vec<i64>> {
+    Ok(
+        sql!(tx, c => sqlx::query_scalar("select case_id from key_requests where run = $1 order by id").bind(run).fetch_all(c).await)?,
+    )
+}
+
+impl RequestLine {
+    pub fn of(request: i64, case: &KeyCase) -> RequestLine {
+        RequestLine {
+            request,
+            case: case.id,
+            device_id: case.device_id,
+            mpan: case.mpan,
+            cohort: case.cohort,
+            attempts: case.attempts,
+            first_seen: case.first_seen,
+            last_attempt: case.last_attempt,
+            last_error: case.last_error.clone(),
+            incident: case.incident.clone(),
+        }
+    }
+}
