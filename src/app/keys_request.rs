@@ -16,6 +16,9 @@ use crate::{
 
 const HOUR_MILLIS: i64 = 3_600_000;
 
+/// Gets the lines of a request before anything is kept.
+pub type WriteLines<'w> = &'w mut (dyn FnMut(&[RequestLine]) -> Outcome + 'w);
+
 /// A re-run request that was made, or would be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RerunRequest {
@@ -37,11 +40,7 @@ pub struct CaseStory {
 impl App {
     /// Puts every case that is due, as far as the budget goes, on one re-run request. `write` gets its lines before anything is
     /// kept: where it fails, nothing was asked for. `None`: a dry run.
-    pub async fn request_reruns(
-        &self,
-        write: Option<&mut dyn FnMut(&[RequestLine]) -> Outcome>,
-        who: &str,
-    ) -> Outcome<RerunRequest> {
+    pub async fn request_reruns(&self, write: Option<WriteLines<'_>>, who: &str) -> Outcome<RerunRequest> {
         let policies = self.policies()?;
         let now = self.now();
         self.wait_for_import().await?;

@@ -136,16 +136,23 @@ pub struct KeyRequest {
     pub outcome: Option<String>,
 }
 
+type LineRow = (i64, i64, String, i64, String, Option<i64>, Option<String>);
+
 /// The lines of these cases, oldest first.
 pub async fn of_cases(tx: &mut Tx, cases: &[i64]) -> DbResult<Vec<KeyRequest>> {
     let (ids, among) = rows::integers(tx, 1, cases.iter().copied());
     let sql = format!(
         "select run, case_id, rule, requested_at, requested_by, ended_at, outcome from key_requests where case_id {among} order by id"
     );
-    let found: Vec<(i64, i64, String, i64, String, Option<i64>, Option<String>)> =
-        sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(ids).fetch_all(c).await)?;
-    let one = |(request, case, rule, at, by, ended, outcome): (i64, i64, String, i64, String, Option<i64>, Option<String>)| {
-        KeyRequest { request, case, rule, requested_at: Time(at), requested_by: by, ended_at: ended.map(Time), outcome }
+    let found: Vec<LineRow> = sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(ids).fetch_all(c).await)?;
+    let one = |(request, case, rule, at, by, ended, outcome): LineRow| KeyRequest {
+        request,
+        case,
+        rule,
+        requested_at: Time(at),
+        requested_by: by,
+        ended_at: ended.map(Time),
+        outcome,
     };
     Ok(found.into_iter().map(one).collect())
 }
