@@ -16,6 +16,7 @@ mod month;
 mod pathways;
 mod pinned;
 mod reads;
+mod registrations;
 mod steps;
 mod story;
 mod supply;
