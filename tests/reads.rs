@@ -38,7 +38,7 @@ fn steps() -> String {
     let head = "version = 1\neffective_from = \"2020-11-24\"\nreads_per_minute = 6000\n".to_string();
     MODELS.iter().filter(|m| !m.1.is_empty()).fold(head, |text, (model, read, _)| {
         // Long enough for whatever is retried; what never answers is soon given up.
-        let within = if *model == "MUTE" { "4s" } else { "4m" };
+        let within = if *model == "MUTE" { "4s" } else { "80s" };
         text + &format!("[[model]]\nmanufacturer = \"106C\"\nmodel = \"{model}\"\nsteps = [\"update\", \"{read}\"]\nread_within = \"{within}\"\n")
     })
 }
@@ -120,7 +120,7 @@ async fn told(engine: Engine, crash: Option<&str>) {
         assert!(serve.log().contains("crash point"), "{}", serve.log());
     }
     let serve = lab.serve();
-    until("the end of the campaign", PATIENCE, || (lab.status("spring")["state"] == "finished").then_some(()));
+    until("the end of the campaign", PATIENCE * 3, || (lab.status("spring")["state"] == "finished").then_some(()));
     let status = lab.status("spring");
     for (n, target) in (1..).zip(lab.targets("spring")) {
         assert_eq!(target[1], model_of(n).2, "{n}: {target:?}\n{status}");
