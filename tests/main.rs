@@ -4,6 +4,7 @@ mod acceptance;
 mod archive;
 mod bad_input;
 mod certificate_reload;
+mod change_of_supply;
 mod commands;
 mod crash;
 mod demo;
