@@ -88,6 +88,15 @@ impl App {
 
     /// Commits the requests of the next reads that are due, as many as may leave now. They are to be posted at once.
     pub async fn prepare_reads(&self) -> Outcome<Vec<RequestId>> {
+        self.prepare_some_reads(READS_AT_ONCE).await
+    }
+
+    /// One of them, to see whether DCC is there again.
+    pub async fn prepare_one_read(&self) -> Outcome<Option<RequestId>> {
+        Ok(self.prepare_some_reads(1).await?.pop())
+    }
+
+    async fn prepare_some_reads(&self, most: i64) -> Outcome<Vec<RequestId>> {
         let now = self.now();
         let mut look = self.db.read().await?;
         if reads::due(&mut look, now, 1).await?.is_empty() {
@@ -97,7 +106,7 @@ impl App {
         let mut tx = self.db.begin().await?;
         let facts = whole_facts(&mut tx).await?;
         let policies = self.policies()?;
-        let free = reads_free(&mut tx, &policies.steps, now).await?;
+        let free = reads_free(&mut tx, &policies.steps, most, now).await?;
         if facts.is_none() || free == 0 {
             return Ok(Vec::new());
         }
@@ -319,10 +328,10 @@ impl App {
 }
 
 /// How many reads may leave now, by the pace and the number out that the policy allows.
-async fn reads_free(tx: &mut Tx, steps: &Steps, now: Time) -> Outcome<usize> {
+async fn reads_free(tx: &mut Tx, steps: &Steps, most: i64, now: Time) -> Outcome<usize> {
     let a_second = (steps.reads_per_minute + 59) / 60;
     let free = [
-        READS_AT_ONCE,
+        most,
         steps.reads_in_flight - reads::count_out(tx).await?,
         steps.reads_per_minute - reads::count_asked_since(tx, now.plus_millis(-60_000)).await?,
         a_second - reads::count_asked_since(tx, now.plus_millis(-1_000)).await?,

@@ -185,7 +185,11 @@ impl Dispatcher {
                 return Ok(true);
             }
         }
-        Ok(false)
+        // Where only reads wait, one of them asks: else DCC would be taken to be down until a batch came up.
+        match shared.app.prepare_one_read().await? {
+            Some(id) if shared.may_act() => self.post(shared, id).await,
+            _ => Ok(false),
+        }
     }
 
     /// The next batch of any campaign, committed and ready.
