@@ -43,12 +43,13 @@ fn steps() -> String {
     })
 }
 
+/// A lost reply to an 8.2 is lost for good, and a device is asked four times: few enough are lost that no device is unlucky in all four.
 fn scenario() -> String {
     let mute: Vec<String> =
         (1..=EACH * 4).filter(|n| model_of(*n).0 == "MUTE").map(|n| format!("\"{}\"", Site::device(n))).collect();
     format!(
         "seed = 5\n[delays]\nwarning_ms = 10\nupdate_requested_ms = [5, 50]\nactivated_ms = [5, 100]\n\
-         [faults]\nserver_error = \"10%\"\nreply_lost = \"15%\"\n[deliveries]\nduplicated = \"20%\"\nreordered = \"5%\"\n\
+         [faults]\nserver_error = \"10%\"\nreply_lost = \"5%\"\n[deliveries]\nduplicated = \"20%\"\nreordered = \"5%\"\n\
          [reads]\nsilent = {{ devices = [{}] }}\n",
         mute.join(", ")
     )
@@ -123,7 +124,12 @@ async fn told(engine: Engine, crash: Option<&str>) {
     until("the end of the campaign", PATIENCE * 3, || (lab.status("spring")["state"] == "finished").then_some(()));
     let status = lab.status("spring");
     for (n, target) in (1..).zip(lab.targets("spring")) {
-        assert_eq!(target[1], model_of(n).2, "{n}: {target:?}\n{status}");
+        if target[1] != model_of(n).2 {
+            let reads = lab.json(&["site", "show", &Site::device(n)])["reads"].clone();
+            let requests: Vec<String> =
+                lab.outbox().await.into_iter().filter(|r| r.batch_id.is_none()).map(|r| format!("{r:?}")).collect();
+            panic!("{n}: {target:?}\n{reads}\n{}\n{status}", requests.join("\n"));
+        }
     }
     let reads = &status["reads"];
     let wanted = [("asked", 24), ("answered", 16), ("differs", 0), ("given_up", 8), ("waiting", 0), ("out", 0)];
