@@ -10,19 +10,13 @@ use std::{
     fs::File,
     io::{BufReader, BufWriter},
     path::Path,
-    process::Command,
     time::Instant,
 };
 
 use ed25519_dalek::SigningKey;
-use ppmid_orchestrator::{
-    app::NewCampaignRequest,
-    db::{self, Db, testing},
-    estate::SiteFilter,
-    evidence, image,
-};
+use ppmid_orchestrator::{app::NewCampaignRequest, estate::SiteFilter, evidence, image};
 
-use portfolio::{WHO, cpu_seconds, open, peak_kilobytes, prepare, sites};
+use portfolio::{WHO, child, cpu_seconds, on_each_engine, open, peak_kilobytes, prepare, sites};
 
 const CAMPAIGN: &str = "bench";
 
@@ -39,42 +33,16 @@ fn main() {
             _ => {}
         }
     }
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary folder");
-    let mut urls = vec![format!("sqlite://{}", folder.path().join("bench.db").display())];
-    match std::env::var(testing::POSTGRES_ENV) {
-        Ok(server) => urls.push(runtime.block_on(testing::fresh_postgres_url(&server))),
-        Err(_) => println!("{} is not set: SQLite alone", testing::POSTGRES_ENV),
-    }
-    for url in urls {
-        let engine = if db::sqlite_path(&url).is_some() { "SQLite" } else { "PostgreSQL" };
-        let place = folder.path().join(engine);
-        std::fs::create_dir(&place).expect("a folder");
-        child("prepare", &place, &url);
+    on_each_engine(&runtime, |engine, place, url| {
+        child("prepare", place, url);
         println!("{engine}: {} sites, planned", sites());
-        child("make", &place, &url);
-        child("check", &place, &url);
-        child("live", &place, &url);
+        child("make", place, url);
+        child("check", place, url);
+        child("live", place, url);
         println!("{engine}: the same, sent and activated");
-        child("make", &place, &url);
-        child("check", &place, &url);
-        if let Ok(server) = std::env::var(testing::POSTGRES_ENV)
-            && let Some((_, name)) = url.rsplit_once('/').filter(|_| engine == "PostgreSQL")
-        {
-            runtime.block_on(drop_database(&server, name));
-        }
-    }
-}
-
-fn child(verb: &str, folder: &Path, url: &str) {
-    let this = std::env::current_exe().expect("this program");
-    let done = Command::new(this).arg(verb).arg(folder).arg(url).status().expect("a child process");
-    assert!(done.success(), "{verb} failed");
-}
-
-async fn drop_database(server: &str, name: &str) {
-    let Ok(Db::Postgres(pool)) = Db::connect(server).await else { return };
-    let text = sqlx::AssertSqlSafe(format!("drop database if exists {name}"));
-    sqlx::raw_sql(text).execute(&pool).await.expect("the database goes");
+        child("make", place, url);
+        child("check", place, url);
+    });
 }
 
 async fn prepare_and_plan(folder: &Path, url: &str) {

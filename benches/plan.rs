@@ -9,18 +9,12 @@ mod portfolio;
 
 use std::{
     path::Path,
-    process::Command,
     time::{Duration, Instant},
 };
 
-use ppmid_orchestrator::{
-    app::NewCampaignRequest,
-    db::{self, Db, testing},
-    estate::SiteFilter,
-    image,
-};
+use ppmid_orchestrator::{app::NewCampaignRequest, db::Db, estate::SiteFilter, image};
 
-use portfolio::{WHO, cpu_seconds, open, peak_kilobytes, prepare, sites};
+use portfolio::{WHO, child, cpu_seconds, on_each_engine, open, peak_kilobytes, prepare, sites};
 
 const RUNS: usize = 3;
 
@@ -34,38 +28,12 @@ fn main() {
             _ => {}
         }
     }
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary folder");
-    let mut urls = vec![format!("sqlite://{}", folder.path().join("bench.db").display())];
-    match std::env::var(testing::POSTGRES_ENV) {
-        Ok(server) => urls.push(runtime.block_on(testing::fresh_postgres_url(&server))),
-        Err(_) => println!("{} is not set: SQLite alone", testing::POSTGRES_ENV),
-    }
-    for url in urls {
-        let engine = if db::sqlite_path(&url).is_some() { "SQLite" } else { "PostgreSQL" };
+    on_each_engine(&runtime, |engine, place, url| {
         let started = Instant::now();
-        let place = folder.path().join(engine);
-        std::fs::create_dir(&place).expect("a folder");
-        child("prepare", &place, &url);
+        child("prepare", place, url);
         println!("{engine}: {} sites made and imported in {:.1} s", sites(), started.elapsed().as_secs_f64());
-        child("measure", &place, &url);
-        if let Ok(server) = std::env::var(testing::POSTGRES_ENV)
-            && let Some((_, name)) = url.rsplit_once('/').filter(|_| engine == "PostgreSQL")
-        {
-            runtime.block_on(drop_database(&server, name));
-        }
-    }
-}
-
-fn child(verb: &str, folder: &Path, url: &str) {
-    let this = std::env::current_exe().expect("this program");
-    let done = Command::new(this).arg(verb).arg(folder).arg(url).status().expect("a child process");
-    assert!(done.success(), "{verb} failed");
-}
-
-async fn drop_database(server: &str, name: &str) {
-    let Ok(Db::Postgres(pool)) = Db::connect(server).await else { return };
-    let text = sqlx::AssertSqlSafe(format!("drop database if exists {name}"));
-    sqlx::raw_sql(text).execute(&pool).await.expect("the database goes");
+        child("measure", place, url);
+    });
 }
 
 async fn measure(folder: &Path, url: &str) {

@@ -139,6 +139,11 @@ impl Mpan {
     /// A text of somebody else's with every MPAN in it masked but for its last four digits. (13 digits after a colon are the
     /// counter of a RequestID.)
     pub fn masked_in(text: &str) -> String {
+        Mpan::masked_unless(text, |before| before.ends_with(':'))
+    }
+
+    /// The same, where `is_counter` says of the text before 13 digits whether they are the counter of a RequestID.
+    pub fn masked_unless(text: &str, is_counter: impl Fn(&str) -> bool) -> String {
         const SHOWN: usize = 4;
         let mut masked = String::with_capacity(text.len());
         let mut rest = text;
@@ -146,7 +151,7 @@ impl Mpan {
             let digits = rest[start..].bytes().take_while(u8::is_ascii_digit).count();
             let run = &rest[start..start + digits];
             masked.push_str(&rest[..start]);
-            if run.parse::<Mpan>().is_ok() && !masked.ends_with(':') {
+            if run.parse::<Mpan>().is_ok() && !is_counter(&masked) {
                 masked.push_str(&"*".repeat(run.len() - SHOWN));
                 masked.push_str(&run[run.len() - SHOWN..]);
             } else {
@@ -242,7 +247,7 @@ impl FromStr for ImageId {
 
 impl fmt::Display for ImageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+        f.write_str(&hex(&self.0))
     }
 }
 
@@ -250,6 +255,11 @@ impl fmt::Debug for ImageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ImageId({self})")
     }
+}
+
+/// Lower-case hexadecimal, two digits a byte.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// `originator EUI : target EUI : counter` (DUIS `RequestIDType`; a ResponseID has the same form, DCC first).

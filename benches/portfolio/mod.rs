@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    process::Command,
     sync::Arc,
 };
 
@@ -9,6 +10,7 @@ use ppmid_orchestrator::{
     app::App,
     clock::{Clock, Time},
     config,
+    db::{Db, testing},
     estate::import::{self, Input, Kind, Options},
     image::{self, Trust, UpgradePaths, key, ota, release},
     policy,
@@ -23,6 +25,38 @@ pub const WHO: &str = "bench";
 
 pub fn sites() -> usize {
     std::env::var(SITES_ENV).ok().and_then(|n| n.parse().ok()).unwrap_or(SITES)
+}
+
+/// Calls `run` for each engine there is, with its name, an empty folder and the address of an empty database.
+pub fn on_each_engine(runtime: &tokio::runtime::Runtime, run: impl Fn(&str, &Path, &str)) {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary folder");
+    let place = |engine: &str| {
+        let place = folder.path().join(engine);
+        std::fs::create_dir(&place).expect("a folder");
+        place
+    };
+    run("SQLite", &place("SQLite"), &format!("sqlite://{}", folder.path().join("bench.db").display()));
+    let Ok(server) = std::env::var(testing::POSTGRES_ENV) else {
+        return println!("{} is not set: SQLite alone", testing::POSTGRES_ENV);
+    };
+    let url = runtime.block_on(testing::fresh_postgres_url(&server));
+    run("PostgreSQL", &place("PostgreSQL"), &url);
+    if let Some((_, name)) = url.rsplit_once('/') {
+        runtime.block_on(drop_database(&server, name));
+    }
+}
+
+/// One step in a process of its own, which is this program with a verb.
+pub fn child(verb: &str, folder: &Path, url: &str) {
+    let this = std::env::current_exe().expect("this program");
+    let done = Command::new(this).arg(verb).arg(folder).arg(url).status().expect("a child process");
+    assert!(done.success(), "{verb} failed");
+}
+
+async fn drop_database(server: &str, name: &str) {
+    let Ok(Db::Postgres(pool)) = Db::connect(server).await else { return };
+    let text = sqlx::AssertSqlSafe(format!("drop database if exists {name}"));
+    sqlx::raw_sql(text).execute(&pool).await.expect("the database goes");
 }
 
 pub async fn open(folder: &Path, url: &str) -> App {

@@ -20,6 +20,11 @@ use crate::{
 /// Changes that an alarm names; the rest it counts.
 const CHANGES_NAMED: usize = 3;
 
+/// Who a name stands for, whichever way it is spelt: `Ann`, `ann@desk`.
+pub(super) fn person(name: &str) -> String {
+    name.split('@').next().unwrap_or_default().trim().to_lowercase()
+}
+
 /// Whether the approval was given to this plan.
 pub(super) fn approval_covers(campaign: &Campaign, plan: &Plan) -> bool {
     let binding = campaign.policy_binding.as_deref().unwrap_or_default();
@@ -41,7 +46,6 @@ impl App {
         let approver = approver.trim();
         let campaign = self
 .change(id_or_name, Command::Approve, asserted_by, async |tx, campaign, now| {
-            let person = |name: &str| name.split('@').next().unwrap_or_default().trim().to_lowercase();
             if person(approver) == person(&campaign.created_by) {
                 return Err(Failure::refused("SECOND_PERSON_REQUIRED", format!("{approver} created the campaign"))
                     .help("somebody else must approve it: --by NAME"));
@@ -129,8 +133,8 @@ impl App {
 
     /// Whether a campaign waits for a new approval and an alarm says so already: then there is nothing to write.
     pub(super) async fn is_known_void(&self, tx: &mut Tx, campaign: &Campaign) -> Outcome<bool> {
-        Ok(!is_approved_under(campaign, &self.policies()?)
-            && alarm::store::stands(tx, AlarmKind::ApprovalVoid, &subject(campaign)).await?)
+        Ok(alarm::store::stands(tx, AlarmKind::ApprovalVoid, &campaign.subject()).await?
+            && !is_approved_under(campaign, &self.policies()?))
     }
 
     /// For a person who wants to go on.
@@ -154,7 +158,7 @@ impl App {
     }
 
     pub(super) async fn end_void_alarm(&self, tx: &mut Tx, campaign: &Campaign, who: &str, why: &str) -> Outcome {
-        self.end_alarm(tx, AlarmKind::ApprovalVoid, &subject(campaign), who, why).await
+        self.end_alarm(tx, AlarmKind::ApprovalVoid, &campaign.subject(), who, why).await
     }
 }
 
@@ -163,10 +167,6 @@ async fn kept_policies(tx: &mut Tx, set: Option<i64>) -> Outcome<Option<PolicySe
     let Some(kept) = policy::store::get(tx, id).await? else { return Ok(None) };
     let files = kept.files.iter().map(|f| (f.name.as_str(), f.text.as_str(), f.origin.as_str()));
     Ok(Some(PolicySet::kept(files)?))
-}
-
-fn subject(campaign: &Campaign) -> String {
-    format!("campaign {}", campaign.id)
 }
 
 fn void_alarm(campaign: &Campaign, changes: &[Change]) -> NewAlarm {
@@ -180,7 +180,7 @@ fn void_alarm(campaign: &Campaign, changes: &[Change]) -> NewAlarm {
     };
     NewAlarm {
         kind: AlarmKind::ApprovalVoid,
-        subject: subject(campaign),
+        subject: campaign.subject(),
         campaign: Some(campaign.id),
         sentence: format!(
             "campaign {} sends nothing new: the policies are not those it was approved with: {named}{more}",

@@ -69,14 +69,14 @@ impl App {
             | CampaignState::Aborted
             | CampaignState::Finished => return Ok(all(devices, &MayAsk::Never(format!("the campaign is {}", campaign.state)))),
         }
-        if alarm::store::stands(tx, AlarmKind::ReadsRefused, &format!("campaign {}", campaign.id)).await? {
+        if alarm::store::stands(tx, AlarmKind::ReadsRefused, &campaign.subject()).await? {
             return Ok(all(devices, &MayAsk::Later("DCC refuses reads; an alarm says why".into())));
         }
         let day = now.london_day();
         let rows = sites(tx, devices, &self.settings.organisation.mpids, now).await?;
         let mut may: HashMap<DeviceId, MayAsk> = all(devices, &MayAsk::Never("it is no longer ours".into()));
         let windows = self.policies_at(now)?.windows;
-        for row in rows.iter().filter(|r| r.own_registrations.iter().any(|own| own.covers(day))) {
+        for row in rows.iter().filter(|r| r.is_ours_on(day)) {
             let open = match windows.open(now, row.site.cohort, row.site.region.as_deref()) {
                 Gate::Open => MayAsk::Now,
                 Gate::Closed(closed) => MayAsk::Later(format!("waits for {closed}")),

@@ -211,7 +211,7 @@ impl App {
     }
 
     async fn end_halt_alarm(&self, tx: &mut Tx, campaign: &Campaign, who: &str, why: &str) -> Outcome {
-        self.end_alarm(tx, AlarmKind::CampaignHalted, &format!("campaign {}", campaign.id), who, why).await
+        self.end_alarm(tx, AlarmKind::CampaignHalted, &campaign.subject(), who, why).await
     }
 
     /// One guarded change of a campaign: read, checked by its state, edited, saved from the state it was read in.
@@ -236,7 +236,7 @@ impl App {
             }
             let again = (command == Command::Retry || command == Command::Approve) && !detail.is_null();
             if next != read_in || again {
-                record(&mut tx, now, who, &format!("campaign.{command}"), format!("campaign {}", campaign.id), detail).await?;
+                record(&mut tx, now, who, &format!("campaign.{command}"), campaign.subject(), detail).await?;
             }
             tx.commit().await?;
             return Ok(campaign);
@@ -249,7 +249,7 @@ impl App {
 fn halt_alarm(campaign: &Campaign, code: &str, message: &str) -> NewAlarm {
     NewAlarm {
         kind: AlarmKind::CampaignHalted,
-        subject: format!("campaign {}", campaign.id),
+        subject: campaign.subject(),
         campaign: Some(campaign.id),
         sentence: format!("campaign {} was halted: {code}: {message}", campaign.name),
         remedy: format!("put right what stops it, then `ppmid campaign resume {0}`, or `ppmid campaign abort {0}`", campaign.id),

@@ -61,12 +61,6 @@ impl CaseAction {
     }
 
     fn check(&self, policies: &PolicySet) -> Outcome {
-        let short = |what: &str, text: &str, most: usize| match text.trim().is_empty() || text.chars().count() > most {
-            true => {
-                Err(Failure::usage(format!("{what} has 1 to {most} characters")).help("shorten it, or put the rest in a note"))
-            }
-            false => Ok(()),
-        };
         match self {
             CaseAction::Retry | CaseAction::Resolve | CaseAction::Reopen => Ok(()),
             CaseAction::Escalate { incident, team } => {

@@ -47,7 +47,7 @@ mod windows;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::{
     audit,
@@ -95,7 +95,11 @@ pub struct App {
     pub settings: Arc<Settings>,
     pub vault: SharedVault,
     pub clock: Clock,
+    policy_folder: PolicyFolderRead,
 }
+
+/// The policies folder as it was read last: loops ask for policies many times a second, and files are edited now and then.
+type PolicyFolderRead = Arc<Mutex<Option<Arc<PolicyFolder>>>>;
 
 impl App {
     /// Opens the database, brings it up to date, and finishes an import that a dead process left half applied.
@@ -103,7 +107,7 @@ impl App {
         let db = Db::open(&settings.database_url).await?;
         crate::estate::import::recover(&db, &clock).await?;
         let vault = FolderVault::shared(settings.firmware_store.clone());
-        Ok(App { db, settings: Arc::new(settings), vault, clock })
+        Ok(App { db, settings: Arc::new(settings), vault, clock, policy_folder: PolicyFolderRead::default() })
     }
 
     pub fn now(&self) -> Time {
@@ -117,7 +121,19 @@ impl App {
 
     /// The same, as of a moment.
     pub fn policies_at(&self, at: Time) -> Outcome<PolicySet> {
-        Ok(PolicyFolder::load(&self.settings.policies_dir)?.as_of(at.london_day()))
+        Ok(self.policy_folder()?.as_of(at.london_day()))
+    }
+
+    /// The policies folder as it is now; parsed again only where a file differs from what was read last.
+    fn policy_folder(&self) -> Outcome<Arc<PolicyFolder>> {
+        let dir = &self.settings.policies_dir;
+        let mut last = self.policy_folder.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(read) = last.as_ref().filter(|read| read.is_current(dir)) {
+            return Ok(read.clone());
+        }
+        let read = Arc::new(PolicyFolder::load(dir)?);
+        *last = Some(read.clone());
+        Ok(read)
     }
 
     /// A campaign by its id or its name.

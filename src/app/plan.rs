@@ -162,7 +162,7 @@ impl App {
         }
         campaign::store::supersede_plans(&mut tx, campaign.id, plan, state).await?;
         let detail = json!({"plan": plan, "state": state, "sites": tally.sites(), "candidates": tally.candidate_hash()});
-        record(&mut tx, self.now(), who, "campaign.plan", format!("campaign {}", campaign.id), detail).await?;
+        record(&mut tx, self.now(), who, "campaign.plan", campaign.subject(), detail).await?;
         let stored = campaign::store::plan(&mut tx, plan).await?;
         tx.commit().await?;
         stored.ok_or_else(|| Failure::failed("the plan is gone"))

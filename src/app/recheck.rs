@@ -161,7 +161,7 @@ impl App {
     pub(super) async fn open_again(&self, tx: &mut Tx, campaign: &Campaign, why: &str) -> Outcome {
         let state = campaign.state.on(Command::Retry)?;
         campaign::store::save(tx, &Campaign { state, ended_at: None, ..campaign.clone() }, campaign.state).await?;
-        record(tx, self.now(), "engine", "campaign.reopen", format!("campaign {}", campaign.id), json!({"why": why})).await
+        record(tx, self.now(), "engine", "campaign.reopen", campaign.subject(), json!({"why": why})).await
     }
 
     /// Members that were sent and of which DCC itself said that they lack their key, with no better result since. Where the

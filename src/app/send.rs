@@ -199,8 +199,7 @@ impl App {
         let day = now.london_day();
         for page in batch.members.chunks(PAGE_MEMBERS) {
             let rows = sites(tx, page, &self.settings.organisation.mpids, now).await?;
-            let ours: HashSet<DeviceId> =
-                rows.iter().filter(|r| r.own_registrations.iter().any(|own| own.covers(day))).map(|r| r.site.device_id).collect();
+            let ours: HashSet<DeviceId> = rows.iter().filter(|r| r.is_ours_on(day)).map(|r| r.site.device_id).collect();
             let lost = page.iter().filter(|d| !ours.contains(d)).count();
             if lost > 0 {
                 let why = format!("no answer yet, and {lost} of its devices are no longer ours, so it is not sent again");

@@ -55,8 +55,7 @@ impl App {
             let rows = sites(&mut look, &devices, &self.settings.organisation.mpids, now).await?;
             drop(look);
             let day = now.london_day();
-            let is_ours = |r: &&crate::estate::SiteRow| r.own_registrations.iter().any(|own| own.covers(day));
-            let ours: HashSet<DeviceId> = rows.iter().filter(is_ours).map(|r| r.site.device_id).collect();
+            let ours: HashSet<DeviceId> = rows.iter().filter(|r| r.is_ours_on(day)).map(|r| r.site.device_id).collect();
             let changes: Vec<Change> = page.into_iter().filter_map(|t| change(t, &ours)).collect();
             if facts.is_none() || !self.save_marks(&changes, facts).await? {
                 continue;

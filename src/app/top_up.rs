@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{
     App,
-    approval::is_approved_under,
+    approval::{is_approved_under, person},
     decide::{NoDecision, sites},
     import::whole_facts,
     record,
@@ -161,7 +161,7 @@ impl App {
         }
         if found.devices.is_empty() {
             if store::void_open(&mut tx, campaign.id, 0, "nothing is left that may join", self.now()).await? > 0 {
-                self.end_alarm(&mut tx, AlarmKind::TopUpProposed, &subject(campaign), who, "nothing is left that may join")
+                self.end_alarm(&mut tx, AlarmKind::TopUpProposed, &campaign.subject(), who, "nothing is left that may join")
                     .await?;
                 tx.commit().await?;
             }
@@ -188,13 +188,13 @@ impl App {
             return Err(Failure::failed("the campaign was topped up by somebody else in the meantime")
                 .help("look at it with `ppmid campaign status`, and ask again"));
         }
-        self.end_alarm(&mut tx, AlarmKind::TopUpProposed, &subject(campaign), who, "another top-up took its place").await?;
+        self.end_alarm(&mut tx, AlarmKind::TopUpProposed, &campaign.subject(), who, "another top-up took its place").await?;
         if state == TopUpState::Proposed && who == POLICY {
             self.raise_alarm(&mut tx, &proposed_alarm(campaign, found)).await?;
         }
         let detail =
             json!({"top_up": id, "state": state, "sites": found.tally.sites(), "candidates": found.tally.candidate_hash()});
-        record(&mut tx, now, who, "campaign.top-up", subject(campaign), detail).await?;
+        record(&mut tx, now, who, "campaign.top-up", campaign.subject(), detail).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -211,13 +211,14 @@ impl App {
             return Ok(None);
         }
         let Some(proposed) = store::in_state(tx, Some(campaign.id), TopUpState::Proposed).await?.pop() else { return Ok(None) };
-        let person = |name: &str| name.split(['@', ',']).next().unwrap_or_default().trim().to_lowercase();
-        if person(approver) == person(&proposed.asked_by) {
+        // Who asked is kept with who asserted it, after a comma.
+        let alone = |name: &str| person(name.split(',').next().unwrap_or_default());
+        if alone(approver) == alone(&proposed.asked_by) {
             return Err(Failure::refused("SECOND_PERSON_REQUIRED", format!("{approver} asked for the top-up"))
                 .help("somebody else must approve it: --by NAME"));
         }
         store::approve(tx, proposed.id, &format!("{approver}, asserted by {asserted_by}"), self.now()).await?;
-        self.end_alarm(tx, AlarmKind::TopUpProposed, &subject(campaign), asserted_by, "the top-up was approved").await?;
+        self.end_alarm(tx, AlarmKind::TopUpProposed, &campaign.subject(), asserted_by, "the top-up was approved").await?;
         Ok(Some(proposed.id))
     }
 
@@ -249,7 +250,7 @@ impl App {
             store::finish(&mut tx, top_up.id, now).await?;
             let done = store::get(&mut tx, top_up.id).await?.map_or(0, |t| t.taken);
             let detail = json!({"top_up": top_up.id, "found": top_up.found, "taken": done});
-            record(&mut tx, now, "engine", "campaign.topped-up", subject(&campaign), detail).await?;
+            record(&mut tx, now, "engine", "campaign.topped-up", campaign.subject(), detail).await?;
             tx.commit().await?;
             return Ok(None);
         }
@@ -289,14 +290,10 @@ async fn allowed(tx: &mut Tx, plan: i64, found: &Found, preset: &Preset) -> Outc
     Ok(if fits { TopUpState::Applying } else { TopUpState::Proposed })
 }
 
-fn subject(campaign: &Campaign) -> String {
-    format!("campaign {}", campaign.id)
-}
-
 fn proposed_alarm(campaign: &Campaign, found: &Found) -> NewAlarm {
     NewAlarm {
         kind: AlarmKind::TopUpProposed,
-        subject: subject(campaign),
+        subject: campaign.subject(),
         campaign: Some(campaign.id),
         sentence: format!(
             "{} sites may join campaign {}, more than its approved plan allows by itself",

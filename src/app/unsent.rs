@@ -143,7 +143,7 @@ impl App {
         let mut tx = self.db.begin().await?;
         let (lists, took_effect) = estate::store::lists_version(&mut tx).await?;
         let since = took_effect.max(day.start());
-        let subject = format!("campaign {}, product lists {lists} on {day}", campaign.id);
+        let subject = format!("{}, product lists {lists} on {day}", campaign.subject());
         let counts = targets::ruled_out_since(&mut tx, plan, &BY_THE_LISTS, since).await?;
         if counts.is_empty() || alarm::store::was_raised(&mut tx, AlarmKind::ProductListsChanged, &subject).await? {
             return Ok(());

@@ -51,7 +51,7 @@ impl App {
             current.ended_at = Some(now);
             campaign::store::save(&mut tx, &current, CampaignState::Started).await?;
             self.end_void_alarm(&mut tx, &current, "engine", "the campaign has ended").await?;
-            record(&mut tx, now, "engine", "campaign.finish", format!("campaign {}", campaign.id), json!({})).await?;
+            record(&mut tx, now, "engine", "campaign.finish", campaign.subject(), json!({})).await?;
             self.tell(&mut tx, &[has_finished(&current)]).await?;
             tx.commit().await?;
             finished += 1;

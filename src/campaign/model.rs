@@ -116,6 +116,13 @@ pub struct Campaign {
     pub ended_at: Option<Time>,
 }
 
+impl Campaign {
+    /// What an alarm or an audit event about it is about.
+    pub fn subject(&self) -> String {
+        format!("campaign {}", self.id)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

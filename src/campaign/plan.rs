@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use super::PlanReport;
 use crate::{
     clock::Time,
-    ids::{DeviceId, ImageId},
+    ids::{DeviceId, ImageId, hex},
     policy::{Outcome, Reason},
 };
 
@@ -91,10 +91,6 @@ impl Plan {
         }
         hex(&hash.finalize())
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 #[cfg(test)]

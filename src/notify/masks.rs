@@ -12,22 +12,7 @@ pub(super) fn impersonal(text: &str) -> String {
 
 /// Every supply number masked but for its last four digits, also after a colon, where it is not the counter of a RequestID.
 pub(super) fn without_mpans(text: &str) -> String {
-    const SHOWN: usize = 4;
-    let mut masked = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
-        let digits = rest[start..].bytes().take_while(u8::is_ascii_digit).count();
-        let run = &rest[start..start + digits];
-        masked.push_str(&rest[..start]);
-        if run.parse::<Mpan>().is_ok() && !ends_in_a_target(&masked) {
-            masked.push_str(&"*".repeat(run.len() - SHOWN));
-            masked.push_str(&run[run.len() - SHOWN..]);
-        } else {
-            masked.push_str(run);
-        }
-        rest = &rest[start + digits..];
-    }
-    masked + rest
+    Mpan::masked_unless(text, ends_in_a_target)
 }
 
 /// Whether the counter of a RequestID is what comes next.

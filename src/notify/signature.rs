@@ -3,7 +3,7 @@
 
 use aws_lc_rs::hmac;
 
-use crate::clock::Time;
+use crate::{clock::Time, ids::hex};
 
 pub const SIGNATURE_HEADER: &str = "X-PPMID-Signature";
 
@@ -13,8 +13,7 @@ pub fn signature(secret: &[u8], body: &str, at: Time) -> String {
     let mut signed = hmac::Context::with_key(&key);
     signed.update(format!("{}.", at.0).as_bytes());
     signed.update(body.as_bytes());
-    let tag: String = signed.sign().as_ref().iter().map(|b| format!("{b:02x}")).collect();
-    format!("t={},v1={tag}", at.0)
+    format!("t={},v1={}", at.0, hex(signed.sign().as_ref()))
 }
 
 #[cfg(test)]

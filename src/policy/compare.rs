@@ -69,7 +69,8 @@ pub fn leaves(set: &PolicySet) -> Vec<Leaf> {
 /// remark, a clause, a response code or the timetable of retries is none of them (design.md, principle 5).
 pub fn binding(set: &PolicySet, rollout: &str) -> String {
     let mut hash = Sha256::new();
-    for leaf in leaves(set).iter().filter(|l| matters(l.file, &l.key, Some(rollout))) {
+    let files = set.files().iter().filter(|f| ever_matters(f.name));
+    for leaf in files.flat_map(PolicyFile::leaves).filter(|l| matters(l.file, &l.key, Some(rollout))) {
         for part in [leaf.file.as_str(), &leaf.key, &leaf.value] {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
@@ -96,13 +97,26 @@ pub fn changes(before: &PolicySet, after: &PolicySet, rollout: Option<&str>) -> 
         .collect()
 }
 
+/// Whether anything in a file can void an approval.
+fn ever_matters(file: PolicyName) -> bool {
+    match file {
+        PolicyName::Eligibility | PolicyName::Rollout | PolicyName::Steps | PolicyName::Windows => true,
+        // Whose signatures count is asked before every batch; what an answer means is corrected while campaigns run.
+        PolicyName::Trust | PolicyName::ResponseCodes => false,
+        // What DCC registered binds every campaign from the day it does.
+        PolicyName::Thresholds => false,
+        // When a missing key is asked for again, and who is told of what happens, decide about no site.
+        PolicyName::Retry | PolicyName::Notify => false,
+    }
+}
+
 /// Whether a value decides who is sent, when or how much.
 fn matters(file: PolicyName, key: &str, rollout: Option<&str>) -> bool {
     /// Names of values that only tell people something.
     const SAY_ONLY: [&str; 5] = ["clause", "description", "reason", "sentence", "source"];
     let top = key.split(['.', '[']).next().unwrap_or_default();
     let name = key.rsplit('.').next().unwrap_or_default();
-    if ["version", "effective_from", "clauses"].contains(&top) || SAY_ONLY.contains(&name) {
+    if !ever_matters(file) || ["version", "effective_from", "clauses"].contains(&top) || SAY_ONLY.contains(&name) {
         return false;
     }
     match file {
@@ -114,13 +128,7 @@ fn matters(file: PolicyName, key: &str, rollout: Option<&str>) -> bool {
         },
         // What is asked of a device and how long it may stay silent; the pace and patience of reads is corrected while campaigns run.
         PolicyName::Steps => ["default", "model"].contains(&top) && name != "read_within",
-        // Whose signatures count is asked before every batch; what an answer means is corrected while campaigns run.
-        PolicyName::Windows => true,
-        // Who is told of what happens decides nothing.
-        PolicyName::Notify => false,
-        // What DCC registered binds every campaign from the day it does.
-        // When a missing key is asked for again decides about no site.
-        PolicyName::ResponseCodes | PolicyName::Retry | PolicyName::Thresholds | PolicyName::Trust => false,
+        _ => true,
     }
 }
 

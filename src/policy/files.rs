@@ -1,7 +1,11 @@
 //! The policy files: their names, how each ships, and one file read whole. What a file means is in the module named after it;
 //! which file of a folder counts on which day is `folder`'s, what they are together is `set`'s.
 
-use std::{fmt, path::PathBuf, sync::LazyLock};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::LazyLock,
+};
 
 use super::{
     Eligibility, Notify, PolicySet, ResponseCodes, Retry, Rollout, Steps, Thresholds,
@@ -102,6 +106,16 @@ pub struct PolicyFile {
     pub head: Head,
     pub content: Content,
     pub text: String,
+}
+
+impl PolicyFile {
+    /// Where it lies in the policies folder, and its text; `None`: it is not from there.
+    pub(super) fn in_folder(&self) -> Option<(&Path, &str)> {
+        match &self.origin {
+            Origin::Folder(path) => Some((path, &self.text)),
+            Origin::CompiledIn | Origin::Kept(_) => None,
+        }
+    }
 }
 
 /// The keys that every file may have, `version` and `effective_from` required.

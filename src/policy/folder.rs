@@ -37,6 +37,17 @@ impl PolicyFolder {
         Ok(PolicyFolder { files })
     }
 
+    /// Whether the folder still has the same files with the same texts: then loading it again would give the same.
+    pub fn is_current(&self, dir: &Path) -> bool {
+        let Ok(listed) = listed(dir) else { return false };
+        let written: Vec<(&Path, &str)> = self.files.iter().filter_map(PolicyFile::in_folder).collect();
+        let same = |(path, text): &(&Path, &str)| {
+            listed.iter().any(|l| path.file_name().is_some_and(|name| *name == *l.file))
+                && read_text(path).is_ok_and(|now| now == *text)
+        };
+        listed.len() == written.len() && written.iter().all(same)
+    }
+
     /// The set in force on a day: of each name the edition that began last, the compiled-in file where none has begun.
     pub fn as_of(&self, day: Day) -> PolicySet {
         let file = |name: &PolicyName| self.in_force(*name, day).cloned().unwrap_or_else(|| compiled_file(*name));

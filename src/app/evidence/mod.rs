@@ -88,7 +88,7 @@ impl App {
         let written = pack.write_to(out, key).map_err(unwritten)?;
         let detail = json!({"sha256": written.sha256, "entries": written.entries, "keyid": KeyId::of(&key.verifying_key())});
         let mut tx = self.db.begin().await?;
-        record(&mut tx, self.now(), who, "campaign.evidence", format!("campaign {}", campaign.id), detail).await?;
+        record(&mut tx, self.now(), who, "campaign.evidence", campaign.subject(), detail).await?;
         tx.commit().await?;
         Ok(written)
     }

@@ -16,7 +16,7 @@ use crate::{
     audit::{self, Link},
     campaign::Campaign,
     db::DbError,
-    estate,
+    estate::{self, import::CPL_COLUMNS},
     evidence::{Pack, Packed, archive::is_name},
     failure::Outcome,
     gateway::outbox::OutboxRequest,
@@ -59,26 +59,14 @@ pub(super) async fn policies(
     Ok(sets)
 }
 
-/// The columns of `cpl.csv`, after the fact's number: those of the file that is imported.
-const CPL: [&str; 9] = [
-    "cpl_entry_id",
-    "device_type",
-    "manufacturer",
-    "model",
-    "hardware_version",
-    "firmware_version",
-    "manufacturer_image_hash",
-    "status",
-    "upgrade_from",
-];
-
+/// `cpl.csv`: the fact's number, then the columns of the file that is imported.
 pub(super) async fn product_list(app: &App, named: &BTreeSet<i64>, pack: &mut Pack, folder: &Path) -> Outcome {
-    let [a, b, c, d, e, f, g, h, i] = CPL;
+    let [a, b, c, d, e, f, g, h, i] = CPL_COLUMNS;
     let mut table = Table::new(folder, &["cpl_fact", a, b, c, d, e, f, g, h, i])?;
     let mut tx = app.db.read().await?;
     for id in named {
         let Some(entry) = estate::store::cpl_fact(&mut tx, *id).await? else { continue };
-        let [a, b, c, d, e, f, g, h, i] = CPL.map(|key| entry[key].as_str().unwrap_or_default());
+        let [a, b, c, d, e, f, g, h, i] = CPL_COLUMNS.map(|key| entry[key].as_str().unwrap_or_default());
         table.row([&id.to_string(), a, b, c, d, e, f, g, h, i])?;
     }
     pack.add("cpl.csv", table.finish()?);
@@ -114,7 +102,7 @@ pub(super) async fn trail(
 ) -> Outcome<Trail> {
     use std::io::Write;
     let requests: BTreeSet<String> = requests.iter().map(|r| format!("request {}", r.id)).collect();
-    let (itself, image) = (format!("campaign {}", campaign.id), campaign.image_id.to_string());
+    let (itself, image) = (campaign.subject(), campaign.image_id.to_string());
     let within = format!("{itself} ");
     let mut packer = crate::evidence::Packer::new(folder);
     let mut trail = Trail { events: Vec::new(), written: 0, head: None };

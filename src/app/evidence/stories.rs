@@ -191,30 +191,10 @@ impl Stories<'_> {
     fn close(&mut self) -> Outcome {
         let Some(Open { now, decision }) = self.open.take() else { return Ok(()) };
         let decided = decision.as_ref().unwrap_or(&now);
-        let [supplier, from, cpl, key, policies] = self.basis(decided);
-        self.decisions.row([
-            &now.device.to_string(),
-            &now.version.to_string(),
-            now.state.as_str(),
-            now.reason.as_str(),
-            &now.at.to_string(),
-            moved_by(now.cause),
-            &cell(now.cause_ref),
-            &cell(now.batch),
-            &now.attempts.to_string(),
-            now.detail.as_deref().unwrap_or_default(),
-            decided.state.as_str(),
-            decided.reason.as_str(),
-            &decided.at.to_string(),
-            moved_by(decided.cause),
-            who(decided.cause, self.planner),
-            &supplier,
-            &from,
-            &cpl,
-            &key,
-            &policies,
-            decided.fact.as_deref().unwrap_or_default(),
-        ])?;
+        let rule = [decided.state.as_str(), decided.reason.as_str(), &decided.at.to_string(), moved_by(decided.cause)]
+            .map(str::to_string);
+        let basis = self.basis(decided);
+        self.decisions.cells(standing(&now).iter().chain(&rule).chain(&basis).map(String::as_str))?;
         *self.named.by_state.entry(now.state).or_default() += 1;
         *self.named.by_reason.entry(now.reason).or_default() += 1;
         self.named.targets += 1;
@@ -224,33 +204,23 @@ impl Stories<'_> {
 
     /// Writes a row for a step that another followed.
     fn earlier(&mut self, step: &Step) -> Outcome {
-        let [supplier, from, cpl, key, policies] = self.basis(step);
-        self.history.row([
-            &step.device.to_string(),
-            &step.version.to_string(),
-            step.state.as_str(),
-            step.reason.as_str(),
-            &step.at.to_string(),
-            moved_by(step.cause),
-            &cell(step.cause_ref),
-            &cell(step.batch),
-            &step.attempts.to_string(),
-            step.detail.as_deref().unwrap_or_default(),
-            who(step.cause, self.planner),
-            &supplier,
-            &from,
-            &cpl,
-            &key,
-            &policies,
-            step.fact.as_deref().unwrap_or_default(),
-        ])
+        let basis = self.basis(step);
+        self.history.cells(standing(step).iter().chain(&basis).map(String::as_str))
     }
 
-    /// What a step went by: supplier, its first day, product list entry, key result, policies.
-    fn basis(&self, step: &Step) -> [String; 5] {
+    /// What a step went by: who, supplier, its first day, product list entry, key result, policies, the fact.
+    fn basis(&self, step: &Step) -> [String; 7] {
         let (supplier, from) = step.registration.unzip();
         let policies = step.policy_set.and_then(|id| self.named.policies.get(&id).cloned());
-        [cell(supplier), cell(from), cell(step.cpl_fact), cell(step.key_result_at), policies.unwrap_or_default()]
+        [
+            who(step.cause, self.planner).to_string(),
+            cell(supplier),
+            cell(from),
+            cell(step.cpl_fact),
+            cell(step.key_result_at),
+            policies.unwrap_or_default(),
+            step.fact.clone().unwrap_or_default(),
+        ]
     }
 
     /// The facts on file of the devices whose stories became whole since the last time.
@@ -280,6 +250,22 @@ impl Stories<'_> {
         pack.add("keys.csv", self.keys.finish()?);
         Ok(named)
     }
+}
+
+/// How a device stood after a step, and what moved it there: device to detail.
+fn standing(step: &Step) -> [String; 10] {
+    [
+        step.device.to_string(),
+        step.version.to_string(),
+        step.state.to_string(),
+        step.reason.to_string(),
+        step.at.to_string(),
+        moved_by(step.cause).to_string(),
+        cell(step.cause_ref),
+        cell(step.batch),
+        step.attempts.to_string(),
+        step.detail.clone().unwrap_or_default(),
+    ]
 }
 
 fn moved_by(cause: Option<Cause>) -> &'static str {

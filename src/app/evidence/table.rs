@@ -23,8 +23,18 @@ impl Table {
 
     /// One row: a cell for every column.
     pub fn row<const N: usize>(&mut self, cells: [&str; N]) -> Outcome {
-        assert_eq!(N, self.columns, "a row has a cell for every column");
-        self.csv.write_record(cells).map_err(unwritten)?;
+        self.cells(cells)
+    }
+
+    /// The same, of cells that are put together.
+    pub fn cells<'c>(&mut self, cells: impl IntoIterator<Item = &'c str>) -> Outcome {
+        let mut written = 0;
+        for cell in cells {
+            self.csv.write_field(cell).map_err(unwritten)?;
+            written += 1;
+        }
+        assert_eq!(written, self.columns, "a row has a cell for every column");
+        self.csv.write_record(None::<&[u8]>).map_err(unwritten)?;
         self.rows += 1;
         Ok(())
     }

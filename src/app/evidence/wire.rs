@@ -20,6 +20,7 @@ use crate::{
             store::{self as outbox, OutboxFilter},
         },
     },
+    ids::hex,
     image,
 };
 
@@ -169,7 +170,7 @@ async fn proofs(app: &App, ids: &[i64], sent: &mut Sent, pack: &mut Pack, folder
                 &m.state,
                 &cell(m.settled_at),
                 &cell(m.size),
-                &m.digest.map(hex).unwrap_or_default(),
+                &m.digest.as_deref().map(hex).unwrap_or_default(),
             ])?;
         }
     }
@@ -177,10 +178,6 @@ async fn proofs(app: &App, ids: &[i64], sent: &mut Sent, pack: &mut Pack, folder
     sent.messages_gone = ids.len() as u64 - table.rows;
     pack.add("messages.csv", table.finish()?);
     Ok(())
-}
-
-fn hex(bytes: Vec<u8>) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// When the first request left and when the last one did.

@@ -110,21 +110,24 @@ pub static KEYS: Spec = Spec {
     },
 };
 
+/// Of the Central Products List: what the file has, and an entry that is kept as evidence.
+pub const CPL_COLUMNS: [&str; 9] = [
+    "cpl_entry_id",
+    "device_type",
+    "manufacturer",
+    "model",
+    "hardware_version",
+    "firmware_version",
+    "manufacturer_image_hash",
+    "status",
+    "upgrade_from",
+];
+
 pub static CPL: Spec = Spec {
     kind: Kind::Cpl,
     table: "cpl_entries",
     slice: "slice_cpl_entries",
-    columns: &[
-        "cpl_entry_id",
-        "device_type",
-        "manufacturer",
-        "model",
-        "hardware_version",
-        "firmware_version",
-        "manufacturer_image_hash",
-        "status",
-        "upgrade_from",
-    ],
+    columns: &CPL_COLUMNS,
     key: 1,
     sorted_by: 1,
     file: &[

@@ -25,6 +25,7 @@ use std::{
 
 use tokio::{sync::mpsc, task::spawn_blocking};
 
+pub use columns::CPL_COLUMNS;
 pub use error::ImportError;
 pub use input::Input;
 pub use kinds::Kind;

@@ -93,6 +93,13 @@ pub struct SiteRow {
     pub noticed: Option<Day>,
 }
 
+impl SiteRow {
+    /// Whether an own registration covers the day.
+    pub fn is_ours_on(&self, day: Day) -> bool {
+        self.own_registrations.iter().any(|own| own.covers(day))
+    }
+}
+
 /// Some sites by rising [`DeviceId::to_db`], and where to go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SitePage {

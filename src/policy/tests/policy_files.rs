@@ -194,6 +194,31 @@ fn editions_that_contradict_their_names_or_each_other_are_refused() {
 }
 
 #[test]
+fn a_folder_is_current_until_a_file_comes_goes_or_differs() {
+    let dir = folder(&[("eligibility.toml", &edition("2021-02-01", 6))]);
+    let path = |name: &str| dir.path().join(name);
+    let read = || PolicyFolder::load(dir.path()).unwrap();
+    let mut last = read();
+    assert!(last.is_current(dir.path()));
+    // The same length, and at once: it is the text that counts.
+    fs::write(path("eligibility.toml"), edition("2021-02-01", 7)).unwrap();
+    assert!(!last.is_current(dir.path()));
+    last = read();
+    fs::write(path("eligibility.2021-03-01.toml"), edition("2021-03-01", 8)).unwrap();
+    assert!(!last.is_current(dir.path()), "one came");
+    last = read();
+    fs::rename(path("eligibility.toml"), path("rollout.toml")).unwrap();
+    assert!(!last.is_current(dir.path()), "one has another name");
+    fs::remove_file(path("rollout.toml")).unwrap();
+    assert!(!last.is_current(dir.path()), "one went");
+    last = read();
+    assert!(last.is_current(dir.path()));
+    fs::write(path("stranger.toml"), "").unwrap();
+    assert!(!last.is_current(dir.path()), "a file that is none of ours is an error, not passed over");
+    assert!(PolicyFolder::load(Path::new("/nowhere/at/all")).unwrap().is_current(Path::new("/nowhere/at/all")));
+}
+
+#[test]
 fn a_kept_set_reads_as_it_was() {
     let dir = folder(&[("eligibility.toml", &edition("2021-02-01", 6))]);
     let set = load(dir.path()).unwrap();
