@@ -26,44 +26,28 @@ impl App {
             let done = self.reconcile_devices(&mut tx, page, &policies).await?;
             self.release_keyed(&mut tx, &done.resolved).await?;
             tx.commit().await?;
-            total.opened += done.opened;
+            total.opened.extend(done.opened);
+            total.investigated.extend(done.investigated);
             total.updated += done.updated;
             total.resolved.extend(done.resolved);
         }
         Ok(total)
     }
 
-    /// The same for a few devices, within the caller's transaction; nobody is released.
+    /// The same for a few devices, within the caller's transaction, which tells whom it concerns; nobody is released.
     pub(super) async fn reconcile_devices(&self, tx: &mut Tx, devices: &[DeviceId], policies: &PolicySet) -> Outcome<Reconciled> {
         let done = keys::store::reconcile(tx, devices, policies, self.now()).await?;
         if done != Reconciled::default() {
-            self.tell_of_keys(tx, &KeyNews::Reconciled(&done)).await?;
+            let (opened, resolved) = (done.opened.len(), done.resolved.len());
+            tracing::info!(opened, resolved, investigated = done.investigated.len(), updated = done.updated, "key cases moved");
+            self.tell_reconciled(tx, &done).await?;
         }
         Ok(done)
     }
 
-    /// The one place from which people are told of key cases.
-    pub(super) async fn tell_of_keys(&self, tx: &mut Tx, news: &KeyNews<'_>) -> Outcome {
-        match news {
-            KeyNews::Reconciled(done) => {
-                tracing::info!(opened = done.opened, resolved = done.resolved.len(), updated = done.updated, "key cases moved");
-            }
-            KeyNews::GivenUp { cases } => self.raise_given_up(tx, *cases).await?,
-            KeyNews::Escalated { cases, incident } => tracing::info!(cases, incident, "key cases were escalated"),
-        }
-        Ok(())
+    /// Firmware was activated on these devices: their open cases are resolved.
+    pub(super) async fn resolve_activated(&self, tx: &mut Tx, devices: &[DeviceId]) -> Outcome {
+        let resolved = keys::store::resolve_activated(tx, devices, self.now()).await?;
+        self.tell_activated(tx, &resolved).await
     }
-}
-
-/// What people may want to be told of.
-pub(super) enum KeyNews<'n> {
-    Reconciled(&'n Reconciled),
-    /// Cases whose retries ended without a key.
-    GivenUp {
-        cases: u64,
-    },
-    Escalated {
-        cases: usize,
-        incident: &'n str,
-    },
 }

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::{App, TEXT_CHARS, keys::KeyNews, record};
+use super::{App, TEXT_CHARS, record};
 use crate::{
     clock::Time,
     db::Tx,
@@ -227,8 +227,8 @@ impl App {
                 CaseAction::Note { .. } | CaseAction::Resolve | CaseAction::Reopen => {}
             }
         }
-        if let CaseAction::Escalate { incident, .. } = action {
-            self.tell_of_keys(tx, &KeyNews::Escalated { cases: acted.done.len(), incident }).await?;
+        if let CaseAction::Escalate { incident, team } = action {
+            self.tell_escalated(tx, &devices, incident, team).await?;
         }
         for group in devices.chunks(GROUP_CASES) {
             match action {

@@ -66,6 +66,7 @@ impl App {
         self.reconcile_devices(&mut tx, &devices, &policies).await?;
         let detail = json!({"lines": devices.len(), "more_due": more_due, "devices": devices});
         record(&mut tx, now, who, "keys.request", format!("re-run request {run}"), detail).await?;
+        self.tell_requested(&mut tx, run, &devices).await?;
         write(&request.lines)?;
         tx.commit().await?;
         Ok(request)

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{App, keys::KeyNews, record};
+use super::{App, record};
 use crate::{
     alarm::{AlarmKind, NewAlarm},
     db::Tx,
@@ -56,9 +56,10 @@ impl App {
             let devices: Vec<DeviceId> = these.iter().map(|c| c.1).collect();
             let detail = json!({"why": why, "cases": ids.len(), "devices": devices});
             record(tx, now, "engine", "keys.give-up", "key cases".into(), detail).await?;
+            self.tell_given_up(tx, &devices, *why).await?;
         }
         if !cases.is_empty() {
-            self.tell_of_keys(tx, &KeyNews::GivenUp { cases: cases.len() as u64 }).await?;
+            self.raise_given_up(tx, cases.len() as u64).await?;
         }
         Ok(cases.len() as u64)
     }
@@ -115,7 +116,7 @@ impl App {
         Ok(lapsed)
     }
 
-    pub(super) async fn raise_given_up(&self, tx: &mut Tx, cases: u64) -> Outcome {
+    async fn raise_given_up(&self, tx: &mut Tx, cases: u64) -> Outcome {
         let alarm = NewAlarm {
             kind: AlarmKind::KeysGivenUp,
             subject: SUBJECT.into(),

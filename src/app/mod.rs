@@ -18,6 +18,7 @@ mod keys_act;
 mod keys_report;
 mod keys_request;
 mod keys_sweep;
+mod keys_tell;
 mod link;
 mod messages;
 mod news;

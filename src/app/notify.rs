@@ -39,7 +39,7 @@ impl App {
             .iter()
             .filter_map(|n| match n.audience {
                 Audience::HolderOf(device) => Some(device),
-                Audience::Own { .. } => None,
+                Audience::Own { .. } | Audience::Of(_) => None,
             })
             .collect();
         let holders = if about.is_empty() { HashMap::new() } else { holders(tx, &about, own, now).await? };
@@ -89,7 +89,7 @@ impl App {
 }
 
 /// The own MPID that is registered today for the site of each device; none for a site that is not ours, or not known.
-async fn holders(tx: &mut Tx, devices: &[DeviceId], own: &[Mpid], now: Time) -> Outcome<HashMap<DeviceId, Mpid>> {
+pub(super) async fn holders(tx: &mut Tx, devices: &[DeviceId], own: &[Mpid], now: Time) -> Outcome<HashMap<DeviceId, Mpid>> {
     let day = now.london_day();
     let rows = sites(tx, devices, own, now).await?;
     let holder = |row: crate::estate::SiteRow| {
@@ -109,6 +109,7 @@ fn new<'a>(n: &'a Notification, holders: &HashMap<DeviceId, Mpid>) -> New<'a> {
     let to = match &n.audience {
         Audience::Own { but_not } => Whom::Own { but_not: but_not.clone() },
         Audience::HolderOf(device) => Whom::Holder(holders.get(device).copied()),
+        Audience::Of(mpid) => Whom::Holder(Some(*mpid)),
     };
     let numbers: Map<String, Value> = n.numbers.iter().map(|(name, number)| (name.to_string(), (*number).into())).collect();
     New { kind: n.kind, to, subject: &n.subject, sentence: &n.sentence, remedy: &n.remedy, numbers: numbers.into() }

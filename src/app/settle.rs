@@ -383,7 +383,7 @@ impl App {
         keys::store::came_in(tx, &came).await?;
         if !gathered.activated.is_empty() {
             let devices: Vec<DeviceId> = gathered.activated.into_iter().collect();
-            keys::store::resolve_activated(tx, &devices, self.now()).await?;
+            self.resolve_activated(tx, &devices).await?;
         }
         Ok(true)
     }

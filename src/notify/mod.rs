@@ -39,6 +39,8 @@ pub enum Audience {
     Own { but_not: Option<String> },
     /// The teams of the own MPID that is registered for the site of this device.
     HolderOf(DeviceId),
+    /// The teams of one own MPID.
+    Of(Mpid),
 }
 
 /// Something to be told.
@@ -73,6 +75,12 @@ impl Notification {
         Notification { kind: NotifyKind::CampaignWaits, audience, subject, sentence, remedy, numbers }
     }
 
+    /// For the teams of an MPID whose sites are on a re-run request.
+    pub fn of_rerun(run: i64, mpid: Mpid, sentence: String, remedy: String, numbers: Numbers) -> Notification {
+        let (kind, audience) = (NotifyKind::RerunRequested, Audience::Of(mpid));
+        Notification { kind, audience, subject: format!("re-run request {run}"), sentence, remedy, numbers }
+    }
+
     /// For every own team but one that cannot be told.
     pub fn of_alarm(
         subject: String,
@@ -104,7 +112,7 @@ pub enum Whom {
     Own {
         but_not: Option<String>,
     },
-    /// The one that held the site when it happened; `None`: nobody of us.
+    /// One MPID: of a site the one that held it when it happened; `None`: nobody of us.
     Holder(Option<Mpid>),
 }
 

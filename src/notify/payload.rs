@@ -48,7 +48,7 @@ impl Payload {
     pub fn of(stored: &Stored, team: &Team) -> Payload {
         let about_a_device = match stored.kind {
             NotifyKind::CaseOpened | NotifyKind::CaseEscalated | NotifyKind::CaseResolved => true,
-            NotifyKind::Alarm | NotifyKind::CampaignWaits => false,
+            NotifyKind::Alarm | NotifyKind::CampaignWaits | NotifyKind::RerunRequested => false,
         };
         let clean = if about_a_device { without_mpans } else { impersonal };
         seal(&Fields {

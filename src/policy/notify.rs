@@ -18,7 +18,7 @@ const GIVE_UP_MILLIS: std::ops::RangeInclusive<i64> = 3_600_000..=30 * 86_400_00
 
 crate::spelled! {
     /// What a team can be told of.
-    NotifyKind, "something to be told of: alarm, campaign-waits, case-opened, case-escalated or case-resolved" {
+    NotifyKind, "something to be told of: alarm, campaign-waits, case-opened, case-escalated, case-resolved or rerun-requested" {
         /// An alarm was raised.
         Alarm = "alarm",
         /// A campaign was planned and waits for its approval, or has come to its end.
@@ -27,6 +27,8 @@ crate::spelled! {
         CaseOpened = "case-opened",
         CaseEscalated = "case-escalated",
         CaseResolved = "case-resolved",
+        /// Sites are on a re-run request to DCC's service desk.
+        RerunRequested = "rerun-requested",
     }
 }
 
@@ -94,7 +96,7 @@ fn period(
 }
 
 fn read_team(table: &mut Section<'_, '_>) -> Read<Team> {
-    const EVENTS: &str = "alarm, campaign-waits, case-opened, case-escalated or case-resolved";
+    const EVENTS: &str = "alarm, campaign-waits, case-opened, case-escalated, case-resolved or rerun-requested";
     table.names_among(["name", "mpid", "url", "ca", "secret", "events"].into_iter())?;
     let name = table.required("name", "a name of letters, digits and hyphens, at most 40", |v| text(v).filter(|n| is_name(n)))?;
     let mpid = table.required("mpid", "one of our own market participant ids: four capital letters", parsed)?;

@@ -1,6 +1,7 @@
 //! Teams are told by real HTTP on loopback: by receivers that are up, down, slow, failing, gone, or die with the news in their hands.
 //! Nothing is lost and nothing is told twice.
 
+mod cases;
 mod lost_and_found;
 mod receiver;
 mod whom;

@@ -23,7 +23,7 @@ pub use figures::{
     tool_population_by_cohort,
 };
 pub use query::{After, Picked, list, pick};
-pub use reconcile::{Reconciled, came_in, candidates, reconcile, resolve_activated};
+pub use reconcile::{Brief, Reconciled, came_in, candidates, reconcile, resolve_activated};
 pub use requests::{
     KeyRequest, RequestLine, any_to_lapse, ask, by_number, cases_of, due as due_for_request, lapse, lock as lock_requests,
     made_since, next_run, of_cases as requests_of,

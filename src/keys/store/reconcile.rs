@@ -34,10 +34,22 @@ pub async fn candidates(tx: &mut Tx) -> DbResult<Vec<DeviceId>> {
 /// What `reconcile` did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reconciled {
-    pub opened: u64,
+    pub opened: Vec<Brief>,
+    /// Cases that were being retried, and of which a result says that they want investigation.
+    pub investigated: Vec<Brief>,
     /// Devices whose key came.
     pub resolved: Vec<DeviceId>,
+    /// Cases that are otherwise not as they were.
     pub updated: u64,
+}
+
+/// A case in a few words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Brief {
+    pub device: DeviceId,
+    pub state: KeyCaseState,
+    pub attempts: i64,
+    pub last_error: Option<String>,
 }
 
 /// A device's case that stands open.
@@ -113,18 +125,21 @@ pub async fn reconcile(tx: &mut Tx, devices: &[DeviceId], policies: &PolicySet, 
                 ended.map(|(_, id)| *id),
             ])
         };
+        let (state, last_error) = (wanted.state, episode.last_error.clone());
+        let brief = Brief { device: *device, state, attempts: episode.attempts, last_error };
         match case {
             Some(case) if case.is(&wanted, &episode, cohort) => continue,
             Some(case) => {
                 updates.push(values(case.id));
-                match wanted.state {
-                    KeyCaseState::Resolved => done.resolved.push(*device),
+                match (case.state, state) {
+                    (_, KeyCaseState::Resolved) => done.resolved.push(*device),
+                    (KeyCaseState::Retrying, KeyCaseState::Investigating) => done.investigated.push(brief),
                     _ => done.updated += 1,
                 }
             }
             None => {
                 inserts.push(values(device.to_db()));
-                done.opened += 1;
+                done.opened.push(brief);
             }
         }
         touched.push(*device);
@@ -347,15 +362,15 @@ async fn cohorts(tx: &mut Tx, devices: &[DeviceId]) -> DbResult<BTreeMap<DeviceI
     found.into_iter().map(cohort).collect()
 }
 
-/// The devices' key works: DCC activated firmware on them. Their open cases are resolved; gives how many.
-pub async fn resolve_activated(tx: &mut Tx, devices: &[DeviceId], now: Time) -> DbResult<u64> {
+/// The devices' key works: DCC activated firmware on them. Their open cases are resolved; gives whose.
+pub async fn resolve_activated(tx: &mut Tx, devices: &[DeviceId], now: Time) -> DbResult<Vec<DeviceId>> {
     let (ids, among) = rows::integers(tx, 2, devices.iter().map(|d| d.to_db()));
     let sql = format!(
         "update key_cases set state = 'resolved', ended_at = $1, next_attempt = null, gives_up_at = null, retry_at = null
-         where state in ('retrying', 'investigating') and device_id {among} returning id"
+         where state in ('retrying', 'investigating') and device_id {among} returning id, device_id"
     );
-    let ended: Vec<i64> = sql!(&mut *tx, c => sqlx::query_scalar(AssertSqlSafe(sql)).bind(now.0).bind(ids).fetch_all(c).await)?;
-    let (ids, among) = rows::integers(tx, 2, ended.iter().copied());
+    let ended: Vec<(i64, i64)> = sql!(&mut *tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(now.0).bind(ids).fetch_all(c).await)?;
+    let (ids, among) = rows::integers(tx, 2, ended.iter().map(|(id, _)| *id));
     let sql = format!(
         "insert into key_events (case_id, at, who, kind, text)
          select k.id, $1, 'engine', 'resolve', 'firmware was activated on the device' from key_cases k where k.id {among} order by k.id"
@@ -363,7 +378,9 @@ pub async fn resolve_activated(tx: &mut Tx, devices: &[DeviceId], now: Time) -> 
     sql!(&mut *tx, c => sqlx::query(AssertSqlSafe(sql)).bind(now.0).bind(ids).execute(c).await.map(|_| ()))?;
     let unique: BTreeSet<DeviceId> = devices.iter().copied().collect();
     answer_requests(tx, &unique.into_iter().collect::<Vec<_>>(), now).await?;
-    Ok(ended.len() as u64)
+    let mut whose: Vec<DeviceId> = ended.into_iter().map(|(_, device)| DeviceId::from_db(device)).collect();
+    whose.sort_unstable();
+    Ok(whose)
 }
 
 /// Says of results that came in messages which message each was of: `(device, moment, message)`.
