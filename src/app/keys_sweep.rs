@@ -6,6 +6,7 @@ use super::{App, record};
 use crate::{
     alarm::{AlarmKind, NewAlarm},
     db::Tx,
+    estate::Cohort,
     failure::Outcome,
     ids::DeviceId,
     keys::{self, CaseFilter, CaseVerb, GivenUp, KeyCaseState},
@@ -23,6 +24,10 @@ pub struct Swept {
     pub given_up: u64,
     /// Lines of re-run requests that nobody answered.
     pub lapsed: u64,
+}
+
+fn share_subject(cohort: impl std::fmt::Display) -> String {
+    format!("missing keys of {cohort}")
 }
 
 impl App {
@@ -65,12 +70,12 @@ impl App {
     }
 
     /// After an import: raises an alarm for each cohort of which more keys are missing than chance explains, and ends it where that is
-    /// over. Holds nothing: missing keys should not delay the rest (L§13).
+    /// over. Holds nothing, unless retry.toml says so: missing keys should not delay the rest (L§13).
     pub(super) async fn watch_key_share(&self) -> Outcome {
         let retry = self.policies()?.retry;
         let shares = keys::store::tool_population_by_cohort(&mut self.db.read().await?).await?;
         for (cohort, handled, failed) in shares {
-            let subject = format!("missing keys of {cohort}");
+            let subject = share_subject(&cohort);
             let found = keys::unusual(&retry, handled, failed);
             let stands = crate::alarm::store::stands(&mut self.db.read().await?, AlarmKind::KeysShare, &subject).await?;
             let Some(found) = found else {
@@ -95,12 +100,25 @@ impl App {
                     retry.expected_share,
                     (1.0 / found.chance).min(1e12)
                 ),
-                remedy: "ppmid keys report names errors and suppliers; ask DCC what happened. Nothing is held".into(),
+                remedy: match retry.hold_campaign {
+                    false => "ppmid keys report names errors and suppliers; ask DCC what happened. Nothing is held".into(),
+                    true => format!(
+                        "ppmid keys report names errors and suppliers; ask DCC what happened. No {cohort} site is sent while this stands \
+                         (retry.toml, hold_campaign): `ppmid alarm end` lets them go"
+                    ),
+                },
             };
             self.raise_alarm(&mut tx, &alarm).await?;
             tx.commit().await?;
         }
         Ok(())
+    }
+
+    /// Cohorts of whose missing keys an alarm stands.
+    pub(super) async fn cohorts_with_share_alarm(&self, tx: &mut Tx) -> Outcome<Vec<Cohort>> {
+        let standing = crate::alarm::store::standing_of(tx, AlarmKind::KeysShare).await?;
+        let about = |cohort: &Cohort| standing.iter().any(|alarm| alarm.subject == share_subject(*cohort));
+        Ok(Cohort::ALL.iter().copied().filter(about).collect())
     }
 
     async fn lapse_requests(&self) -> Outcome<u64> {

@@ -59,7 +59,7 @@ impl App {
         };
         let Some(plan) = planned else { return Ok(NextBatch::Nothing) };
         let now = self.now();
-        let closures = self.closures(now)?;
+        let closures = self.closures(&mut look, now).await?;
         // Looked at without the write lock first: where nothing is queued, this means reading the whole plan; where everything is
         // closed, nothing is read.
         if closures.all || targets::queued_where_open(&mut look, plan, &closures, None, 1).await?.is_empty() {

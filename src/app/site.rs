@@ -135,7 +135,7 @@ impl App {
         let mut supply_notices = estate::store::supply_notices_of(&mut tx, row.site.mpan).await?;
         supply_notices.retain(|n| n.received_at <= at && n.answered_by_import.is_none());
         let policy_hash = decider.policies.hash();
-        let waits_for = self.site_waits_for(row, at)?;
+        let waits_for = self.site_waits_for(&mut tx, row, at).await?;
         let steps = decider.policies.steps.of_site(&row.site);
         let answer_within = steps.answer_within.unwrap_or(decider.policies.eligibility.answer_within);
         Ok(Explanation {

@@ -13,7 +13,7 @@ use crate::{
     estate::{self, Cohort, SiteRow},
     failure::Outcome,
     ids::DeviceId,
-    policy::windows::{Closed, Closures, Group, Windows},
+    policy::windows::{Closed, Closures, Group, Why, Windows},
     target::store as targets,
 };
 
@@ -52,14 +52,21 @@ pub(super) enum MayLeave {
 }
 
 impl App {
+    /// windows.toml, and what `hold_campaign` of retry.toml closes beside it.
+    async fn windows(&self, tx: &mut Tx, at: Time) -> Outcome<Windows> {
+        let policies = self.policies_at(at)?;
+        let held = if policies.retry.hold_campaign { self.cohorts_with_share_alarm(tx).await? } else { Vec::new() };
+        Ok(policies.windows.holding(held))
+    }
+
     /// What is closed at this moment.
-    pub(super) fn closures(&self, now: Time) -> Outcome<Closures> {
-        Ok(self.policies_at(now)?.windows.closures(now))
+    pub(super) async fn closures(&self, tx: &mut Tx, now: Time) -> Outcome<Closures> {
+        Ok(self.windows(tx, now).await?.closures(now))
     }
 
     /// Whether every device of a batch is open now.
     pub(super) async fn may_leave(&self, tx: &mut Tx, batch: &Batch, now: Time) -> Outcome<MayLeave> {
-        let windows = self.policies_at(now)?.windows;
+        let windows = self.windows(tx, now).await?;
         let closures = windows.closures(now);
         if closures.none() {
             return Ok(MayLeave::Yes);
@@ -69,6 +76,10 @@ impl App {
             return Ok(MayLeave::Yes);
         };
         let groups: Vec<Group> = groups.into_iter().collect();
+        if closed.why == Why::KeysMissing {
+            // An alarm ends as it came, by the facts or by a person: no operator is needed for the request as well.
+            return Ok(MayLeave::At { until: now.plus_millis(LOOK_AGAIN_MILLIS), why: format!("waits for {closed}") });
+        }
         Ok(match windows.next_open_together(now, &groups) {
             Some(until) => MayLeave::At { until, why: format!("waits for {closed}") },
             None => MayLeave::Never { why: format!("waits for {closed}, and its devices are never open all at once") },
@@ -77,7 +88,7 @@ impl App {
 
     /// What of a plan's queue waits for which window.
     pub(super) async fn waits_for(&self, tx: &mut Tx, plan: i64, now: Time) -> Outcome<Vec<WaitsFor>> {
-        let windows = self.policies_at(now)?.windows;
+        let windows = self.windows(tx, now).await?;
         let closures = windows.closures(now);
         if closures.none() {
             return Ok(Vec::new());
@@ -94,9 +105,9 @@ impl App {
     }
 
     /// What one site would wait for; `None`: it is open.
-    pub(super) fn site_waits_for(&self, row: &SiteRow, at: Time) -> Outcome<Option<Closed>> {
+    pub(super) async fn site_waits_for(&self, tx: &mut Tx, row: &SiteRow, at: Time) -> Outcome<Option<Closed>> {
         use crate::policy::windows::Gate;
-        Ok(match self.policies_at(at)?.windows.open(at, row.site.cohort, row.site.region.as_deref()) {
+        Ok(match self.windows(tx, at).await?.open(at, row.site.cohort, row.site.region.as_deref()) {
             Gate::Open => None,
             Gate::Closed(closed) => Some(closed),
         })

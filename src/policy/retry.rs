@@ -208,9 +208,7 @@ pub(super) fn read_retry(place: Place<'_>) -> Read<(Head, Retry)> {
                     no,
                 )?
                 .unwrap_or(false),
-            hold_campaign: file
-                .optional("hold_campaign", "false: holding campaigns for missing keys is to come; an alarm is raised", no)?
-                .unwrap_or(false),
+            hold_campaign: file.optional("hold_campaign", "true or false", yes_no)?.unwrap_or(false),
             budget_per_hour: file.required("budget_per_hour", &budget, whole(1, BUDGET_MAX))?,
             answer_within: read_wait(file, "answer_within")?,
             expected_share: file.required("expected_share", SHARE_WANTED, parsed)?,

@@ -122,6 +122,9 @@ pub struct Windows {
     pub windows: Vec<Window>,
     #[serde(rename = "freeze")]
     pub freezes: Vec<Freeze>,
+    /// Cohorts of which too many keys are missing; never in the file.
+    #[serde(skip)]
+    held: Vec<Cohort>,
 }
 
 /// Whether requests may leave for a site.
@@ -141,7 +144,12 @@ pub struct Closed {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Why {
     NoWindowOpen,
-    Freeze { to: Day, reason: String },
+    Freeze {
+        to: Day,
+        reason: String,
+    },
+    /// `hold_campaign` of retry.toml, while the alarm stands.
+    KeysMissing,
 }
 
 impl fmt::Display for Closed {
@@ -153,6 +161,7 @@ impl fmt::Display for Closed {
         };
         match (&self.why, self.until) {
             (Why::NoWindowOpen, Some(until)) => write!(f, "the window of {} (windows.toml)", opening(until)),
+            (Why::KeysMissing, _) => f.write_str("the end of the alarm keys-share (retry.toml, hold_campaign)"),
             (Why::NoWindowOpen, None) => f.write_str("a window, and windows.toml has none that opens"),
             (Why::Freeze { to, reason }, Some(until)) if until > to.start() => {
                 write!(f, "the window of {} after the freeze until {to}: {reason} (windows.toml)", opening(until))
@@ -192,12 +201,24 @@ impl Closures {
 }
 
 impl Windows {
+    pub fn new(windows: Vec<Window>, freezes: Vec<Freeze>) -> Windows {
+        Windows { windows, freezes, held: Vec::new() }
+    }
+
+    /// The same with these cohorts closed, whatever the file says.
+    pub fn holding(self, held: Vec<Cohort>) -> Windows {
+        Windows { held, ..self }
+    }
+
     /// Nothing is ever held back.
     pub fn always_open(&self) -> bool {
-        self.windows.is_empty() && self.freezes.is_empty()
+        self.windows.is_empty() && self.freezes.is_empty() && self.held.is_empty()
     }
 
     pub fn open(&self, at: Time, cohort: Cohort, region: Option<&str>) -> Gate {
+        if self.held.contains(&cohort) {
+            return Gate::Closed(Closed { until: None, why: Why::KeysMissing });
+        }
         let freeze = self.freeze_at(at, cohort, region);
         if freeze.is_none() && self.in_window(at, cohort, region) {
             return Gate::Open;
@@ -208,6 +229,9 @@ impl Windows {
 
     /// The first moment from `at` on at which it is open; `None` where there is none.
     pub fn next_open(&self, at: Time, cohort: Cohort, region: Option<&str>) -> Option<Time> {
+        if self.held.contains(&cohort) {
+            return None;
+        }
         let mut at = at;
         // Each round passes a freeze, or goes to an opening, which is open or within a freeze.
         for _ in 0..=2 * self.freezes.len() + 1 {

@@ -369,25 +369,3 @@ async fn filters_narrow_and_pages_follow_each_other() {
         }
     }
 }
-
-#[tokio::test]
-async fn more_missing_keys_than_chance_explains_raise_an_alarm_that_ends() {
-    for lab in labs(1_200).await {
-        let failed: Vec<(u64, &str)> = (1..=20).map(|n| (n, "failed")).collect();
-        lab.keys(&lab.app.now().to_string(), &failed[..6]).await;
-        assert!(lab.app.alarms(true, None, 0, 10).await.unwrap().is_empty(), "six of 1,200, where 3.6 are expected");
-        lab.app.clock.advance(1_000);
-        lab.keys(&lab.app.now().to_string(), &failed).await;
-        let alarms = lab.app.alarms(true, None, 0, 10).await.unwrap();
-        assert_eq!(alarms.len(), 1);
-        assert_eq!((alarms[0].kind.as_str(), alarms[0].subject.as_str()), ("keys-share", "missing keys of IOC"));
-        assert!(
-            alarms[0].sentence.starts_with("20 of 1200 IOC sites had no key, 1.67%, where 0.3% is expected"),
-            "{}",
-            alarms[0].sentence
-        );
-        lab.policy("expected_share = \"0.3%\"", "expected_share = \"2%\"");
-        lab.keys("2020-11-10T09:00:00Z", &[(1, "updated")]).await;
-        assert!(lab.app.alarms(true, None, 0, 10).await.unwrap().is_empty());
-    }
-}

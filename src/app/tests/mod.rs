@@ -9,6 +9,7 @@ mod doubt;
 mod evidence;
 mod forward;
 mod keys;
+mod keys_share;
 mod let_go;
 mod lists;
 mod messages;

@@ -15,7 +15,7 @@ pub(in crate::policy) fn read_windows(place: Place<'_>) -> Read<(Head, Windows)>
         let freezes = file.tables("freeze", "tables [[freeze]], each with from, to and reason")?;
         let windows = windows.into_iter().map(read_window).collect::<Read<_>>()?;
         let freezes = freezes.into_iter().map(read_freeze).collect::<Read<_>>()?;
-        Ok((head, Windows { windows, freezes }))
+        Ok((head, Windows::new(windows, freezes)))
     })
 }
 

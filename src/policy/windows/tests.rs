@@ -106,7 +106,7 @@ fn files() -> impl Strategy<Value = (bool, Windows)> {
         let first = if spring { &SPRING } else { &AUTUMN }.shown[0].0;
         let windows = prop::collection::vec(window(), 0..4);
         let freezes = prop::collection::vec(freeze(first), 0..3);
-        (Just(spring), (windows, freezes).prop_map(|(windows, freezes)| Windows { windows, freezes }))
+        (Just(spring), (windows, freezes).prop_map(|(windows, freezes)| Windows::new(windows, freezes)))
     })
 }
 
