@@ -95,29 +95,26 @@ impl App {
         plan: i64,
         progress: &mut dyn FnMut(PlanProgress),
     ) -> Outcome<(Tally, PlanReport)> {
-        let mut rows = targets::Planned::new(plan, decider.policy_set, self.now());
-        let mut deciding = self.begin_deciding(campaign.filter.clone(), decider).await?;
-        let mut tally = Tally::default();
-        let mut ended = false;
-        while !ended {
-            match deciding.pages.recv().await {
-                Some(page) => {
-                    for d in page? {
-                        tally.add(d.device, d.reason);
-                        rows.push(&d);
-                    }
-                }
-                None => ended = true,
-            }
-            if rows.len() >= WRITE_SITES || ended {
-                let mut tx = self.db.begin().await?;
-                rows.flush(&mut tx).await?;
-                tx.commit().await?;
-                progress(PlanProgress { sites: tally.sites() });
-            }
+        let (now, policy_set) = (self.now(), decider.policy_set);
+        let empty = || targets::Planned::new(plan, policy_set, now);
+        let deciding = self.begin_deciding(campaign.filter.clone(), decider).await?;
+        // One is filled while the other is written.
+        let (filled, mut to_write) = mpsc::channel(1);
+        let (written, to_fill) = mpsc::channel(2);
+        for rows in [empty(), empty()] {
+            written.try_send(rows).expect("there is room for both");
         }
-        let report = deciding.end().await?;
-        Ok((tally, report))
+        let gathering = tokio::spawn(gather(deciding, to_fill, filled));
+        let mut sites = 0;
+        while let Some(mut rows) = to_write.recv().await {
+            sites += rows.len() as i64;
+            let mut tx = self.db.begin().await?;
+            rows.flush(&mut tx).await?;
+            tx.commit().await?;
+            progress(PlanProgress { sites });
+            let _ = written.send(rows).await;
+        }
+        gathering.await.map_err(|_| Failure::failed("the estate could not be decided about to its end"))?
     }
 
     /// Decides about every site of a filter, on other threads.
@@ -230,6 +227,29 @@ impl Deciding {
         let judged = self.reader.await.and(self.judge.await);
         judged.map_err(|_| Failure::failed("the estate could not be read to its end"))?
     }
+}
+
+/// Counts what is decided and lays it out for the writer, a transaction's worth at a time.
+async fn gather(
+    mut deciding: Deciding,
+    mut empty: mpsc::Receiver<targets::Planned>,
+    filled: mpsc::Sender<targets::Planned>,
+) -> Outcome<(Tally, PlanReport)> {
+    let mut tally = Tally::default();
+    let stopped = || Failure::failed("the plan's rows could not be written");
+    let mut rows = empty.recv().await.ok_or_else(stopped)?;
+    while let Some(page) = deciding.pages.recv().await {
+        for d in page? {
+            tally.add(d.device, d.reason);
+            rows.push(&d);
+        }
+        if rows.len() >= WRITE_SITES {
+            filled.send(rows).await.map_err(|_| stopped())?;
+            rows = empty.recv().await.ok_or_else(stopped)?;
+        }
+    }
+    filled.send(rows).await.map_err(|_| stopped())?;
+    Ok((tally, deciding.end().await?))
 }
 
 /// One page, or why there are no more.

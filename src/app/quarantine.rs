@@ -28,7 +28,7 @@ use crate::{
     ids::RequestId,
     target::{
         Event,
-        store::{self as targets, Because, Cause, Moved, Which},
+        store::{self as targets, Because, Cause, Moved, Which, deadline},
     },
 };
 
@@ -196,10 +196,12 @@ impl App {
         let Some(batch) = batch.filter(|b| b.state == BatchState::Held) else { return Ok(()) };
         let state = if request.state == OutboxState::Answered { BatchState::Accepted } else { BatchState::Unknown };
         campaign::store::set_batch_state(tx, batch.id, state, Some(note), now).await?;
-        let answer_by = now.plus_millis(self.policies()?.eligibility.answer_within.millis());
+        let policies = self.policies()?;
+        let answer_by = now.plus_millis(policies.eligibility.answer_within.millis());
         let moved =
             Moved { detail: Some(note), answer_by: Some(answer_by), ..Moved::because(Because::by(Cause::Operator, batch.id)) };
         targets::set_deadline(tx, batch.plan_id, batch.id, moved, now).await?;
+        deadline::set_deadlines(tx, batch.plan_id, deadline::Moved::Batch(batch.id), &policies.steps, now).await?;
         Ok(())
     }
 

@@ -2,7 +2,9 @@
 //! versions look like a slip of the lists. Sites are counted by product and version while they are decided, so that a million of them
 //! cost one search for each of a few groups. Pure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+
+use foldhash::HashMap;
 
 use serde::{Deserialize, Serialize};
 

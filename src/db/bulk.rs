@@ -54,11 +54,11 @@ enum Cell {
     Int(i64),
     Bool(bool),
     Text {
-        start: usize,
-        end: usize,
+        start: u32,
+        end: u32,
     },
     /// The place in `Rows::known`.
-    Word(usize),
+    Word(u32),
 }
 
 /// Rows on their way into one table.
@@ -112,17 +112,22 @@ impl Rows {
                 Value::Int(n) => Cell::Int(n),
                 Value::Bool(b) => Cell::Bool(b),
                 Value::Text(text) => {
-                    let start = self.texts.len();
+                    let start = self.place_in_texts();
                     self.texts.push_str(text);
-                    Cell::Text { start, end: self.texts.len() }
+                    Cell::Text { start, end: self.place_in_texts() }
                 }
             };
             self.cells.push(cell);
         }
         if self.few > 0 {
             let place = self.place(few);
-            self.cells.push(Cell::Word(place));
+            self.cells.push(Cell::Word(place as u32));
         }
+    }
+
+    /// Where the next text begins.
+    fn place_in_texts(&self) -> u32 {
+        u32::try_from(self.texts.len()).expect("whoever pushes flushes long before 4 GB of text")
     }
 
     /// Where a combination is among those known, which learn it if it is new.
@@ -227,8 +232,8 @@ impl Rows {
                 Cell::Null => arguments.add(None::<i64>),
                 Cell::Int(n) => arguments.add(n),
                 Cell::Bool(b) => arguments.add(i64::from(b)),
-                Cell::Word(n) => arguments.add(n as i64),
-                Cell::Text { start, end } => arguments.add(words.shared(&self.texts[start..end])),
+                Cell::Word(n) => arguments.add(i64::from(n)),
+                Cell::Text { start, end } => arguments.add(words.shared(&self.texts[start as usize..end as usize])),
             };
             added.expect("integers and texts always encode");
         }
@@ -266,9 +271,9 @@ impl Rows {
                 Cell::Null => out.extend_from_slice(b"\\N"),
                 Cell::Int(n) => write!(out, "{n}").expect("writing to memory"),
                 Cell::Bool(b) => out.push(if b { b't' } else { b'f' }),
-                Cell::Text { start, end } => escape(&self.texts[start..end], out),
+                Cell::Text { start, end } => escape(&self.texts[start as usize..end as usize], out),
                 Cell::Word(n) => {
-                    for (i, text) in self.known[n].iter().enumerate() {
+                    for (i, text) in self.known[n as usize].iter().enumerate() {
                         if i > 0 {
                             out.push(b'\t');
                         }

@@ -1,7 +1,7 @@
 //! Everything that is the same for every site of one decision, prepared once: policies, image, product lists and the day.
 //! Promise: what a rule asks about a site is then a handful of comparisons and two look-ups, with no allocation.
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
 use super::{
     CohortPolicy, Eligibility, ImageFacts, NotStatedMeans, PolicySet,

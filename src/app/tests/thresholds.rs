@@ -285,3 +285,17 @@ async fn another_systems_quarantine_is_listed_and_says_that_the_reserve_is_small
         lab.send(campaign).await;
     }
 }
+
+#[tokio::test]
+async fn what_dcc_processed_has_the_time_that_its_steps_give() {
+    for lab in labs(1).await {
+        let steps = "version = 1\neffective_from = \"2020-11-24\"\n[default.IOC]\nsteps = [\"update\"]\nanswer_within = \"6h\"\n";
+        std::fs::write(lab.folder.path().join("policies/steps.toml"), steps).unwrap();
+        let campaign = lab.started("spring", 2).await;
+        let id = lab.send(campaign).await;
+        lab.hears(&quarantined(id, 1, "Q1")).await;
+        lab.app.clock.advance(100 * HOUR);
+        lab.decide(id, Decision::Process).await.unwrap();
+        assert_eq!(lab.target(campaign, 1).await.answer_by, Some(lab.app.now().plus_millis(6 * HOUR)));
+    }
+}

@@ -2,7 +2,10 @@
 //! that of devices, and a million look-ups in a table cost more than everything else a plan reads. Not a cache: it is as old as
 //! its reading. Promise: its memory is bounded; where it would not fit, the planner asks the table site by site.
 
-use std::{collections::HashMap, str::FromStr};
+use std::str::FromStr;
+
+use foldhash::HashMap;
+use tokio::sync::mpsc;
 
 use super::{PackedPage, Scan, SiteRow, facts::parse, notices};
 use crate::{
@@ -87,28 +90,23 @@ impl Kept {
         *latest = day.max(*latest);
     }
 
+    /// Unpacks one page while the next is read.
     async fn load_registrations(&mut self, db: &Db, own: &[Mpid]) -> DbResult<()> {
-        let (mut after, mut limit) = (i64::MIN, PAGE_ROWS);
-        loop {
+        let (pages, mut read) = mpsc::channel(2);
+        let reading = tokio::spawn(read_registrations(db.clone(), own.to_vec(), pages));
+        while let Some(page) = read.recv().await {
+            let page: Page = page?;
             let start = self.registrations.len();
-            let packed = registrations(&mut db.read().await?, own, after, limit).await?;
-            for row in packed.split(';').filter(|row| !row.is_empty()) {
-                self.registrations.push(unpack(row)?);
+            for row in page.packed.split(';').filter(|row| !row.is_empty()) {
+                let row = unpack(row)?;
+                if page.below.is_none_or(|below| row.mpan < below) {
+                    self.registrations.push(row);
+                }
             }
             self.registrations[start..].sort_unstable();
-            let page = &self.registrations[start..];
-            if (page.len() as i64) < limit {
-                break;
-            }
-            // The rows of the last MPAN may go on beyond the page: they are read again as a whole.
-            let last = page.last().map_or(after, |row| row.mpan);
-            let whole = start + page.partition_point(|row| row.mpan < last);
-            if whole == start {
-                limit *= 2;
-            }
-            self.registrations.truncate(whole);
-            after = self.registrations.last().map_or(i64::MIN, |row| row.mpan);
         }
+        // A reader that died closed its channel too.
+        reading.await.map_err(|_| DbError::bad_row("registrations", "?", "packed", "reading them did not end"))?;
         self.registrations.shrink_to_fit();
         self.fill_buckets();
         Ok(())
@@ -171,18 +169,51 @@ impl Kept {
     }
 }
 
-/// Some own registrations, packed, by MPAN beyond `after`.
-async fn registrations(tx: &mut Tx, own: &[Mpid], after: i64, limit: i64) -> DbResult<String> {
+/// Some own registrations, packed.
+struct Page {
+    packed: String,
+    /// The rows of this MPAN and beyond come again, whole, with the next page; `None`: this is the last.
+    below: Option<i64>,
+}
+
+async fn read_registrations(db: Db, own: Vec<Mpid>, pages: mpsc::Sender<DbResult<Page>>) {
+    let (mut after, mut limit) = (i64::MIN, PAGE_ROWS);
+    loop {
+        let found = match db.read().await {
+            Ok(mut tx) => registrations(&mut tx, &own, after, limit).await,
+            Err(e) => Err(e),
+        };
+        let page = match found {
+            Err(e) => Err(e),
+            // As many as there are rows of one MPAN: it may go on beyond the page.
+            Ok((_, rows, Some(first), Some(last))) if rows == limit && first == last => {
+                limit *= 2;
+                continue;
+            }
+            Ok((packed, rows, _, last)) => Ok(Page { packed, below: last.filter(|_| rows == limit) }),
+        };
+        let next = page.as_ref().ok().and_then(|page| page.below);
+        if pages.send(page).await.is_err() {
+            return;
+        }
+        let Some(below) = next else { return };
+        after = below - 1;
+    }
+}
+
+/// Own registrations by MPAN beyond `after`, packed; how many, and the first and the last MPAN.
+async fn registrations(tx: &mut Tx, own: &[Mpid], after: i64, limit: i64) -> DbResult<(String, i64, Option<i64>, Option<i64>)> {
     let names: Vec<String> = (0..own.len()).map(|i| format!("${}", i + 3)).collect();
     let text = format!(
-        "select coalesce(string_agg(format('%s %s %s %s', p.mpan, p.supplier_mpid, p.effective_from, p.effective_to), ';'), '') from
+        "select coalesce(string_agg(format('%s %s %s %s', p.mpan, p.supplier_mpid, p.effective_from, p.effective_to), ';'), ''),
+                count(*), min(p.mpan), max(p.mpan) from
          (select mpan, supplier_mpid, effective_from, effective_to from registrations
           where mpan > $1 and supplier_mpid in ({}) order by mpan, effective_from, supplier_mpid limit $2) p",
         names.join(", ")
     );
     let text = sqlx::AssertSqlSafe(text);
     Ok(sql!(tx, c => {
-        let mut query = sqlx::query_scalar(text).bind(after).bind(limit);
+        let mut query = sqlx::query_as(text).bind(after).bind(limit);
         for mpid in own {
             query = query.bind(mpid.to_string());
         }
