@@ -14,6 +14,7 @@ use crate::{
         store::{
             GROUP_ROWS,
             reads::{self, NewRead},
+            silent,
         },
     },
 };
@@ -45,7 +46,7 @@ impl App {
         self.expire_silent().await?;
         let (now, steps) = (self.now(), self.policies()?.steps);
         let mut look = self.db.read().await?;
-        let mut budget = steps.reads_per_minute * SWEEP_MINUTES - reads::count_silent_waiting(&mut look).await?;
+        let mut budget = steps.reads_per_minute * SWEEP_MINUTES - silent::count_waiting(&mut look).await?;
         let campaigns = campaign::store::list(&mut look).await?;
         drop(look);
         let started: Vec<&Campaign> = campaigns.iter().filter(|c| c.state == CampaignState::Started).collect();
@@ -69,12 +70,12 @@ impl App {
 
     /// A page at a time, so that nobody waits long for the writer's turn.
     async fn sweep_plan(&self, plan: i64, most: i64, steps: &Steps, now: Time) -> Outcome<Found> {
-        let (silent, under_way) = reads::count_silent(&mut self.db.read().await?, plan).await?;
-        let mut found = Found { silent, under_way, ..Found::default() };
+        let (all, under_way) = silent::count(&mut self.db.read().await?, plan).await?;
+        let mut found = Found { silent: all, under_way, ..Found::default() };
         let mut after = (-1, 0);
         while found.asked < most {
             let mut tx = self.db.begin().await?;
-            let page = reads::silent(&mut tx, plan, after, (most - found.asked).min(GROUP_ROWS as i64)).await?;
+            let page = silent::page(&mut tx, plan, after, (most - found.asked).min(GROUP_ROWS as i64)).await?;
             let Some(last) = page.last() else { break };
             after = last.0;
             let devices: Vec<DeviceId> = page.into_iter().map(|(_, device)| device).collect();
