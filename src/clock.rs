@@ -10,13 +10,14 @@ use std::{
     },
 };
 
-use jiff::{
-    civil,
-    tz::{AmbiguousOffset, TimeZone},
-};
+use jiff::{civil, tz::TimeZone};
 use serde::{Serialize, Serializer};
 
 use crate::ids::IdError;
+
+mod zone;
+
+pub use zone::{Shows, Wall, Zone};
 
 const DAY_MINUTES: i64 = 24 * 60;
 
@@ -96,15 +97,7 @@ impl Day {
     pub fn at_wall(self, minutes: i64) -> Time {
         let (day, minutes) = (self.plus(minutes.div_euclid(DAY_MINUTES)), minutes.rem_euclid(DAY_MINUTES));
         let shown = day.date().at((minutes / 60) as i8, (minutes % 60) as i8, 0, 0);
-        let found = match london().to_ambiguous_timestamp(shown).offset() {
-            AmbiguousOffset::Unambiguous { offset } | AmbiguousOffset::Fold { before: offset, .. } => {
-                offset.to_timestamp(shown).ok()
-            }
-            AmbiguousOffset::Gap { after, .. } => {
-                let before_the_gap = after.to_timestamp(shown).ok();
-                before_the_gap.and_then(|t| london().following(t).next().map(|change| change.timestamp()))
-            }
-        };
+        let found = zone::first_shown(&london(), shown);
         Time(found.unwrap_or(jiff::Timestamp::MAX).as_millisecond())
     }
 

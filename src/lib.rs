@@ -2,7 +2,7 @@
 //!
 //! In reading order: what things are called ([`ids`], [`clock`]), what is known ([`estate`], [`image`]), who may be
 //! upgraded ([`policy`]), what becomes of each device ([`target`]), how the work is cut ([`campaign`]), the sites without
-//! keys ([`keys`]), the wire ([`duis`], [`gateway`]), and what runs it all ([`app`], [`engine`], [`cli`]).
+//! keys ([`keys`]), what runs by the clock ([`schedule`]), the wire ([`duis`], [`gateway`]), and what runs it all ([`app`], [`engine`], [`cli`]).
 //! ARCHITECTURE.md is the map; `tests/tidy.rs` keeps the imports running one way.
 
 pub mod clock;
@@ -21,6 +21,7 @@ pub mod target;
 
 pub mod campaign;
 pub mod keys;
+pub mod schedule;
 
 pub mod duis;
 pub mod gateway;

@@ -64,6 +64,8 @@ const CRATES: &[(&str, MayName)] = &[
     // proxy, one authority) and nothing of DUIS, so they have a file of their own.
     ("reqwest", |file| file == "gateway/http.rs" || file == "gateway/http/webhook.rs"),
     ("rustls", |file| file.starts_with("tls/")),
+    // What `cron` speaks; dates and zones are jiff's.
+    ("chrono", |file| file == "schedule/expression.rs"),
     ("tokio_rustls", |file| file.starts_with("tls/")),
 ];
 

@@ -1,7 +1,7 @@
 //! Asking a device which version it runs, where its steps say so (`policies/steps.toml`): who may be asked now, the requests committed
 //! before they are posted, and the end of those that came to nothing. What an answer means is in `heard`.
-//! Promise: while it is not known what became of a request, its device is asked under no other RequestID; nothing is asked for a
-//! campaign that is not started, or of a device that is not ours today.
+//! Promise: while a read is open and it is not known what became of a request of it, its device is asked under no other RequestID;
+//! nothing is asked for a campaign that is not started, or of a device that is not ours today.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

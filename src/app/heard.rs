@@ -26,7 +26,7 @@ use crate::{
     ids::{DeviceId, RequestId},
     policy::{Disposition, PolicySet, ReadStep, Reason},
     target::{
-        Against, Event, Heard, ReadState,
+        Against, Event, Heard, ReadCause, ReadState, TargetState,
         store::{
             self as targets,
             reads::{self, Read},
@@ -200,7 +200,7 @@ impl Gathered {
             read.answered_at = Some(answer.at);
         }
         read.note = Some(said.note.clone());
-        let is_now = read.standing.state;
+        let (is_now, cause) = (read.standing.state, read.cause);
         if let Some(version) = &said.version {
             self.learned.push((device, version.clone(), answer.at));
         }
@@ -209,12 +209,25 @@ impl Gathered {
         }
         if is_now == ReadState::Differs && was != ReadState::Differs {
             let runs = said.version.as_deref().unwrap_or("another version");
-            let differs = format!("it was activated, but it runs {runs}, not {}", campaign.firmware_version);
-            if let Some(target) = self.targets.get_mut(&(plan, device)) {
-                target.after.detail = Some(differs.clone());
-                target.message = answer.message;
+            let wanted = &campaign.firmware_version;
+            let target = self.targets.get_mut(&(plan, device));
+            match cause {
+                ReadCause::Activation => {
+                    let differs = format!("it was activated, but it runs {runs}, not {wanted}");
+                    if let Some(target) = target {
+                        target.after.detail = Some(differs.clone());
+                        target.message = answer.message;
+                    }
+                    self.reads.alarms.push(differs_alarm(campaign.campaign_id, device, &differs));
+                }
+                // What silence let expect: the device stays as it is, and nobody is called.
+                ReadCause::Silence => {
+                    if let Some(target) = target.filter(|t| t.after.state == TargetState::Expired) {
+                        target.after.detail = Some(format!("asked after its silence, it runs {runs}, not {wanted}"));
+                        target.message = answer.message;
+                    }
+                }
             }
-            self.reads.alarms.push(differs_alarm(campaign.campaign_id, device, &differs));
         }
         if said.refuses_all {
             self.reads.alarms.push(refused_alarm(campaign.campaign_id, &said.note));

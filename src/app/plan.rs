@@ -50,7 +50,7 @@ impl App {
         id_or_name: &str,
         as_of: Option<Time>,
         who: &str,
-        progress: &mut dyn FnMut(PlanProgress),
+        progress: &mut (dyn FnMut(PlanProgress) + Send),
     ) -> Outcome<Plan> {
         self.plan_once(id_or_name, as_of, who, REPLANS, progress).await
     }
@@ -61,7 +61,7 @@ impl App {
         as_of: Option<Time>,
         who: &str,
         again: usize,
-        progress: &mut dyn FnMut(PlanProgress),
+        progress: &mut (dyn FnMut(PlanProgress) + Send),
     ) -> Outcome<Plan> {
         self.wait_for_import().await?;
         let facts = facts_version(self).await?;
@@ -93,7 +93,7 @@ impl App {
         campaign: &Campaign,
         decider: super::Decider,
         plan: i64,
-        progress: &mut dyn FnMut(PlanProgress),
+        progress: &mut (dyn FnMut(PlanProgress) + Send),
     ) -> Outcome<(Tally, PlanReport)> {
         let (now, policy_set) = (self.now(), decider.policy_set);
         let empty = || targets::Planned::new(plan, policy_set, now);

@@ -7,6 +7,7 @@ use crate::{
     failure::Outcome,
     gateway::{inbox::store as inbox, outbox::store as outbox},
     notify::store as notify,
+    schedule::store as schedules,
 };
 
 /// Messages deleted in one transaction: about what a group that is settled takes.
@@ -21,6 +22,17 @@ pub struct Pruned {
     pub requests: u64,
     /// Notifications and their deliveries.
     pub told: u64,
+    /// Runs of schedules.
+    pub runs: u64,
+}
+
+impl Pruned {
+    pub fn add(&mut self, slice: Pruned) {
+        self.messages += slice.messages;
+        self.requests += slice.requests;
+        self.told += slice.told;
+        self.runs += slice.runs;
+    }
 }
 
 impl App {
@@ -41,7 +53,8 @@ impl App {
         };
         self.prune_ledger(&mut tx).await?;
         let told = notify::prune(&mut tx, before, SLICE_MESSAGES).await?;
+        let runs = schedules::prune(&mut tx, before, SLICE_MESSAGES).await?;
         tx.commit().await?;
-        Ok(Pruned { messages, requests, told })
+        Ok(Pruned { messages, requests, told, runs })
     }
 }

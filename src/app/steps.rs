@@ -9,9 +9,12 @@ use crate::{
     failure::Outcome,
     ids::DeviceId,
     policy::{DeviceSteps, PolicySet},
-    target::store::{
-        Change, deadline,
-        reads::{self, NewRead},
+    target::{
+        ReadCause,
+        store::{
+            Change, deadline,
+            reads::{self, NewRead},
+        },
     },
 };
 
@@ -47,7 +50,8 @@ impl App {
             .filter_map(|(plan_id, device)| {
                 let steps = steps.get(device)?;
                 let within_millis = steps.read_within.millis();
-                steps.read().map(|kind| NewRead { plan_id: *plan_id, device: *device, kind, within_millis })
+                let cause = ReadCause::Activation;
+                steps.read().map(|kind| NewRead { plan_id: *plan_id, device: *device, kind, cause, within_millis })
             })
             .collect();
         reads::plan_reads(tx, &new, now).await?;

@@ -31,7 +31,17 @@ const PAGE_SITES: usize = 2_000;
 /// Sites written down in one transaction.
 const WRITE_SITES: usize = 50_000;
 /// Who asks where the policy does.
-const POLICY: &str = "policy";
+const POLICY: Asker<'static> = Asker { who: "policy", asked_by: "policy", is_attended: false };
+
+/// Who asks for a top-up.
+pub(super) struct Asker<'a> {
+    /// In the audit trail.
+    pub who: &'a str,
+    /// Who is not the one to approve it: a person's name, with more behind a comma.
+    pub asked_by: &'a str,
+    /// A person looks on. Where none does, what waits for one is an alarm.
+    pub is_attended: bool,
+}
 
 /// What a top-up found, and what became of it.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -74,6 +84,10 @@ fn preset<'a>(policies: &'a PolicySet, campaign: &Campaign) -> Outcome<&'a Prese
 impl App {
     /// Takes in what may join, as far as the approved plan allows; beyond that it proposes it to a second person. `dry_run` only looks.
     pub async fn top_up_campaign(&self, id_or_name: &str, who: &str, dry_run: bool) -> Outcome<ToppedUp> {
+        self.top_up_for(id_or_name, &Asker { who, asked_by: who, is_attended: true }, dry_run).await
+    }
+
+    pub(super) async fn top_up_for(&self, id_or_name: &str, asker: &Asker<'_>, dry_run: bool) -> Outcome<ToppedUp> {
         let campaign = self.campaign(id_or_name).await?;
         may_top_up(&campaign)?;
         let policies = self.policies()?;
@@ -85,7 +99,7 @@ impl App {
         if !dry_run {
             self.take_in_top_ups(Some(campaign.id)).await?;
         }
-        self.top_up(&campaign, &policies, who, dry_run).await
+        self.top_up(&campaign, &policies, asker, dry_run).await
     }
 
     /// What policy says is topped up without anybody asking: for when facts changed. Gives how many sites joined.
@@ -96,15 +110,15 @@ impl App {
         for campaign in campaigns.iter().filter(|c| c.state == CampaignState::Started) {
             let by_itself = policies.rollout.preset(&campaign.rollout).is_some_and(|p| p.top_up == TopUps::ByItself);
             if by_itself && is_approved_under(campaign, &policies) {
-                let done = self.top_up(campaign, &policies, POLICY, false).await?;
+                let done = self.top_up(campaign, &policies, &POLICY, false).await?;
                 taken += done.top_up.filter(|t| t.state == TopUpState::Applied).map_or(0, |t| t.taken);
             }
         }
         Ok(taken)
     }
 
-    async fn top_up(&self, campaign: &Campaign, policies: &PolicySet, who: &str, dry_run: bool) -> Outcome<ToppedUp> {
-        let found = self.find_top_up(campaign, who, dry_run).await?;
+    async fn top_up(&self, campaign: &Campaign, policies: &PolicySet, asker: &Asker<'_>, dry_run: bool) -> Outcome<ToppedUp> {
+        let found = self.find_top_up(campaign, asker.who, dry_run).await?;
         let mut done = ToppedUp {
             campaign: campaign.id,
             found: found.tally.sites(),
@@ -114,7 +128,7 @@ impl App {
         if dry_run {
             return Ok(done);
         }
-        let Some(id) = self.keep_top_up(campaign, &found, preset(policies, campaign)?, who).await? else { return Ok(done) };
+        let Some(id) = self.keep_top_up(campaign, &found, preset(policies, campaign)?, asker).await? else { return Ok(done) };
         self.take_in_top_ups(Some(campaign.id)).await?;
         done.top_up = store::get(&mut self.db.read().await?, id).await?;
         Ok(done)
@@ -148,7 +162,7 @@ impl App {
     }
 
     /// Writes down what was found: to be taken in at once, or to be approved. What was proposed before and is the same stands.
-    async fn keep_top_up(&self, campaign: &Campaign, found: &Found, preset: &Preset, who: &str) -> Outcome<Option<i64>> {
+    async fn keep_top_up(&self, campaign: &Campaign, found: &Found, preset: &Preset, asker: &Asker<'_>) -> Outcome<Option<i64>> {
         let mut tx = self.db.begin().await?;
         let current = campaign::store::lock(&mut tx, campaign.id).await?;
         let plan = may_top_up(&current)?;
@@ -161,24 +175,30 @@ impl App {
         }
         if found.devices.is_empty() {
             if store::void_open(&mut tx, campaign.id, 0, "nothing is left that may join", self.now()).await? > 0 {
-                self.end_alarm(&mut tx, AlarmKind::TopUpProposed, &campaign.subject(), who, "nothing is left that may join")
-                    .await?;
+                self.end_alarm(
+                    &mut tx,
+                    AlarmKind::TopUpProposed,
+                    &campaign.subject(),
+                    asker.who,
+                    "nothing is left that may join",
+                )
+                .await?;
                 tx.commit().await?;
             }
             return Ok(None);
         }
-        let id = store::begin(&mut tx, campaign.id, plan, &found.tally, who, self.now()).await?;
+        let id = store::begin(&mut tx, campaign.id, plan, &found.tally, asker.asked_by, self.now()).await?;
         tx.commit().await?;
         for some in found.devices.chunks(WRITE_SITES) {
             let mut tx = self.db.begin().await?;
             store::add_sites(&mut tx, id, some).await?;
             tx.commit().await?;
         }
-        self.propose(campaign, id, found, preset, who).await?;
+        self.propose(campaign, id, found, preset, asker).await?;
         Ok(Some(id))
     }
 
-    async fn propose(&self, campaign: &Campaign, id: i64, found: &Found, preset: &Preset, who: &str) -> Outcome {
+    async fn propose(&self, campaign: &Campaign, id: i64, found: &Found, preset: &Preset, asker: &Asker<'_>) -> Outcome {
         let now = self.now();
         let mut tx = self.db.begin().await?;
         let current = campaign::store::lock(&mut tx, campaign.id).await?;
@@ -188,13 +208,14 @@ impl App {
             return Err(Failure::failed("the campaign was topped up by somebody else in the meantime")
                 .help("look at it with `ppmid campaign status`, and ask again"));
         }
-        self.end_alarm(&mut tx, AlarmKind::TopUpProposed, &campaign.subject(), who, "another top-up took its place").await?;
-        if state == TopUpState::Proposed && who == POLICY {
+        self.end_alarm(&mut tx, AlarmKind::TopUpProposed, &campaign.subject(), asker.who, "another top-up took its place")
+            .await?;
+        if state == TopUpState::Proposed && !asker.is_attended {
             self.raise_alarm(&mut tx, &proposed_alarm(campaign, found)).await?;
         }
         let detail =
             json!({"top_up": id, "state": state, "sites": found.tally.sites(), "candidates": found.tally.candidate_hash()});
-        record(&mut tx, now, who, "campaign.top-up", campaign.subject(), detail).await?;
+        record(&mut tx, now, asker.who, "campaign.top-up", campaign.subject(), detail).await?;
         tx.commit().await?;
         Ok(())
     }

@@ -62,7 +62,7 @@ pub enum Command {
     #[command(after_help = "Example:\n  ppmid campaign targets spring --output csv > targets.csv")]
     Targets(TargetsArgs),
     Evidence(evidence::EvidenceArgs),
-    /// The devices whose version is read after their upgrade (steps.toml), and what was heard
+    /// The devices whose version is read, after their upgrade (steps.toml) or their silence, and what was heard
     #[command(
         after_help = "Examples:\n  ppmid campaign reads spring\n  ppmid campaign reads spring --state differs --output csv"
     )]

@@ -26,6 +26,7 @@ pub mod keys;
 pub mod notify;
 pub mod outbox;
 pub mod policy;
+pub mod schedule;
 pub mod serve;
 pub mod site;
 pub mod table;
@@ -100,6 +101,8 @@ pub enum Command {
     Alarm(alarm::Command),
     #[command(subcommand)]
     Notify(notify::Command),
+    #[command(subcommand)]
+    Schedule(schedule::Command),
     #[command(subcommand)]
     Audit(audit::Command),
     #[command(subcommand)]
@@ -182,6 +185,7 @@ pub async fn run(cli: Cli, early_stop: Option<serve::StopSignal>) -> Outcome {
         Command::Outbox(command) => outbox::run(&ctx, command).await,
         Command::Alarm(command) => alarm::run(&ctx, command).await,
         Command::Notify(command) => notify::run(&ctx, command).await,
+        Command::Schedule(command) => schedule::run(&ctx, command).await,
         Command::Audit(command) => audit::run(&ctx, command).await,
         Command::Db(command) => database::run(&ctx, command).await,
         Command::Completions(args) => database::completions(args),

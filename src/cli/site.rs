@@ -279,7 +279,7 @@ mod tests {
             windows::{Closed, Why},
         },
         target::{
-            ReadState, Standing, TargetState,
+            ReadCause, ReadState, Standing, TargetState,
             store::{Cause, history, reads::Read},
         },
     };
@@ -338,6 +338,7 @@ mod tests {
             device: site().device_id,
             campaign_id: 7,
             kind: ReadStep::ReadInventory,
+            cause: ReadCause::Activation,
             standing: Standing {
                 state: ReadState::Waiting,
                 due_at: "2021-01-12T14:00:00Z".parse().unwrap(),

@@ -75,9 +75,7 @@ pub(super) async fn prune(mut shared: Shared) {
                     next = shared.app.now().plus_millis(PRUNE_PERIOD_MILLIS);
                 }
                 Ok(slice) => {
-                    pruned.messages += slice.messages;
-                    pruned.requests += slice.requests;
-                    pruned.told += slice.told;
+                    pruned.add(slice);
                     period = SLICE_PAUSE;
                 }
                 Err(e) => shared.fault("old messages could not be deleted", &e).await,
@@ -88,9 +86,9 @@ pub(super) async fn prune(mut shared: Shared) {
 }
 
 fn tell(shared: &Shared, pruned: Pruned) {
-    let Pruned { messages, requests, told } = pruned;
+    let Pruned { messages, requests, told, runs } = pruned;
     if pruned != Pruned::default() {
         let before = shared.app.kept_since();
-        tracing::info!(messages, requests, told, %before, "kept as long as archive.keep_months says, and deleted now");
+        tracing::info!(messages, requests, told, runs, %before, "kept as long as archive.keep_months says, and deleted now");
     }
 }

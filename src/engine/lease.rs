@@ -22,8 +22,7 @@ pub struct Lease {
 
 impl Lease {
     pub fn new(app: &App) -> Lease {
-        let holder = format!("{}:{}:{}", machine(), std::process::id(), app.now().0);
-        Lease { holder, held_until: Arc::new(AtomicI64::new(0)) }
+        Lease { holder: holder(app.now()), held_until: Arc::new(AtomicI64::new(0)) }
     }
 
     /// Whether this node may act at `now`.
@@ -57,10 +56,28 @@ impl Lease {
         Ok(())
     }
 
-    /// A holder on this very machine whose process is gone need not be waited for.
-    fn is_dead_neighbour(&self, holder: &str) -> bool {
-        is_dead(holder, &self.holder, |pid| std::path::Path::new(&format!("/proc/{pid}")).exists())
+    pub fn holder(&self) -> &str {
+        &self.holder
     }
+
+    /// A holder on this very machine whose process is gone need not be waited for.
+    pub(super) fn is_dead_neighbour(&self, holder: &str) -> bool {
+        is_dead(holder, &self.holder, is_running)
+    }
+}
+
+/// Whether the process behind `holder` is certainly gone, as seen from this machine.
+pub fn is_gone(holder: &str) -> bool {
+    is_dead(holder, &self::holder(Time(0)), is_running)
+}
+
+fn is_running(pid: &str) -> bool {
+    std::path::Path::new(&format!("/proc/{pid}")).exists()
+}
+
+/// This process, as others on the database know it.
+pub fn holder(now: Time) -> String {
+    format!("{}:{}:{}", machine(), std::process::id(), now.0)
 }
 
 /// This machine since it was started, and which processes can be seen from here: two containers may share a host name, and

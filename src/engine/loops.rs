@@ -7,7 +7,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{archive, dispatch::dispatch, keys, lease::Lease, notify};
+use super::{archive, dispatch::dispatch, keys, lease::Lease, notify, schedules};
 use crate::{
     app::{App, SupplyChanges},
     campaign::{self, CampaignState},
@@ -54,7 +54,7 @@ pub(super) struct Shared {
     pub nudge: Nudge,
     pub gateway: Arc<dyn Gateway>,
     pub signer: Arc<dyn Signer>,
-    lease: Lease,
+    pub lease: Lease,
     stop: watch::Receiver<bool>,
     pinned: Pinned,
 }
@@ -72,6 +72,7 @@ impl Engine {
         loops.spawn(watch_silence(shared.clone()));
         loops.spawn(archive::prune(shared.clone()));
         loops.spawn(keys::sweep(shared.clone()));
+        loops.spawn(schedules::fire(shared.clone()));
         Engine { app, lease, stop, loops, shared }
     }
 

@@ -6,6 +6,7 @@ mod band;
 mod case;
 mod episode;
 mod report;
+mod report_text;
 pub mod store;
 mod timetable;
 

@@ -6,5 +6,5 @@ mod read;
 mod state;
 pub mod store;
 
-pub use read::{Against, Heard, ReadState, Standing};
+pub use read::{Against, Heard, ReadCause, ReadState, Standing};
 pub use state::{Event, IllegalTransition, TargetState};

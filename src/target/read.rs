@@ -15,10 +15,20 @@ crate::spelled! {
         Accepted = "accepted",
         /// The device runs the image's version.
         Agrees = "agrees",
-        /// It runs another: an operator must see.
+        /// It runs another: an operator must see, but where it was silent all the while.
         Differs = "differs",
         /// No version was had. The device stays as it was.
         GivenUp = "given-up",
+    }
+}
+
+crate::spelled! {
+    /// Why a device is read.
+    ReadCause, "a cause of a read" {
+        /// DCC reported it activated, and its steps say so.
+        Activation = "activation",
+        /// It was silent past its deadline, and a sweep asks.
+        Silence = "silence",
     }
 }
 

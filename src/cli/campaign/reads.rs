@@ -1,4 +1,4 @@
-//! `ppmid campaign reads`: the devices of a campaign that are read after their upgrade, and what was heard.
+//! `ppmid campaign reads`: the devices of a campaign that are read, after their upgrade or their silence, and what was heard.
 
 use serde::Serialize;
 
@@ -9,7 +9,7 @@ use crate::{
     ids::DeviceId,
     policy::ReadStep,
     target::{
-        ReadState,
+        ReadCause, ReadState,
         store::reads::{self, Read},
     },
 };
@@ -34,6 +34,7 @@ pub struct ReadLine {
     pub device_status: Option<String>,
     pub answered_at: Option<Time>,
     pub note: Option<String>,
+    pub cause: ReadCause,
 }
 
 impl From<&Read> for ReadLine {
@@ -51,6 +52,7 @@ impl From<&Read> for ReadLine {
             device_status: read.answer_status.clone(),
             answered_at: read.answered_at,
             note: read.note.clone(),
+            cause: read.cause,
         }
     }
 }
@@ -63,7 +65,8 @@ pub fn told(read: &Read) -> String {
         format!("asked {n}{times} from {at} on")
     });
     let note = read.note.as_ref().map(|note| format!("; {note}")).unwrap_or_default();
-    format!("campaign {}: {} {}, {asked}{note}", read.campaign_id, read.kind, read.standing.state)
+    let after = if read.cause == ReadCause::Silence { " after its silence" } else { "" };
+    format!("campaign {}: {}{after} {}, {asked}{note}", read.campaign_id, read.kind, read.standing.state)
 }
 
 /// One row for every device that is or was read, in the order of Device IDs, however many.
@@ -83,6 +86,7 @@ pub async fn list(ctx: &Context, campaign: &str, state: Option<&str>) -> Outcome
         "device_status",
         "answered_at",
         "note",
+        "cause",
     ];
     let mut listing = Listing::stdout(ctx.output(), &headers)?;
     let mut after = None;
@@ -103,6 +107,7 @@ pub async fn list(ctx: &Context, campaign: &str, state: Option<&str>) -> Outcome
                 line.device_status.clone().unwrap_or_default(),
                 time(line.answered_at),
                 line.note.clone().unwrap_or_default(),
+                line.cause.to_string(),
             ];
             listing.row(&cells, &line)?;
         }

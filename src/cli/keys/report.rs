@@ -35,24 +35,8 @@ pub async fn run(ctx: &Context, args: Args) -> Outcome {
             let rows = rows(&report);
             table::print(Output::Csv, &["section", "name", "figure", "value"], &rows, &rows)
         }
-        Output::Table => text(&report).lines().try_for_each(|l| table::line(table::plain(l))),
+        Output::Table => report.text().lines().try_for_each(|l| table::line(table::plain(l))),
     }
-}
-
-fn parts(report: &KeyReport) -> Vec<(&'static str, String, Part)> {
-    let cohorts = report.by_cohort.iter().map(|(name, part)| ("cohort", name.clone(), *part));
-    let suppliers = report.by_supplier.iter().map(|(name, part)| ("supplier", name.clone(), *part));
-    [("all", String::new(), report.all)].into_iter().chain(cohorts).chain(suppliers).collect()
-}
-
-fn figures(part: &Part) -> [(&'static str, i64); 5] {
-    [
-        ("failed", part.failed),
-        ("retrying", part.retrying),
-        ("investigating", part.investigating),
-        ("resolved", part.resolved),
-        ("closed", part.closed),
-    ]
 }
 
 /// One figure a line: for spreadsheets.
@@ -66,8 +50,8 @@ fn rows(report: &KeyReport) -> Vec<Vec<String>> {
         row("all", "", "failed_percent", report.failed_percent.to_string()),
         row("all", "", "retrying_percent", report.retrying_percent.to_string()),
     ];
-    for (section, name, part) in parts(report) {
-        rows.extend(figures(&part).map(|(figure, n)| row(section, &name, figure, n.to_string())));
+    for (section, name, part) in report.parts() {
+        rows.extend(part.figures().map(|(figure, n)| row(section, &name, figure, n.to_string())));
     }
     rows.extend(report.open_by_error.iter().map(|(name, n)| row("error", name, "open", n.to_string())));
     rows.extend(report.closed_by_reason.iter().map(|(name, n)| row("reason", name, "closed", n.to_string())));
@@ -77,47 +61,9 @@ fn rows(report: &KeyReport) -> Vec<Vec<String>> {
         rows.push(row("since", "", "resolved_since", since.resolved_since.to_string()));
         rows.push(row("since", "", "closed_since", since.closed_since.to_string()));
         rows.push(row("then", "", "handled", since.handled.to_string()));
-        rows.extend(figures(&since.then).map(|(figure, n)| row("then", "", figure, n.to_string())));
+        rows.extend(since.then.figures().map(|(figure, n)| row("then", "", figure, n.to_string())));
     }
     rows
-}
-
-fn text(r: &KeyReport) -> String {
-    let mut out = String::new();
-    let mut say = |line: String| writeln!(out, "{line}").expect("writing to memory");
-    say(format!("Missing PPMID keys as of {}", r.as_of));
-    say(format!("{} sites handled by the transitional tool; {} failed ({}%)", r.handled, r.all.failed, r.failed_percent));
-    say(format!(
-        "{} continue to be retried ({}% of those), {} are under investigation, {} came good, {} were closed",
-        r.all.retrying, r.retrying_percent, r.all.investigating, r.all.resolved, r.all.closed
-    ));
-    if let Some(s) = &r.since {
-        say(format!(
-            "since {}: {} came good, {} were closed; then {} had failed, {} were retried, {} under investigation",
-            s.moment, s.resolved_since, s.closed_since, s.then.failed, s.then.retrying, s.then.investigating
-        ));
-    }
-    say(String::new());
-    say(format!("{:<20} {:>8} {:>9} {:>14} {:>9} {:>7}", "", "failed", "retrying", "investigating", "resolved", "closed"));
-    for (section, name, p) in parts(r) {
-        let name = if name.is_empty() { "all".to_string() } else { format!("{section} {name}") };
-        say(format!("{name:<20} {:>8} {:>9} {:>14} {:>9} {:>7}", p.failed, p.retrying, p.investigating, p.resolved, p.closed));
-    }
-    for (title, counts) in [("open, by last error", &r.open_by_error), ("closed, by reason", &r.closed_by_reason)] {
-        if !counts.is_empty() {
-            say(format!("\n{title}"));
-            counts.iter().for_each(|(name, n)| say(format!("{n:>9}  {name}")));
-        }
-    }
-    if !r.oldest.is_empty() {
-        say("\noldest open cases".into());
-        for o in &r.oldest {
-            let incident = o.incident.as_deref().map_or(String::new(), |i| format!("  {i}"));
-            let error = o.last_error.as_deref().unwrap_or("no error told");
-            say(format!("{:>5} days  {}  {:<13}  {error}{incident}", o.days, o.device_id, o.state));
-        }
-    }
-    out
 }
 
 /// What an element may hold as text.
@@ -130,7 +76,7 @@ fn html(r: &KeyReport) -> String {
     let mut out = String::from(
         "<!doctype html>\n<html lang=\"en-GB\"><head><meta charset=\"utf-8\"><title>Missing PPMID keys</title>\n<style>body{font-family:sans-serif;margin:2em}table{border-collapse:collapse;margin:1em 0}td,th{border:1px solid #999;padding:.2em .6em;text-align:right}td:first-child,th:first-child{text-align:left}</style></head><body>\n",
     );
-    let story: Vec<String> = text(r).lines().take_while(|l| !l.is_empty()).map(escaped).collect();
+    let story: Vec<String> = r.text().lines().take_while(|l| !l.is_empty()).map(escaped).collect();
     write!(out, "<h1>{}</h1>\n<p>{}</p>\n", story[0], story[1..].join("</p>\n<p>")).expect("writing to memory");
     let mut table = |head: &[&str], rows: Vec<Vec<String>>| {
         if rows.is_empty() {
@@ -148,9 +94,9 @@ fn html(r: &KeyReport) -> String {
         |counts: &std::collections::BTreeMap<String, i64>| counts.iter().map(|(k, n)| vec![k.clone(), n.to_string()]).collect();
     let part = |(section, name, part): (&str, String, Part)| {
         let name = if name.is_empty() { "all".into() } else { format!("{section} {name}") };
-        [name].into_iter().chain(figures(&part).map(|f| f.1.to_string())).collect()
+        [name].into_iter().chain(part.figures().map(|f| f.1.to_string())).collect()
     };
-    table(&["", "failed", "retrying", "investigating", "resolved", "closed"], parts(r).into_iter().map(part).collect());
+    table(&["", "failed", "retrying", "investigating", "resolved", "closed"], r.parts().into_iter().map(part).collect());
     table(&["open, by last error", "sites"], counted(&r.open_by_error));
     table(&["closed, by reason", "sites"], counted(&r.closed_by_reason));
     let oldest = r.oldest.iter().map(|o| {

@@ -8,6 +8,7 @@ mod moves;
 pub mod proof;
 mod queue;
 pub mod reads;
+pub mod silent;
 #[cfg(test)]
 mod tests;
 

@@ -16,7 +16,7 @@ use crate::{
     ids::{DeviceId, RequestId},
     policy::ReadStep,
     sql,
-    target::{ReadState, Standing},
+    target::{ReadCause, ReadState, Standing},
 };
 
 /// A read as stored.
@@ -26,6 +26,7 @@ pub struct Read {
     pub device: DeviceId,
     pub campaign_id: i64,
     pub kind: ReadStep,
+    pub cause: ReadCause,
     pub standing: Standing,
     pub created_at: Time,
     /// The counter of the last request.
@@ -44,6 +45,7 @@ pub struct NewRead {
     pub plan_id: i64,
     pub device: DeviceId,
     pub kind: ReadStep,
+    pub cause: ReadCause,
     pub within_millis: i64,
 }
 
@@ -64,12 +66,13 @@ struct ReadRow {
     answer_status: Option<String>,
     answered_at: Option<i64>,
     note: Option<String>,
+    cause: String,
     version: i64,
 }
 
 const COLUMNS: &str = "reads.plan_id, reads.device_id, reads.campaign_id, reads.kind, reads.state, reads.within_millis, reads.created_at, \
     reads.due_at, reads.first_asked_at, reads.asks, reads.counter, reads.answer_version, reads.answer_status, reads.answered_at, \
-    reads.note, reads.version";
+    reads.note, reads.cause, reads.version";
 
 impl TryFrom<ReadRow> for Read {
     type Error = DbError;
@@ -89,6 +92,7 @@ impl TryFrom<ReadRow> for Read {
             device,
             campaign_id: row.campaign_id,
             kind: row.kind.parse().map_err(|_| bad("kind", &row.kind))?,
+            cause: row.cause.parse().map_err(|_| bad("cause", &row.cause))?,
             standing,
             created_at: Time(row.created_at),
             counter: row.counter.map(|c| c as u64),
@@ -101,20 +105,38 @@ impl TryFrom<ReadRow> for Read {
     }
 }
 
-/// Reads to come, due at once, of campaigns that have not ended; a device that has one in this plan keeps it. Gives how many are new.
+const NEW: &[(&str, &str)] =
+    &[("plan_id", "int"), ("device_id", "int"), ("kind", "text"), ("cause", "text"), ("within_millis", "int")];
+
+/// Reads to come, due at once, of campaigns that have not ended. A device that has one in this plan keeps it, but for one that asked after
+/// its silence: an activation takes that over, and a sweep asks again once it has ended. Gives how many are to be asked now.
 pub async fn plan_reads(tx: &mut Tx, new: &[NewRead], now: Time) -> DbResult<u64> {
-    let columns = &[("plan_id", "int"), ("device_id", "int"), ("kind", "text"), ("within_millis", "int")];
     let mut planned = 0;
     for group in new.chunks(GROUP_ROWS) {
-        let values: Rows = group.iter().map(|n| json!([n.plan_id, n.device.to_db(), n.kind.as_str(), n.within_millis])).collect();
-        let v = rows::table(tx, 1, columns);
-        let sql = format!(
-            "insert into reads (plan_id, device_id, campaign_id, kind, state, within_millis, created_at, due_at, asks, version)
-             select v.plan_id, v.device_id, campaigns.id, v.kind, 'waiting', v.within_millis, $2, $2, 0, 0
-             from {v} join campaigns on campaigns.plan_id = v.plan_id and campaigns.state in ('started', 'paused', 'halted')
-             where true on conflict (plan_id, device_id) do nothing"
+        let value = |n: &NewRead| json!([n.plan_id, n.device.to_db(), n.kind.as_str(), n.cause.as_str(), n.within_millis]);
+        let values: Rows = group.iter().map(value).collect();
+        let values = values.to_json();
+        let v = rows::table(tx, 1, NEW);
+        // What is out is not asked for a second time: its answer counts for the activation.
+        let out = format!(
+            "update reads set cause = v.cause, version = reads.version + 1 from {v}
+             where v.cause = 'activation' and reads.plan_id = v.plan_id and reads.device_id = v.device_id
+               and reads.cause = 'silence' and reads.state in ('asked', 'accepted')"
         );
-        planned += sql!(&mut *tx, c => sqlx::query(AssertSqlSafe(sql)).bind(values.to_json()).bind(now.0).execute(c).await?.rows_affected());
+        sql!(&mut *tx, c => sqlx::query(AssertSqlSafe(out)).bind(&values).execute(c).await?.rows_affected());
+        let sql = format!(
+            "insert into reads (plan_id, device_id, campaign_id, kind, cause, state, within_millis, created_at, due_at, asks, version)
+             select v.plan_id, v.device_id, campaigns.id, v.kind, v.cause, 'waiting', v.within_millis, $2, $2, 0, 0
+             from {v} join campaigns on campaigns.plan_id = v.plan_id and campaigns.state in ('started', 'paused', 'halted')
+             where true on conflict (plan_id, device_id) do update set
+               kind = excluded.kind, cause = excluded.cause, state = 'waiting', within_millis = excluded.within_millis,
+               created_at = excluded.created_at, due_at = excluded.due_at, first_asked_at = null, asks = 0, counter = null, note = null,
+               version = reads.version + 1
+             where reads.cause = 'silence'
+               and (reads.state in ('differs', 'given-up') or (reads.state = 'waiting' and excluded.cause = 'activation'))"
+        );
+        planned +=
+            sql!(&mut *tx, c => sqlx::query(AssertSqlSafe(sql)).bind(&values).bind(now.0).execute(c).await?.rows_affected());
     }
     Ok(planned)
 }
@@ -309,18 +331,17 @@ pub async fn count_asked_since(tx: &mut Tx, since: Time) -> DbResult<i64> {
     )
 }
 
-/// How many reads of a plan are in each state; states with none are left out.
+/// How many reads after an activation are in each state, of a plan; states with none are left out.
 pub async fn count_by_state(tx: &mut Tx, plan: i64) -> DbResult<BTreeMap<ReadState, i64>> {
     let counts: Vec<(String, i64)> = sql!(tx, c => sqlx::query_as(
-        "select state, count(*) from reads where plan_id = $1 group by state order by state").bind(plan).fetch_all(c).await)?;
+        "select state, count(*) from reads where plan_id = $1 and cause = 'activation' group by state order by state").bind(plan).fetch_all(c).await)?;
     counts.into_iter().map(|(s, n)| Ok((s.parse().map_err(|_| DbError::bad_row("reads", plan, "state", &s))?, n))).collect()
 }
 
-/// The devices of a plan that were asked at least once.
+/// The devices of a plan that were asked after their activation at least once.
 pub async fn count_asked(tx: &mut Tx, plan: i64) -> DbResult<i64> {
-    Ok(
-        sql!(tx, c => sqlx::query_scalar("select count(*) from reads where plan_id = $1 and asks > 0").bind(plan).fetch_one(c).await)?,
-    )
+    Ok(sql!(tx, c => sqlx::query_scalar(
+        "select count(*) from reads where plan_id = $1 and cause = 'activation' and asks > 0").bind(plan).fetch_one(c).await)?)
 }
 
 /// Whether an answer is still hoped for in a plan.
