@@ -205,7 +205,7 @@ async fn ours(folder: &Path, sites: &Path, rows: u64, floor: Duration) {
     println!("another writer waited     {:>8.2} s at longest", other.await.expect("the writer").as_secs_f64());
     let filter = SiteFilter::default();
     let own = ["EELC".parse().expect("an MPID")];
-    let scan = Scan { filter: &filter, own_mpids: &own, day: Day(18_590), at: Time(1_606_208_400_000) };
+    let scan = Scan { filter: &filter, own_mpids: &own, day: Day(18_590), at: Time(1_606_208_400_000), past: false };
     let started = Instant::now();
     let (mut after, mut seen) = (None, 0);
     loop {

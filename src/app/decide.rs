@@ -177,6 +177,7 @@ impl Decider {
             state: state_of(verdict.reason),
             reason: verdict.reason,
             registration: verdict.registration,
+            registration_to: verdict.registration.and_then(|(mpid, from)| end_of(row, mpid, from)),
             cpl_fact: verdict.cpl_entry.and_then(|place| self.cpl_facts.get(place).copied()),
             key_result_at: row.key_at,
             fact: fact(row, &facts, self.decision.day(), verdict.reason),
@@ -191,6 +192,11 @@ impl Decider {
     }
 }
 
+/// Where an own registration ends.
+fn end_of(row: &SiteRow, supplier: Mpid, from: Day) -> Option<Day> {
+    row.own_registrations.iter().find(|r| r.supplier_mpid == supplier && r.effective_from == from)?.effective_to
+}
+
 fn facts(row: &SiteRow, in_other_campaign: bool) -> SiteFacts<'_> {
     SiteFacts {
         site: &row.site,
@@ -199,6 +205,11 @@ fn facts(row: &SiteRow, in_other_campaign: bool) -> SiteFacts<'_> {
         exclusion: row.exclusion.as_deref(),
         in_other_campaign,
     }
+}
+
+/// What says that a site is not ours on a day.
+pub(super) fn fact_of_loss(row: &SiteRow, day: Day) -> Option<Box<str>> {
+    fact(row, &facts(row, false), day, Reason::NotResponsibleSupplier)
 }
 
 /// What stands against the site, and whether it is known from an alert.

@@ -30,19 +30,33 @@ impl App {
         watch: Watch,
         who: &str,
     ) -> Outcome<ImportReport> {
-        let name = input.name.clone();
+        let mut input = input;
+        input.brought_by = Some(who.to_string());
         let report = import::import(&self.db, &self.clock, kind, input, options, watch).await?;
+        self.audit_imports().await?;
         if matches!(kind, Kind::Keys | Kind::Sites) {
             self.reconcile_key_cases().await?;
             self.watch_key_share().await?;
         }
-        let mut tx = self.db.begin().await?;
-        let detail = json!({
-            "file": name, "read": report.read, "inserted": report.inserted, "updated": report.updated, "ended": report.ended,
-            "removed": report.removed, "rejected": report.rejected, "replace": options.replace,
-        });
-        record(&mut tx, self.now(), who, &format!("import.{kind}"), format!("import {}", report.import_id), detail).await?;
-        tx.commit().await?;
         Ok(report)
+    }
+
+    /// Puts each import that took effect into the audit trail, those included that a dead process left to be finished by another.
+    pub(super) async fn audit_imports(&self) -> Outcome {
+        for import in estate::store::unaudited(&mut self.db.read().await?).await? {
+            let mut tx = self.db.begin().await?;
+            if !estate::store::audited(&mut tx, import.id).await? {
+                continue;
+            }
+            let counts = import.counts;
+            let detail = json!({
+                "file": import.file, "read": counts.read, "inserted": counts.inserted, "updated": counts.updated, "ended": counts.ended,
+                "removed": counts.removed, "rejected": counts.rejected, "replace": import.replace,
+            });
+            let (action, subject) = (format!("import.{}", import.kind), format!("import {}", import.id));
+            record(&mut tx, self.now(), &import.by, &action, subject, detail).await?;
+            tx.commit().await?;
+        }
+        Ok(())
     }
 }

@@ -59,7 +59,8 @@ impl App {
         }
         let of = |(mpid, lines): (Mpid, i64)| {
             let sentence = format!("re-run request {run} asks DCC to run its tool again for {lines} sites of {mpid}");
-            let remedy = format!("send its file to DCC's service desk: `ppmid keys request --again {run} --out FILE` writes it anew");
+            let remedy =
+                format!("send its file to DCC's service desk: `ppmid keys request --again {run} --out FILE` writes it anew");
             Notification::of_rerun(run, mpid, sentence, remedy, vec![("request", run), ("lines", lines)])
         };
         self.tell(tx, &lines.into_iter().map(of).collect::<Vec<_>>()).await
@@ -102,5 +103,11 @@ fn investigated(brief: &Brief) -> Notification {
 }
 
 fn resolved(device: DeviceId, how: &str) -> Notification {
-    Notification::of_case(CaseNews::Resolved, device, format!("the PPMID key of {device} is there: {how}"), String::new(), Vec::new())
+    Notification::of_case(
+        CaseNews::Resolved,
+        device,
+        format!("the PPMID key of {device} is there: {how}"),
+        String::new(),
+        Vec::new(),
+    )
 }

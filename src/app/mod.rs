@@ -111,7 +111,9 @@ impl App {
         let db = Db::open(&settings.database_url).await?;
         crate::estate::import::recover(&db, &clock).await?;
         let vault = FolderVault::shared(settings.firmware_store.clone());
-        Ok(App { db, settings: Arc::new(settings), vault, clock, policy_folder: PolicyFolderRead::default() })
+        let app = App { db, settings: Arc::new(settings), vault, clock, policy_folder: PolicyFolderRead::default() };
+        app.audit_imports().await?;
+        Ok(app)
     }
 
     pub fn now(&self) -> Time {

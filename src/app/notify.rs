@@ -12,7 +12,7 @@ use crate::{
     clock::Time,
     db::Tx,
     failure::Outcome,
-    ids::{DeviceId, Mpid},
+    ids::{DeviceId, Mpid, RequestId},
     notify::{
         Audience, Notification, Payload, Team, Whom,
         store::{self, New},
@@ -116,9 +116,12 @@ fn new<'a>(n: &'a Notification, holders: &HashMap<DeviceId, Mpid>) -> New<'a> {
 }
 
 /// A batch waits for a person: told where it is held, which no `App` is at hand for.
-pub(super) async fn tell_held(tx: &mut Tx, batch: &Batch, why: &str, now: Time) -> Outcome {
+pub(super) async fn tell_held(tx: &mut Tx, request: RequestId, batch: &Batch, why: &str, now: Time) -> Outcome {
     let sentence = format!("batch {} of campaign {} waits for a person: {why}", batch.number, batch.campaign_id);
-    let remedy = format!("look at `ppmid campaign status {}`", batch.campaign_id);
+    let remedy = format!(
+        "`ppmid outbox show {request}` tells what was posted and answered; `ppmid outbox replay {request}` lets it go on once what \
+         stands against it is put right. Its devices are followed meanwhile"
+    );
     let numbers = vec![("campaign", batch.campaign_id), ("batch", batch.number), ("devices", batch.members.len() as i64)];
     keep(tx, &[Notification::of_campaign(batch.campaign_id, sentence, remedy, numbers)], &HashMap::new(), now).await
 }

@@ -272,7 +272,7 @@ async fn read_page(app: &App, filter: &SiteFilter, at: Time, reads: Reads, after
 }
 
 fn scan<'a>(app: &'a App, filter: &'a SiteFilter, at: Time) -> Scan<'a> {
-    Scan { filter, own_mpids: &app.settings.organisation.mpids, day: at.london_day(), at }
+    Scan { filter, own_mpids: &app.settings.organisation.mpids, day: at.london_day(), at, past: at < app.now() }
 }
 
 async fn decide_pages(

@@ -97,6 +97,7 @@ impl App {
 
     /// Commits that an attempt begins and gives the bytes to post; `None` where it may not leave now.
     pub async fn begin_post(&self, id: RequestId, signer: &dyn Signer) -> Outcome<Option<ReadyToPost>> {
+        let looked = self.look_at_unposted(id).await?;
         let mut tx = self.db.begin().await?;
         let Some((campaign, request, batch)) = locked(&mut tx, id).await? else { return self.begin_read(tx, id, signer).await };
         if !matches!(request.state, OutboxState::Prepared | OutboxState::Posting | OutboxState::Unknown) {
@@ -120,6 +121,13 @@ impl App {
                     outbox::put_off(&mut tx, id, &wait.why, wait.until.map_or(look, |until| until.min(look))).await?;
                 }
             }
+            tx.commit().await?;
+            return Ok(None);
+        }
+        if request.posts == 0
+            && let Some(why) = self.keeps_from_leaving(&mut tx, &campaign, looked, now).await?
+        {
+            self.dissolve(&mut tx, &request, why).await?;
             tx.commit().await?;
             return Ok(None);
         }
@@ -341,7 +349,7 @@ pub(super) async fn hold(tx: &mut Tx, request: &OutboxRequest, batch: &Batch, wh
         json!({"request": id, "why": why}),
     )
     .await?;
-    if batch.state == BatchState::Held { Ok(()) } else { tell_held(tx, batch, why, now).await }
+    if batch.state == BatchState::Held { Ok(()) } else { tell_held(tx, request.id, batch, why, now).await }
 }
 
 /// A request with its batch as they are once its campaign is locked: nobody else decides about them until the transaction

@@ -310,6 +310,10 @@ impl App {
                     continue;
                 }
                 matched = true;
+                // What left the portfolio is followed to its end, and waits for no key of ours.
+                if item.event == Event::NeedsKeys && target.reason == Reason::SupplyLost {
+                    continue;
+                }
                 let Ok(next) = target.state.on(item.event) else { continue };
                 if next != target.state {
                     *message = read.message.id;

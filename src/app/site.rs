@@ -13,7 +13,10 @@ use crate::{
     policy::{DeviceSteps, Finding, Period, Reason, Refusal, Verdict, pathway::Step, windows::Closed},
     target::{
         TargetState,
-        store::reads::{self, Read},
+        store::{
+            Cause,
+            reads::{self, Read},
+        },
     },
 };
 
@@ -76,7 +79,7 @@ pub struct Explanation {
 impl App {
     pub async fn site(&self, device: DeviceId, at: Time) -> Outcome<Dossier> {
         let mut tx = self.db.read().await?;
-        let site = known_site(&mut tx, device).await?;
+        let site = estate::store::find_site_at(&mut tx, device, at).await?.ok_or_else(|| unknown(device))?;
         let registrations = estate::store::registrations_of(&mut tx, site.mpan).await?;
         let history = estate::store::key_history(&mut tx, device).await?;
         let key_results = history.into_iter().rev().map(|k| k.result).filter(|k| k.attempted_at <= at).collect();
@@ -131,7 +134,8 @@ impl App {
             Some(c) => self.story(&mut tx, c, device).await?,
             None => Vec::new(),
         };
-        decisions.retain(|told| told.is_decision() && told.step.at <= at);
+        let of_supply = |told: &super::Told| told.step.cause == Some(Cause::Supply);
+        decisions.retain(|told| (told.is_decision() || of_supply(told)) && told.step.at <= at);
         let mut supply_notices = estate::store::supply_notices_of(&mut tx, row.site.mpan).await?;
         supply_notices.retain(|n| n.received_at <= at && n.answered_by_import.is_none());
         let policy_hash = decider.policies.hash();

@@ -2,9 +2,13 @@
 //! reason says that it left the portfolio, so that nobody counts it for or against the campaign. Not the sites still to be sent:
 //! those are decided again before their batch. Also what DCC's own alert of a loss means.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::{App, decide::sites, import::whole_facts};
+use super::{
+    App,
+    decide::{fact_of_loss, sites},
+    import::whole_facts,
+};
 use crate::{
     campaign::{self, CampaignState, store::Followed},
     clock::Time,
@@ -29,26 +33,28 @@ pub struct SupplyChanges {
 }
 
 impl App {
-    /// Marks what is out and no longer ours, and takes the mark off what is ours again. For when registrations were imported and
-    /// when a day begins.
+    /// Marks what is out, or silent, and no longer ours, and takes the mark off what is ours again, whatever it came to. For when
+    /// registrations were imported and when a day begins.
     pub async fn mark_lost_supply(&self) -> Outcome<SupplyChanges> {
         let mut changes = SupplyChanges::default();
         let campaigns = campaign::store::list(&mut self.db.read().await?).await?;
         let finished: HashSet<i64> = campaigns.iter().filter(|c| c.state == CampaignState::Finished).map(|c| c.id).collect();
         let followed = campaign::store::followed(&mut self.db.read().await?).await?;
-        for campaign in followed.iter().filter(|f| !finished.contains(&f.campaign_id)) {
-            self.mark_in_campaign(campaign, &mut changes).await?;
+        for campaign in &followed {
+            // Nothing that is lost after the end of a campaign was lost from it.
+            let only_marked = finished.contains(&campaign.campaign_id);
+            self.mark_in_campaign(campaign, only_marked, &mut changes).await?;
         }
         Ok(changes)
     }
 
-    async fn mark_in_campaign(&self, campaign: &Followed, total: &mut SupplyChanges) -> Outcome {
+    async fn mark_in_campaign(&self, campaign: &Followed, only_marked: bool, total: &mut SupplyChanges) -> Outcome {
         let mut after = None;
         loop {
             self.wait_for_import().await?;
             let mut look = self.db.read().await?;
             let facts = whole_facts(&mut look).await?;
-            let page = targets::in_flight(&mut look, campaign.plan_id, after, PAGE_TARGETS).await?;
+            let page = targets::followed_supply(&mut look, campaign.plan_id, only_marked, after, PAGE_TARGETS).await?;
             let Some(last) = page.last().map(|t| t.device) else { return Ok(()) };
             let devices: Vec<DeviceId> = page.iter().map(|t| t.device).collect();
             let now = self.now();
@@ -56,7 +62,11 @@ impl App {
             drop(look);
             let day = now.london_day();
             let ours: HashSet<DeviceId> = rows.iter().filter(|r| r.is_ours_on(day)).map(|r| r.site.device_id).collect();
-            let changes: Vec<Change> = page.into_iter().filter_map(|t| change(t, &ours)).collect();
+            let facts_of_loss: HashMap<DeviceId, Option<Box<str>>> =
+                rows.iter().map(|r| (r.site.device_id, fact_of_loss(r, day))).collect();
+            let why = |device: &DeviceId| facts_of_loss.get(device).and_then(Option::as_deref);
+            let changes: Vec<Change> =
+                page.into_iter().filter_map(|t| change(ours.contains(&t.device), why(&t.device), t)).collect();
             if facts.is_none() || !self.save_marks(&changes, facts).await? {
                 continue;
             }
@@ -82,11 +92,13 @@ impl App {
 }
 
 /// The state stays what DCC's messages make it.
-fn change(target: Target, ours: &HashSet<DeviceId>) -> Option<Change> {
-    let (is_ours, was_lost) = (ours.contains(&target.device), target.reason == Reason::SupplyLost);
-    let (reason, detail) = match (is_ours, was_lost) {
-        (false, false) => (Reason::SupplyLost, "left the portfolio after it was sent: it cannot be recalled"),
-        (true, true) => (Reason::Eligible, "in the portfolio again: the registrations were corrected"),
+fn change(is_ours: bool, why: Option<&str>, target: Target) -> Option<Change> {
+    let (reason, detail) = match (is_ours, target.reason == Reason::SupplyLost) {
+        (false, false) => {
+            let why = why.unwrap_or("no registration of ours is known");
+            (Reason::SupplyLost, format!("left the portfolio after it was sent, and cannot be recalled: {why}"))
+        }
+        (true, true) => (Reason::Eligible, "in the portfolio again: the registrations were corrected".to_string()),
         (true, false) | (false, true) => return None,
     };
     Some(Change {
@@ -96,7 +108,7 @@ fn change(target: Target, ours: &HashSet<DeviceId>) -> Option<Change> {
         state: target.state,
         reason,
         answer_by: target.answer_by,
-        detail: Some(detail.into()),
+        detail: Some(detail),
         because: Because::of(Cause::Supply),
     })
 }

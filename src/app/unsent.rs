@@ -1,16 +1,17 @@
 //! What was not sent is decided again at once when a product list took effect or a day began: an entry that was withdrawn, a row of the
-//! EPCL that ended. A batch that was committed and never posted is dissolved where a member no longer passes. Not the campaign as a
-//! whole (`judge_started`), nor the held (`recheck_held`). Promise: each change of the lists is said in one alarm, with its numbers.
+//! EPCL that ended. A batch that was committed and never posted is dissolved where a member no longer passes; so it is in the moment in
+//! which it would leave. Not the campaign as a whole (`judge_started`), nor the held (`recheck_held`). Promise: each change of the lists is said in one alarm, with its numbers.
 
-use super::{App, decide::sites, import::whole_facts};
+use super::{App, decide::sites, import::whole_facts, send::request_and_batch};
 use crate::{
     alarm::{self, AlarmKind, NewAlarm},
     campaign::{self, Campaign, CampaignState},
+    clock::{Day, Time},
     db::Tx,
     estate,
     failure::Outcome,
     gateway::outbox::{self, OutboxRequest, OutboxState},
-    ids::DeviceId,
+    ids::{DeviceId, RequestId},
     policy::Reason,
     target::{
         TargetState,
@@ -24,7 +25,53 @@ const PAGE_MEMBERS: usize = 4_000;
 /// The reasons that product lists and their dates give (contract.md, rules 4, 5 and 7).
 const BY_THE_LISTS: [Reason; 3] = [Reason::CombinationNotEligible, Reason::ModelNotCovered, Reason::UpgradePathNotAllowed];
 
+/// What a look at a batch that never left has found.
+pub(super) struct Looked {
+    /// The state of the estate that was looked at; `None`: it changed meanwhile.
+    facts: Option<i64>,
+    day: Day,
+    all_pass: bool,
+}
+
 impl App {
+    /// Decides again about the members of a batch that never left, without the write lock: thousands of sites are read. `None`: it is
+    /// no such batch.
+    pub(super) async fn look_at_unposted(&self, id: RequestId) -> Outcome<Option<Looked>> {
+        let mut look = self.db.read().await?;
+        let found = request_and_batch(&mut look, id).await?.filter(|(request, _)| request.posts == 0);
+        let Some((_, batch)) = found else { return Ok(None) };
+        let Some(campaign) = campaign::store::get(&mut look, batch.campaign_id).await? else { return Ok(None) };
+        let (facts, now) = (whole_facts(&mut look).await?, self.now());
+        let (refusal, decider) = self.judge_image(&mut look, campaign.image_id, now).await?;
+        let decider = decider.beside(campaign::store::other_started_plans(&mut look, campaign.id).await?);
+        let all_pass = refusal.is_none() && !self.any_fails(&mut look, &decider, &batch.members).await?;
+        let still = whole_facts(&mut look).await?;
+        Ok(Some(Looked { facts: facts.filter(|facts| still == Some(*facts)), day: now.london_day(), all_pass }))
+    }
+
+    /// Why a batch that never left may not leave now either, although it was decided when it was made: a file, a message or a day may have
+    /// come in between. `None`: it may.
+    pub(super) async fn keeps_from_leaving(
+        &self,
+        tx: &mut Tx,
+        campaign: &Campaign,
+        looked: Option<Looked>,
+        now: Time,
+    ) -> Outcome<Option<&'static str>> {
+        if self.decider_or_stop(tx, campaign).await?.is_none() {
+            return Ok(Some("the campaign may not go on, and it was never posted"));
+        }
+        let facts = whole_facts(tx).await?;
+        Ok(match looked {
+            Some(looked) if facts.is_none() || looked.facts != facts || looked.day != now.london_day() => {
+                Some("a file or a day took effect as it would have left, so its members are decided again")
+            }
+            Some(Looked { all_pass: false, .. }) => Some("a member no longer passes, and it was never posted"),
+            Some(_) => None,
+            None => Some("it was never posted, and its members were not decided again"),
+        })
+    }
+
     /// Decides again about all that started campaigns have not sent, for when a product list took effect or a day began. Gives how many
     /// members left the queue.
     pub async fn recheck_unsent(&self) -> Outcome<u64> {
@@ -162,7 +209,7 @@ impl App {
             ),
             remedy: format!(
                 "nothing of them leaves; `ppmid campaign targets {id} --state ineligible` lists them. Where a list is wrong, import \
-                 the right one and plan those devices again; then `ppmid alarm end`"
+                 the right one and take them in again with `ppmid campaign top-up {id}`; then `ppmid alarm end`"
             ),
         };
         self.raise_alarm(&mut tx, &new).await?;

@@ -321,6 +321,7 @@ mod tests {
             batch: None,
             attempts: 0,
             registration: Some(("EELC".parse().unwrap(), "2019-04-01".parse().unwrap())),
+            registration_to: None,
             policy_set: Some(1),
             cpl_fact: Some(1),
             key_result_at: Some("2020-10-05T09:00:00Z".parse().unwrap()),

@@ -103,7 +103,7 @@ pub(super) async fn trail(
     use std::io::Write;
     let requests: BTreeSet<String> = requests.iter().map(|r| format!("request {}", r.id)).collect();
     let (itself, image) = (campaign.subject(), campaign.image_id.to_string());
-    let within = format!("{itself} ");
+    let within = [format!("{itself} "), format!("{itself},")];
     let mut packer = crate::evidence::Packer::new(folder);
     let mut trail = Trail { events: Vec::new(), written: 0, head: None };
     loop {
@@ -113,7 +113,9 @@ pub(super) async fn trail(
         trail.head = Some((last.seq, last.hash.clone()));
         for event in page {
             let subject = &event.subject;
-            let about = *subject == itself || subject.starts_with(&within) || requests.contains(subject);
+            let about = *subject == itself
+                || within.iter().any(|begins| subject.starts_with(begins.as_str()))
+                || requests.contains(subject);
             if about || subject.split(' ').any(|word| word == image) {
                 let line = serde_json::to_string(&event).map_err(unwritten)?;
                 writeln!(packer, "{line}").map_err(unwritten)?;

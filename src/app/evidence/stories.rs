@@ -33,7 +33,7 @@ use crate::{
 /// Steps read in one transaction: some 50 ms. In tests so few that stories lie across pages.
 const PAGE_STEPS: i64 = if cfg!(test) { 3 } else { 5_000 };
 
-const DECISIONS: [&str; 21] = [
+const DECISIONS: [&str; 22] = [
     "device_id",
     "version",
     "state",
@@ -55,8 +55,9 @@ const DECISIONS: [&str; 21] = [
     "key_result_at",
     "policies",
     "fact",
+    "registration_to",
 ];
-const HISTORY: [&str; 17] = [
+const HISTORY: [&str; 18] = [
     "device_id",
     "version",
     "state",
@@ -74,6 +75,7 @@ const HISTORY: [&str; 17] = [
     "key_result_at",
     "policies",
     "fact",
+    "registration_to",
 ];
 const REGISTRATIONS: [&str; 6] = ["device_id", "mpan", "supplier_mpid", "effective_from", "effective_to", "on_file"];
 const KEYS: [&str; 5] = ["device_id", "attempted_at", "status", "detail", "source"];
@@ -208,8 +210,8 @@ impl Stories<'_> {
         self.history.cells(standing(step).iter().chain(&basis).map(String::as_str))
     }
 
-    /// What a step went by: who, supplier, its first day, product list entry, key result, policies, the fact.
-    fn basis(&self, step: &Step) -> [String; 7] {
+    /// What a step went by: who, supplier, its first day, product list entry, key result, policies, the fact, and the last of it, the registration's end.
+    fn basis(&self, step: &Step) -> [String; 8] {
         let (supplier, from) = step.registration.unzip();
         let policies = step.policy_set.and_then(|id| self.named.policies.get(&id).cloned());
         [
@@ -220,6 +222,7 @@ impl Stories<'_> {
             cell(step.key_result_at),
             policies.unwrap_or_default(),
             step.fact.clone().unwrap_or_default(),
+            cell(step.registration_to),
         ]
     }
 

@@ -79,7 +79,12 @@ impl App {
         let cases = self.reconcile_key_cases().await?;
         let swept = self.sweep_key_cases().await?;
         let held = self.recheck_held().await?;
-        log.push(format!("key cases: {} opened, {} resolved, {} updated", cases.opened, cases.resolved.len(), cases.updated));
+        log.push(format!(
+            "key cases: {} opened, {} resolved, {} updated",
+            cases.opened.len(),
+            cases.resolved.len(),
+            cases.updated
+        ));
         log.push(format!("{} cases given up, {} lines of re-run requests lapsed", swept.given_up, swept.lapsed));
         Ok(format!("{} members that wait were decided again, {} released", held.members, held.released))
     }

@@ -68,6 +68,7 @@ async fn the_last_decision_of_each_target_is_what_explain_says() {
                 ("policies", text(told.policy_hash.clone())),
                 ("registration_supplier", text(step.registration.map(|r| r.0.to_string()))),
                 ("registration_from", text(step.registration.map(|r| r.1.to_string()))),
+                ("registration_to", text(step.registration_to.map(|to| to.to_string()))),
                 ("key_result_at", text(step.key_result_at.map(|t| t.to_string()))),
                 ("fact", text(step.fact.clone())),
             ] {

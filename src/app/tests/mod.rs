@@ -22,6 +22,7 @@ mod schedules;
 mod steps;
 mod story;
 mod supply;
+mod supply_late;
 mod sweep;
 mod telling;
 mod thresholds;

@@ -1,7 +1,7 @@
 //! What is stored of a device: every decision with what it went by, and every move, in order.
 
 use super::*;
-use crate::target::store::Cause;
+use crate::{policy::Reason, target::store::Cause};
 
 /// The words of a story.
 fn words(story: &[super::super::Told]) -> Vec<(TargetState, Option<Cause>)> {
@@ -58,5 +58,34 @@ async fn the_last_decision_before_sending_is_stored_with_its_own_facts() {
         let last = held.last().expect("a story");
         assert_eq!((last.step.state, last.step.cause), (TargetState::Held, Some(Cause::Send)));
         assert_eq!(last.step.fact.as_deref(), Some("failed"));
+    }
+}
+
+#[tokio::test]
+async fn as_of_an_earlier_moment_what_dcc_said_later_is_not_known() {
+    for lab in labs(1).await {
+        let campaign = lab.started("spring", 10).await;
+        let before = lab.app.now();
+        let id = lab.send(campaign).await;
+        lab.app.clock.advance(60_000);
+        lab.hears(&activated(Some(id), 1, 1)).await;
+        let verdict = async |at| lab.app.explain_site(device(1), None, Some(lab.image), at).await.unwrap().verdict.reason;
+        let version = async |at| lab.app.site(device(1), at).await.unwrap().site.firmware_version;
+        assert_eq!((verdict(before).await, version(before).await.as_str()), (Reason::Eligible, "00020100"));
+        let now = lab.app.now();
+        assert_eq!((verdict(now).await, version(now).await.as_str()), (Reason::AlreadyAtVersion, FIRMWARE));
+        // A plan as of that moment reads thousands of sites at once, by another statement.
+        let new = NewCampaignRequest {
+            name: "then".into(),
+            image: lab.image,
+            filter: SiteFilter::default(),
+            rollout: None,
+            batch_size: Some(10),
+        };
+        lab.app.create_campaign(new, OPERATOR).await.unwrap();
+        let plan = lab.app.plan_campaign("then", Some(before), OPERATOR, &mut |_| {}).await.unwrap();
+        assert_eq!(plan.ineligible, 0, "{plan:?}");
+        let plan = lab.app.plan_campaign("then", None, OPERATOR, &mut |_| {}).await.unwrap();
+        assert_eq!(plan.ineligible, 1);
     }
 }

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// DCC says that a site is another supplier's.
-fn change_of_supplier(n: u64, site: u64, import_mpxn: &str) -> Response {
+pub(super) fn change_of_supplier(n: u64, site: u64, import_mpxn: &str) -> Response {
     let mpxns = MeterMpxns { import_mpxn: import_mpxn.into(), secondary_import_mpan: None, export_mpan: None };
     let change = ChangeOfSupplier::Device { device: device(site), device_type: "PPMID".into(), mpxns };
     alert(None, n, Alert::ChangeOfSupplier(change))
@@ -16,7 +16,7 @@ fn change_of_supplier(n: u64, site: u64, import_mpxn: &str) -> Response {
 
 impl Lab {
     /// `mpan,supplier,from,to` of sites, as a file that is not the whole truth.
-    async fn registrations(&self, rows: &[(u64, &str, &str, &str)], replace: bool) {
+    pub(super) async fn registrations(&self, rows: &[(u64, &str, &str, &str)], replace: bool) {
         let head = "mpan,supplier_mpid,effective_from,effective_to\n".to_string();
         let text = rows.iter().fold(head, |text, (n, who, from, to)| text + &format!("{},{who},{from},{to}\n", mpan(*n)));
         let path = self.folder.path().join("changes.csv");

@@ -100,7 +100,7 @@ async fn nothing_is_decided_while_a_file_is_half_applied() {
         // A file whose first half took the registrations away, and whose second half brings them back.
         lab.registered(&[1, 2], "2020-12-01").await;
         let mut tx = lab.app.db.begin().await.unwrap();
-        let import = crate::estate::store::tests_begin_applying(&mut tx, lab.app.now()).await.unwrap();
+        let import = crate::estate::store::tests_begin_applying(&mut tx, None, lab.app.now()).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(lab.app.prepare_batch(campaign).await.unwrap(), None);
         assert!(lab.app.begin_post(id, &lab.dcc).await.unwrap().is_none());

@@ -200,7 +200,14 @@ pub fn status(output: Output, status: &Status) -> Outcome {
     for alarm in &status.alarms {
         table::line(format!("  alarm {:<4} {}: {}", alarm.id, alarm.sentence, alarm.remedy))?;
     }
-    status.held_batches.iter().try_for_each(|b| table::line(format!("  waits for a person: {b}")))
+    status.held_batches.iter().try_for_each(|b| table::line(format!("  waits for a person: {b}")))?;
+    if status.held_batches.is_empty() {
+        return Ok(());
+    }
+    table::line(format!(
+        "  `ppmid outbox list --campaign {}` names their requests; `ppmid outbox replay REQUEST` lets one go on once that is put right",
+        status.campaign
+    ))
 }
 
 const STATES: &str =

@@ -57,6 +57,8 @@ pub struct Header<'a> {
     pub kind: Kind,
     pub file: &'a str,
     pub replace: bool,
+    /// As [`Input::brought_by`](super::Input).
+    pub brought_by: Option<&'a str>,
 }
 
 /// Takes the blocks of an import in, in memory while they are few, else into the journal.
@@ -96,8 +98,8 @@ impl<'a> Sink<'a> {
         let id = match self.journalled {
             Some(id) => id,
             None => {
-                let Header { kind, file, replace } = self.header;
-                journal::begin(&mut tx, kind.as_str(), "staging", file, replace, self.clock.now()).await?
+                let Header { kind, file, replace, brought_by } = self.header;
+                journal::begin(&mut tx, kind.as_str(), "staging", file, replace, brought_by, self.clock.now()).await?
             }
         };
         for block in self.kept.drain(..) {
@@ -127,10 +129,10 @@ impl<'a> Sink<'a> {
             self.abandon().await;
             return Err(e.into());
         }
-        let Header { kind, file, replace } = self.header;
+        let Header { kind, file, replace, brought_by } = self.header;
         let Some(id) = self.journalled else {
             let mut tx = self.db.begin().await?;
-            let id = journal::begin(&mut tx, kind.as_str(), "applied", file, replace, self.clock.now()).await?;
+            let id = journal::begin(&mut tx, kind.as_str(), "applied", file, replace, brought_by, self.clock.now()).await?;
             for block in &self.kept {
                 let (counts, _) = slices::apply(&mut tx, id, kind.spec(), block.bytes()).await?;
                 journal::conclude(&mut tx, id, "applied", &counts, None).await?;

@@ -20,6 +20,8 @@ pub struct Input {
     pub rejects: PathBuf,
     /// Its length in bytes, where it has one before it is read.
     pub length: Option<u64>,
+    /// Who brings it, for the audit trail of whoever calls; `None`: nobody keeps one.
+    pub brought_by: Option<String>,
     reader: Box<dyn Read + Send>,
     file: Option<File>,
 }
@@ -44,12 +46,12 @@ impl Input {
             return Ok(Input::from_reader(name, PathBuf::from(rejects), Box::new(file)));
         }
         let reader = Box::new(file.try_clone().map_err(failed)?);
-        Ok(Input { name, rejects: PathBuf::from(rejects), length: Some(meta.len()), reader, file: Some(file) })
+        Ok(Input { name, rejects: PathBuf::from(rejects), length: Some(meta.len()), brought_by: None, reader, file: Some(file) })
     }
 
     /// Bytes that can be read once.
     pub fn from_reader(name: String, rejects: PathBuf, reader: Box<dyn Read + Send>) -> Input {
-        Input { name, rejects, length: None, reader, file: None }
+        Input { name, rejects, length: None, brought_by: None, reader, file: None }
     }
 
     /// The bytes to read, and the file in which a row's text will be found afterwards.

@@ -7,6 +7,7 @@ use super::{cells, columns, records::Record};
 use crate::{
     clock::{Day, Time},
     db::bulk::Value,
+    ids::Mpan,
 };
 
 crate::spelled! {
@@ -156,6 +157,16 @@ impl Layout {
             return Err(Reason::BadValue(self.name_at(usize::MAX)));
         }
         (self.spec.row)(&Fields { layout: self, record }, out)
+    }
+
+    /// Of a refused record of registrations, a row that says that something of its MPAN is not known; `false` where even the MPAN is not.
+    pub fn broken_row(&self, record: &Record, out: &mut Row) -> bool {
+        out.clear(self.spec.sorted_by);
+        let mpan = (self.spec.kind == Kind::Registrations).then(|| Fields { layout: self, record }.parsed::<Mpan>(0).ok());
+        let Some(mpan) = mpan.flatten() else { return false };
+        out.push(mpan.to_db());
+        out.push(None::<i64>);
+        true
     }
 
     fn name_at(&self, place: usize) -> String {

@@ -44,7 +44,7 @@ use apply::{Header, Sink};
 use block::{Block, Op};
 use kinds::{Reason, Spec};
 use registrations::{Change, Line, Stored, Tally};
-use rejects::Rejects;
+use rejects::{Place, Rejects};
 use stage::{Batch, RegistrationLine, Staged};
 
 #[cfg(test)]
@@ -81,7 +81,8 @@ pub type Watch = Arc<dyn Fn(Progress) + Send + Sync>;
 pub struct Options {
     /// One bad row leaves the database as it was.
     pub strict: bool,
-    /// Registrations: the file is the whole truth for each MPAN of which it holds a good row.
+    /// Registrations: the file is the whole truth for each MPAN of which it holds a good row, no line that cannot be read and none that
+    /// contradicts another; about the others it says what it would say without this.
     pub replace: bool,
 }
 
@@ -160,14 +161,15 @@ async fn import_locked(
     options: Options,
     watch: Watch,
 ) -> Result<ImportReport, ImportError> {
-    let (file, path) = (input.name.clone(), input.rejects.clone());
+    let (file, path, brought_by) = (input.name.clone(), input.rejects.clone(), input.brought_by.clone());
     let scratch = lock::scratch_folder(db);
     let staged = {
         let (scratch, watch) = (scratch.clone(), watch.clone());
         spawn_blocking(move || stage::read(input, kind.spec(), &scratch, &watch)).await.map_err(|_| ImportError::Stopped)??
     };
     let Staged { read, rows, mut rejects, text } = staged;
-    let mut sink = Sink::new(db, clock, Header { kind, file: &file, replace: options.replace }, rows.len(), rows.size());
+    let header = Header { kind, file: &file, replace: options.replace, brought_by: brought_by.as_deref() };
+    let mut sink = Sink::new(db, clock, header, rows.len(), rows.size());
     let taken = take_rows(db, kind.spec(), options.replace, rows, &mut rejects, &mut sink).await;
     let mut counts = match taken {
         Ok(counts) => counts,
@@ -258,17 +260,20 @@ async fn judge(
     for group in lines.chunk_by(|a, b| a.mpan == b.mpan) {
         let mpan = group[0].mpan;
         let rows = stored.remove(&mpan.to_db()).unwrap_or_default();
-        let of_group: Vec<Line> = group.iter().map(|l| l.line).collect();
+        let lines: Vec<(Line, Place)> = group.iter().filter_map(|l| Some((l.line?, l.place))).collect();
+        let of_group: Vec<Line> = lines.iter().map(|(line, _)| *line).collect();
+        // A file with a line that could not be read, or two that contradict each other, is not the whole truth about its MPAN.
+        let replace = replace && lines.len() == group.len() && registrations::agree(&of_group);
         let mut failed = None;
         registrations::resolve(mpan, &of_group, &rows, replace, tally, &mut changes, |i, reason| {
-            if let Err(e) = rejects.push(group[i].place, &reason) {
+            if let Err(e) = rejects.push(lines[i].1, &reason) {
                 failed.get_or_insert(e);
             }
         });
         if let Some(e) = failed {
             return Err(TakeError::Scratch(e));
         }
-        if noticed.contains(&mpan.to_db()) {
+        if replace && noticed.contains(&mpan.to_db()) {
             registrations::say_again(mpan, &of_group, &rows, &mut changes);
         }
         for change in changes.drain(..) {

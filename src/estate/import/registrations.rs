@@ -52,6 +52,14 @@ pub struct Tally {
     pub removed: u64,
 }
 
+/// Whether all lines can be true at once: none overlaps another, and one that is there twice says the same.
+pub fn agree(lines: &[Line]) -> bool {
+    let mut by_start = lines.to_vec();
+    by_start.sort_unstable_by_key(|line| (line.from, line.supplier, line.to));
+    by_start.dedup();
+    by_start.windows(2).all(|pair| pair[0].to.is_some_and(|to| to <= pair[1].from))
+}
+
 /// Decides about the lines of one MPAN, which come in the order of the file. Calls `reject` with the index of each line that
 /// is refused. A refused line counts for nothing, but for the rule that the second line with a key is a duplicate.
 pub fn resolve(

@@ -59,16 +59,20 @@ pub fn read(input: Input, spec: &'static Spec, scratch: &Path, watch: &Watch) ->
         staged.read += 1;
         let length = (records.offset() - record.offset).min(record.raw.len() as u64);
         let place = Place { line: record.line, offset: record.offset, length: length as u32 };
-        match layout.row(&record, &mut row) {
-            Ok(()) => {
-                row.key.extend_from_slice(&place.line.to_be_bytes());
-                body.clear();
-                body.extend_from_slice(&place.offset.to_le_bytes());
-                body.extend_from_slice(&place.length.to_le_bytes());
-                body.extend_from_slice(&row.cells);
-                staged.rows.push(&row.key, &body).map_err(on_scratch)?;
+        let kept = match layout.row(&record, &mut row) {
+            Ok(()) => true,
+            Err(reason) => {
+                staged.rejects.push(place, &reason).map_err(on_scratch)?;
+                layout.broken_row(&record, &mut row)
             }
-            Err(reason) => staged.rejects.push(place, &reason).map_err(on_scratch)?,
+        };
+        if kept {
+            row.key.extend_from_slice(&place.line.to_be_bytes());
+            body.clear();
+            body.extend_from_slice(&place.offset.to_le_bytes());
+            body.extend_from_slice(&place.length.to_le_bytes());
+            body.extend_from_slice(&row.cells);
+            staged.rows.push(&row.key, &body).map_err(on_scratch)?;
         }
         if records.offset() - reported >= REPORT_BYTES {
             reported = records.offset();
@@ -118,7 +122,8 @@ fn ignored(unknown: &[String], file: &str) -> String {
 #[derive(Debug, Clone, Copy)]
 pub struct RegistrationLine {
     pub mpan: Mpan,
-    pub line: Line,
+    /// `None`: it was refused, and all that is known of it is its MPAN.
+    pub line: Option<Line>,
     pub place: Place,
 }
 
@@ -175,7 +180,12 @@ pub fn merge(rows: Sorter, spec: &'static Spec, out: &mpsc::Sender<Batch>) -> io
 
 fn registration(mut cells: &[u8], place: Place) -> Option<RegistrationLine> {
     let Value::Int(mpan) = cells::take(&mut cells)? else { return None };
-    let Value::Int(from) = cells::take(&mut cells)? else { return None };
+    let mpan = Mpan::from_db(mpan);
+    let from = match cells::take(&mut cells)? {
+        Value::Int(from) => from,
+        Value::Null => return Some(RegistrationLine { mpan, line: None, place }),
+        _ => return None,
+    };
     let Value::Text(supplier) = cells::take(&mut cells)? else { return None };
     let to = match cells::take(&mut cells)? {
         Value::Int(to) => Some(Day(to)),
@@ -183,5 +193,5 @@ fn registration(mut cells: &[u8], place: Place) -> Option<RegistrationLine> {
         _ => return None,
     };
     let supplier: Mpid = supplier.parse().ok()?;
-    Some(RegistrationLine { mpan: Mpan::from_db(mpan), line: Line { from: Day(from), supplier, to }, place })
+    Some(RegistrationLine { mpan, line: Some(Line { from: Day(from), supplier, to }), place })
 }

@@ -84,10 +84,29 @@ fn site(row: SiteColumns) -> DbResult<Site> {
 
 /// The site of a device, if it is known.
 pub async fn find_site(tx: &mut Tx, device: DeviceId) -> DbResult<Option<Site>> {
-    let text = "select device_id, mpan, cohort, manufacturer, model, hardware_version, firmware_version, device_status, dmc, \
-                chf_device_id, gsme_device_id, region, migrated_on, as_at from sites where device_id = $1";
-    let row: Option<SiteColumns> = sql!(tx, c => sqlx::query_as(text).bind(device.to_db()).fetch_optional(c).await)?;
+    find_site_at(tx, device, Time(i64::MAX)).await
+}
+
+/// The same, without what DCC's messages said later than a moment.
+pub async fn find_site_at(tx: &mut Tx, device: DeviceId, at: Time) -> DbResult<Option<Site>> {
+    let [firmware, status] = then("sites", "$2");
+    let text = sqlx::AssertSqlSafe(format!(
+        "select device_id, mpan, cohort, manufacturer, model, hardware_version, {firmware}, {status}, dmc, \
+         chf_device_id, gsme_device_id, region, migrated_on, as_at from sites where device_id = $1"
+    ));
+    let row: Option<SiteColumns> = sql!(tx, c => sqlx::query_as(text).bind(device.to_db()).bind(at.0).fetch_optional(c).await)?;
     row.map(site).transpose()
+}
+
+/// Firmware version and device status as they were known at a moment: of what DCC's messages said, only the last is told from what a
+/// file said before.
+pub(super) fn then(sites: &str, moment: &str) -> [String; 2] {
+    let known = |column: &str, what: &str| {
+        format!(
+            "case when {sites}.{what}_learned_at > {moment} then coalesce({sites}.{what}_before, {sites}.{column}) else {sites}.{column} end"
+        )
+    };
+    [known("firmware_version", "firmware"), known("device_status", "status")]
 }
 
 /// The cohorts and regions that these devices' sites are in, each once.
@@ -232,15 +251,15 @@ pub async fn exclusion_covering(tx: &mut Tx, device: DeviceId, mpan: Mpan, day: 
 /// Keeps the firmware versions that DCC's messages named and when; gives how many sites that changed. A site whose version is
 /// known from a later message, or from a row whose `as_at` is later, stays as it is.
 pub async fn learn_firmware(tx: &mut Tx, learned: &[(DeviceId, String, Time)]) -> DbResult<u64> {
-    learn(tx, "firmware_version", "firmware_learned_at", learned).await
+    learn(tx, ["firmware_version", "firmware_learned_at", "firmware_before"], learned).await
 }
 
 /// The same for `device_status` (the schema's `DeviceStatus`).
 pub async fn learn_status(tx: &mut Tx, learned: &[(DeviceId, String, Time)]) -> DbResult<u64> {
-    learn(tx, "device_status", "status_learned_at", learned).await
+    learn(tx, ["device_status", "status_learned_at", "status_before"], learned).await
 }
 
-async fn learn(tx: &mut Tx, column: &str, time: &str, learned: &[(DeviceId, String, Time)]) -> DbResult<u64> {
+async fn learn(tx: &mut Tx, [column, time, before]: [&str; 3], learned: &[(DeviceId, String, Time)]) -> DbResult<u64> {
     let mut latest: BTreeMap<DeviceId, (&str, Time)> = BTreeMap::new();
     for (device, value, at) in learned {
         let entry = latest.entry(*device).or_insert((value, *at));
@@ -261,7 +280,7 @@ async fn learn(tx: &mut Tx, column: &str, time: &str, learned: &[(DeviceId, Stri
          from json_array_elements(cast($1 as json)) as j (value)"
     };
     let text = sqlx::AssertSqlSafe(format!(
-        "update sites set {column} = l.what, {time} = l.at from ({unfold}) l where sites.device_id = l.device_id \
+        "update sites set {before} = case when {time} is null then {column} else {before} end, {column} = l.what, {time} = l.at from ({unfold}) l where sites.device_id = l.device_id \
          and (sites.{time} is null or sites.{time} <= l.at) and (sites.as_at is null or sites.as_at <= l.at)"
     ));
     Ok(match tx {

@@ -52,11 +52,45 @@ pub async fn lists_version(tx: &mut Tx) -> DbResult<(i64, Time)> {
     Ok(last.map_or((0, Time(0)), |(id, at)| (id, Time(at))))
 }
 
-/// Writes the row of an import that begins in `state` and gives its id.
-pub async fn begin(tx: &mut Tx, kind: &str, state: &str, file: &str, replace: bool, at: Time) -> DbResult<i64> {
+/// Writes the row of an import that begins in `state` and gives its id. `by`: who is to be named in the audit trail, which has no event
+/// of it yet.
+pub async fn begin(tx: &mut Tx, kind: &str, state: &str, file: &str, replace: bool, by: Option<&str>, at: Time) -> DbResult<i64> {
     let text = "insert into imports (kind, state, file, replace_all, started_at, read_rows, inserted, updated, unchanged, ended, \
-                removed, rejected, cursor) values ($1, $2, $3, $4, $5, 0, 0, 0, 0, 0, 0, 0, 0) returning id";
-    Ok(sql!(tx, c => sqlx::query_scalar(text).bind(kind).bind(state).bind(file).bind(replace).bind(at.0).fetch_one(c).await)?)
+                removed, rejected, cursor, unaudited_by) values ($1, $2, $3, $4, $5, 0, 0, 0, 0, 0, 0, 0, 0, $6) returning id";
+    Ok(
+        sql!(tx, c => sqlx::query_scalar(text).bind(kind).bind(state).bind(file).bind(replace).bind(at.0).bind(by).fetch_one(c).await)?,
+    )
+}
+
+/// An import of which the audit trail has no event yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unaudited {
+    pub id: i64,
+    pub kind: String,
+    pub file: String,
+    pub replace: bool,
+    pub counts: Counts,
+    pub by: String,
+}
+
+/// The imports that took effect and are to be audited, oldest first.
+pub async fn unaudited(tx: &mut Tx) -> DbResult<Vec<Unaudited>> {
+    type Found = (i64, String, bool, String);
+    let found: Vec<Found> = sql!(&mut *tx, c => sqlx::query_as(
+        "select id, file, replace_all, unaudited_by from imports where unaudited_by is not null and state = 'applied' order by id")
+        .fetch_all(c).await)?;
+    let mut all = Vec::new();
+    for (id, file, replace, by) in found {
+        let Some(ImportRecord { kind, counts, .. }) = import_record(tx, id).await? else { continue };
+        all.push(Unaudited { id, kind, file, replace, counts, by });
+    }
+    Ok(all)
+}
+
+/// The audit trail has its event, in this transaction. `false`: it had it before.
+pub async fn audited(tx: &mut Tx, import: i64) -> DbResult<bool> {
+    let text = "update imports set unaudited_by = null where id = $1 and unaudited_by is not null";
+    Ok(sql!(tx, c => sqlx::query(text).bind(import).execute(c).await?.rows_affected()) == 1)
 }
 
 /// Keeps one block of rows of an import that is staging.
@@ -141,8 +175,8 @@ pub async fn forget(tx: &mut Tx, import: i64) -> DbResult<()> {
 
 /// Makes it look as if a file were half applied: for the tests of other rooms.
 #[cfg(test)]
-pub async fn tests_begin_applying(tx: &mut Tx, at: Time) -> DbResult<i64> {
-    begin(tx, "registrations", "applying", "half.csv", false, at).await
+pub async fn tests_begin_applying(tx: &mut Tx, by: Option<&str>, at: Time) -> DbResult<i64> {
+    begin(tx, "registrations", "applying", "half.csv", false, by, at).await
 }
 
 #[cfg(test)]

@@ -81,9 +81,14 @@ impl Kept {
     fn end_on(&mut self, mpan: i64, day: Day) {
         let first = self.registrations.partition_point(|row| row.mpan < mpan);
         let end = i32::try_from(day.0).unwrap_or(OPEN);
-        for row in self.registrations[first..].iter_mut().take_while(|row| row.mpan == mpan) {
-            if row.from < end && end < row.to {
-                row.to = end;
+        let rows = &mut self.registrations[first..];
+        let many = rows.partition_point(|row| row.mpan == mpan);
+        let rows = &mut rows[..many];
+        for place in 0..rows.len() {
+            let row = rows[place];
+            let followed_own = || rows.iter().any(|p| p.to == row.from && p.supplier != row.supplier);
+            if row.from < end && end < row.to && !notices::is_explained(Day(i64::from(row.from)), day, followed_own) {
+                rows[place].to = end;
             }
         }
         let latest = self.noticed.entry(mpan).or_insert(day);
@@ -332,7 +337,7 @@ mod tests {
             let filter = SiteFilter::default();
             let own = ["EELC".parse().unwrap(), "EELD".parse().unwrap()];
             for day in [10, 100, 300] {
-                let scan = Scan { filter: &filter, own_mpids: &own, day: Day(day), at: Time(0) };
+                let scan = Scan { filter: &filter, own_mpids: &own, day: Day(day), at: Time(0), past: false };
                 let mut tx = t.db.read().await.unwrap();
                 assert!(Kept::fits(&mut tx).await.unwrap());
                 let wanted = scan_sites(&mut tx, None, 1_000, scan).await.unwrap().sites;

@@ -13,7 +13,7 @@ pub(super) mod slices;
 
 pub use cpl_facts::{cpl_fact, keep_cpl_facts};
 pub use facts::*;
-pub use journal::{applying, estate_version, lists_version};
+pub use journal::{Unaudited, applying, audited, estate_version, lists_version, unaudited};
 #[cfg(test)]
 pub use journal::{tests_begin_applying, tests_end_applying};
 pub use kept::Kept;

@@ -39,10 +39,23 @@ pub struct StoredNotice {
     pub answered_by_import: Option<i64>,
 }
 
+/// An alert may come so long after the change that it tells of.
+const LATE_DAYS: i64 = 7;
+
+/// Whether a change from one of our own MPIDs to another explains a notice: the row that began then is not what was lost.
+pub(super) fn is_explained(began: Day, day: Day, followed_own: impl FnOnce() -> bool) -> bool {
+    day.0 - began.0 <= LATE_DAYS && followed_own()
+}
+
 /// What is left of own registrations after a notice: what covers its day ends on it.
 pub fn end_on(registrations: &mut [Registration], day: Day) {
     // A row that begins on the day is not what was lost: an alert of the day on which a site comes to us.
-    for row in registrations.iter_mut().filter(|r| r.effective_from < day && r.covers(day)) {
+    let lost = |r: &Registration| {
+        let before = |p: &Registration| p.effective_to == Some(r.effective_from) && p.supplier_mpid != r.supplier_mpid;
+        r.effective_from < day && r.covers(day) && !is_explained(r.effective_from, day, || registrations.iter().any(before))
+    };
+    let lost: Vec<bool> = registrations.iter().map(lost).collect();
+    for (row, _) in registrations.iter_mut().zip(lost).filter(|(_, lost)| *lost) {
         row.effective_to = Some(day);
     }
 }

@@ -3,7 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{end_on, facts::parse};
+use super::{
+    end_on,
+    facts::{parse, then},
+};
 use crate::{
     clock::{Day, Time},
     db::{DbError, DbResult, Tx, rows},
@@ -74,6 +77,8 @@ pub struct Scan<'a> {
     pub day: Day,
     /// Key results later than this do not.
     pub at: Time,
+    /// Whether the moment is over: what DCC's messages said since of a site does not count.
+    pub past: bool,
 }
 
 /// One site and what a decision about it needs.
@@ -210,7 +215,7 @@ pub async fn scan_devices(tx: &mut Tx, devices: &[DeviceId], own_mpids: &[Mpid],
     wanted.sort_unstable();
     wanted.dedup();
     let filter = SiteFilter::default();
-    let scan = Scan { filter: &filter, own_mpids, day, at };
+    let scan = Scan { filter: &filter, own_mpids, day, at, past: true };
     let mut all = Vec::with_capacity(wanted.len());
     for some in wanted.chunks(DEVICES_A_QUERY) {
         let (text, ..) = read(tx, i64::MIN, u32::MAX, Some(some), scan, Reads::Everything).await?;
@@ -305,7 +310,7 @@ async fn read(tx: &mut Tx, from: i64, limit: u32, devices: Option<&[i64]>, scan:
         texts.push(json);
         wanted += &format!(" and s.device_id {among}");
     }
-    let text = sqlx::AssertSqlSafe(page_text(&wanted, &own, reads));
+    let text = sqlx::AssertSqlSafe(page_text(&wanted, &own, reads, scan.past));
     Ok(sql!(tx, c => {
         let mut query = sqlx::query_as(text).bind(from).bind(i64::from(limit)).bind(one_format(reads)).bind(SITE.to_string())
             .bind(scan.at.0).bind(scan.day.0);
@@ -336,8 +341,9 @@ fn fields(reads: Reads) -> usize {
     }
 }
 
-fn page_text(wanted: &str, own: &str, reads: Reads) -> String {
+fn page_text(wanted: &str, own: &str, reads: Reads, past: bool) -> String {
     let covering = "e.effective_from <= $6 and (e.effective_to is null or e.effective_to > $6)";
+    let [firmware, status] = if past { then("s", "$5") } else { ["s.firmware_version".into(), "s.device_status".into()] };
     let all: [String; FIELDS] = [
         "s.device_id".into(),
         "s.mpan".into(),
@@ -345,8 +351,8 @@ fn page_text(wanted: &str, own: &str, reads: Reads) -> String {
         "s.manufacturer".into(),
         "s.model".into(),
         "s.hardware_version".into(),
-        "s.firmware_version".into(),
-        "s.device_status".into(),
+        firmware,
+        status,
         "s.dmc".into(),
         "s.migrated_on".into(),
         "s.chf_device_id".into(),

@@ -126,19 +126,20 @@ fn upsert(spec: &Spec) -> String {
         // Where a result came from is not a fact of the file's.
         let compared = !(spec.kind == Kind::Keys && *column == "source");
         let learned = match (spec.kind, *column) {
-            (Kind::Sites, "firmware_version") => Some("firmware_learned_at"),
-            (Kind::Sites, "device_status") => Some("status_learned_at"),
+            (Kind::Sites, "firmware_version") => Some(("firmware_learned_at", "firmware_before")),
+            (Kind::Sites, "device_status") => Some(("status_learned_at", "status_before")),
             _ => None,
         };
         let comma = if set.is_empty() { "" } else { ", " };
         let or = if differs.is_empty() { "" } else { " or " };
         let differ = format!("{table}.{column} is distinct from excluded.{column}");
-        if let Some(time) = learned {
+        if let Some((time, before)) = learned {
             // What DCC said stands until a row that is later says otherwise (a row without a time is not).
             let newer = format!("({table}.{time} is null or excluded.as_at > {table}.{time})");
             write!(set, "{comma}{column} = case when {newer} then excluded.{column} else {table}.{column} end, ")
                 .expect("memory");
-            write!(set, "{time} = case when {newer} then null else {table}.{time} end").expect("memory");
+            write!(set, "{time} = case when {newer} then null else {table}.{time} end, ").expect("memory");
+            write!(set, "{before} = case when {newer} then null else excluded.{column} end").expect("memory");
             write!(differs, "{or}({newer} and ({differ} or {table}.{time} is not null))").expect("memory");
         } else {
             write!(set, "{comma}{column} = excluded.{column}").expect("memory");

@@ -107,7 +107,7 @@ async fn the_scan_says_what_the_single_reads_say_whatever_the_page() {
             }
             for limit in [1, 7, 40, 1000] {
                 let filter = SiteFilter::default();
-                let all = scan_all(&mut tx, limit, Scan { filter: &filter, own_mpids: own, day, at }).await;
+                let all = scan_all(&mut tx, limit, Scan { filter: &filter, own_mpids: own, day, at, past: false }).await;
                 assert_eq!(all, wanted, "{} by {limit}", test.engine);
             }
             assert_eq!(scan_devices(&mut tx, &devices, own, day, at).await.unwrap(), wanted);
@@ -152,7 +152,7 @@ async fn filters_keep_what_they_name() {
                     && (filter.devices.is_empty() || filter.devices.contains(&row.site.device_id))
             };
             for limit in [1, 2, 1000] {
-                let scan = Scan { filter: &filter, own_mpids: &[], day: Day(0), at: Time(0) };
+                let scan = Scan { filter: &filter, own_mpids: &[], day: Day(0), at: Time(0), past: false };
                 let all = scan_all(&mut tx, limit, scan).await;
                 assert_eq!(all.len(), wanted, "{filter:?} on {}", test.engine);
                 assert!(all.iter().all(keep), "{filter:?}");

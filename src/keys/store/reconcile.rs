@@ -369,7 +369,8 @@ pub async fn resolve_activated(tx: &mut Tx, devices: &[DeviceId], now: Time) -> 
         "update key_cases set state = 'resolved', ended_at = $1, next_attempt = null, gives_up_at = null, retry_at = null
          where state in ('retrying', 'investigating') and device_id {among} returning id, device_id"
     );
-    let ended: Vec<(i64, i64)> = sql!(&mut *tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(now.0).bind(ids).fetch_all(c).await)?;
+    let ended: Vec<(i64, i64)> =
+        sql!(&mut *tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(now.0).bind(ids).fetch_all(c).await)?;
     let (ids, among) = rows::integers(tx, 2, ended.iter().map(|(id, _)| *id));
     let sql = format!(
         "insert into key_events (case_id, at, who, kind, text)

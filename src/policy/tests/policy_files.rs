@@ -94,6 +94,14 @@ fn every_response_code_of_the_schema_is_listed_and_every_entry_says_where_it_was
 }
 
 #[test]
+fn every_shipped_file_names_the_clauses_it_comes_from() {
+    for name in PolicyName::ALL {
+        let clauses = name.shipped().lines().find(|line| line.starts_with("clauses = [\""));
+        assert!(clauses.is_some(), "{name}");
+    }
+}
+
+#[test]
 fn an_absent_folder_or_file_is_the_compiled_in_one() {
     let compiled = PolicySet::compiled();
     assert_eq!(load(Path::new("/nowhere/at/all")).unwrap(), compiled);

@@ -24,6 +24,8 @@ pub struct Decided {
     pub reason: Reason,
     /// The registration row that justified it.
     pub registration: Option<(Mpid, Day)>,
+    /// Its end as it was then; `None`: open, or there is no such row.
+    pub registration_to: Option<Day>,
     /// The entry of the product list that covers it (cpl_facts.id).
     pub cpl_fact: Option<i64>,
     /// The key result it went by: when that was.
@@ -38,8 +40,17 @@ pub struct Planned(bulk::Rows);
 impl Planned {
     /// Rows of this plan, all of them dated `now` and decided by these policies.
     pub fn new(plan: i64, policy_set: i64, now: Time) -> Planned {
-        let columns =
-            &["device_id", "registration_from", "cpl_fact", "key_result_at", "fact", "state", "reason", "registration_supplier"];
+        let columns = &[
+            "device_id",
+            "registration_from",
+            "registration_to",
+            "cpl_fact",
+            "key_result_at",
+            "fact",
+            "state",
+            "reason",
+            "registration_supplier",
+        ];
         let rows = bulk::Rows::new("targets", columns).with_few(3).with_fixed(&[
             ("plan_id", plan),
             ("attempts", 0),
@@ -55,6 +66,7 @@ impl Planned {
         self.0.push(&[
             d.device.to_db().into(),
             d.registration.map(|r| r.1.0).into(),
+            d.registration_to.map(|to| to.0).into(),
             d.cpl_fact.into(),
             d.key_result_at.map(|t| t.0).into(),
             d.fact.as_deref().into(),
@@ -86,6 +98,7 @@ const VALUES: &[(&str, &str)] = &[
     ("reason", "text"),
     ("supplier", "text"),
     ("reg_from", "int"),
+    ("reg_to", "int"),
     ("cpl_fact", "int"),
     ("key_result_at", "int"),
     ("fact", "text"),
@@ -93,7 +106,7 @@ const VALUES: &[(&str, &str)] = &[
 
 /// What the decision sets, beside the state.
 const FACTS: &str =
-    "reason = v.reason, registration_supplier = v.supplier, registration_from = v.reg_from, cpl_fact = v.cpl_fact,
+    "reason = v.reason, registration_supplier = v.supplier, registration_from = v.reg_from, registration_to = v.reg_to, cpl_fact = v.cpl_fact,
     key_result_at = v.key_result_at, fact = v.fact";
 
 fn value(plan: i64, d: &Decided) -> Value {
@@ -104,6 +117,7 @@ fn value(plan: i64, d: &Decided) -> Value {
         d.reason.as_str(),
         d.registration.map(|r| r.0.to_string()),
         d.registration.map(|r| r.1.0),
+        d.registration_to.map(|to| to.0),
         d.cpl_fact,
         d.key_result_at.map(|t| t.0),
         d.fact
@@ -151,13 +165,12 @@ pub async fn take_in(tx: &mut Tx, plan: i64, decided: &[Decided], policy_set: i6
         let v = rows::table(tx, 1, VALUES);
         history::keep_rows(tx, &values, VALUES, &same).await?;
         // The same columns as a decision that is made again, from the row that could not be inserted.
-        let facts =
-            FACTS.replace("v.supplier", "excluded.registration_supplier").replace("v.reg_from", "excluded.registration_from");
+        let facts = FACTS.replace("v.supplier", "excluded.registration_supplier").replace("v.reg_", "excluded.registration_");
         let facts = facts.replace("v.", "excluded.");
         let sql = format!(
-            "insert into targets (plan_id, device_id, state, reason, attempts, registration_supplier, registration_from, cpl_fact, key_result_at,
+            "insert into targets (plan_id, device_id, state, reason, attempts, registration_supplier, registration_from, registration_to, cpl_fact, key_result_at,
                     fact, updated_at, version, policy_set, cause, cause_ref)
-             select v.plan_id, v.device_id, v.state, v.reason, 0, v.supplier, v.reg_from, v.cpl_fact, v.key_result_at, v.fact,
+             select v.plan_id, v.device_id, v.state, v.reason, 0, v.supplier, v.reg_from, v.reg_to, v.cpl_fact, v.key_result_at, v.fact,
                     cast($2 as bigint), 0, cast($3 as bigint), cast($4 as text), cast($5 as bigint)
              from {v} where true
              on conflict (plan_id, device_id) do update set state = excluded.state, {facts}, updated_at = excluded.updated_at,

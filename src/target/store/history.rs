@@ -57,7 +57,7 @@ impl Because {
 }
 
 const COLUMNS: &str =
-    "plan_id, device_id, version, state, reason, batch_id, attempts, registration_supplier, registration_from, answer_by,
+    "plan_id, device_id, version, state, reason, batch_id, attempts, registration_supplier, registration_from, registration_to, answer_by,
     detail, updated_at, cause, cause_ref, policy_set, cpl_fact, key_result_at, fact";
 
 /// The statement that keeps what `which` selects (a FROM and a WHERE clause with the parameters of the update it goes before).
@@ -99,6 +99,8 @@ pub struct Step {
     pub attempts: i64,
     /// The registration row that justified the decision: supplier and first day.
     pub registration: Option<(Mpid, Day)>,
+    /// Its end as it was then; null: open.
+    pub registration_to: Option<Day>,
     /// The set of policies it was decided by.
     pub policy_set: Option<i64>,
     /// The entry of the product list it went by.
@@ -119,6 +121,7 @@ struct StepRow {
     attempts: i64,
     registration_supplier: Option<String>,
     registration_from: Option<i64>,
+    registration_to: Option<i64>,
     detail: Option<String>,
     updated_at: i64,
     cause: Option<String>,
@@ -150,6 +153,7 @@ impl TryFrom<StepRow> for Step {
             batch: row.batch_id,
             attempts: row.attempts,
             registration,
+            registration_to: row.registration_to.map(Day),
             policy_set: row.policy_set,
             cpl_fact: row.cpl_fact,
             key_result_at: row.key_result_at.map(Time),

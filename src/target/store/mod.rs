@@ -103,12 +103,23 @@ pub async fn page(tx: &mut Tx, plan: i64, after: Option<DeviceId>, limit: usize)
     found.into_iter().map(target).collect()
 }
 
-/// A page of a plan's targets that were sent and whose end is not known, by Device ID.
-pub async fn in_flight(tx: &mut Tx, plan: i64, after: Option<DeviceId>, limit: usize) -> DbResult<Vec<Target>> {
-    let states: Vec<String> = TargetState::ALL.iter().filter(|s| s.is_in_flight()).map(|s| format!("'{s}'")).collect();
+/// A page of a plan's targets whose supply matters after they were sent, by Device ID: those whose end is not known, those silent past
+/// their deadline, of which a success may still come, and those marked as lost, whatever they came to. `only_marked`: the last alone.
+pub async fn followed_supply(
+    tx: &mut Tx,
+    plan: i64,
+    only_marked: bool,
+    after: Option<DeviceId>,
+    limit: usize,
+) -> DbResult<Vec<Target>> {
+    let waits = |s: &&TargetState| !only_marked && (s.is_in_flight() || **s == TargetState::Expired);
+    let mut states: Vec<String> = TargetState::ALL.iter().filter(waits).map(|s| format!("'{s}'")).collect();
+    states.push("''".into());
     let sql = format!(
-        "select {COLUMNS} from targets where plan_id = $1 and device_id >= $2 and state in ({}) order by device_id limit $3",
-        states.join(", ")
+        "select {COLUMNS} from targets where plan_id = $1 and device_id >= $2 and (state in ({}) or reason = '{}')
+         order by device_id limit $3",
+        states.join(", "),
+        Reason::SupplyLost
     );
     let Some(from) = first_after(after) else { return Ok(Vec::new()) };
     let found: Vec<TargetRow> =

@@ -11,6 +11,7 @@ fn decided(n: u64, state: TargetState, reason: Reason, fact: Option<&str>) -> De
         state,
         reason,
         registration: Some(("EELC".parse().unwrap(), Day(18_000))),
+        registration_to: None,
         cpl_fact: Some(1),
         key_result_at: Some(Time(77)),
         fact: fact.map(Into::into),

@@ -77,7 +77,7 @@ async fn an_import_left_half_applied_is_finished_once_and_a_live_one_is_left_alo
         let db = &desk.test.db;
         // A process that died: three blocks decided on, the first in effect.
         let mut tx = db.begin().await.unwrap();
-        let id = journal::begin(&mut tx, "keys", "staging", "dead.csv", false, Time(0)).await.unwrap();
+        let id = journal::begin(&mut tx, "keys", "staging", "dead.csv", false, None, Time(0)).await.unwrap();
         for seq in 0..3 {
             journal::keep_block(&mut tx, id, seq, block(seq * 10..seq * 10 + 10).bytes()).await.unwrap();
         }
@@ -107,7 +107,7 @@ async fn an_import_left_half_applied_is_finished_once_and_a_live_one_is_left_alo
 async fn a_block_takes_effect_once_whoever_applies_it() {
     for desk in desks().await {
         let mut tx = desk.test.db.begin().await.unwrap();
-        let id = journal::begin(&mut tx, "keys", "applying", "a.csv", false, Time(0)).await.unwrap();
+        let id = journal::begin(&mut tx, "keys", "applying", "a.csv", false, None, Time(0)).await.unwrap();
         journal::keep_block(&mut tx, id, 0, block(0..1).bytes()).await.unwrap();
         assert!(journal::claim_block(&mut tx, id, 1).await.is_err());
         assert!(journal::claim_block(&mut tx, id, 0).await.unwrap().is_some());
@@ -121,7 +121,7 @@ async fn what_a_dead_process_only_staged_is_forgotten_by_the_next_import() {
     for desk in desks().await {
         let db = &desk.test.db;
         let mut tx = db.begin().await.unwrap();
-        let id = journal::begin(&mut tx, "keys", "staging", "dead.csv", false, Time(0)).await.unwrap();
+        let id = journal::begin(&mut tx, "keys", "staging", "dead.csv", false, None, Time(0)).await.unwrap();
         for seq in 0..40 {
             journal::keep_block(&mut tx, id, seq, block(seq..seq + 1).bytes()).await.unwrap();
         }

@@ -47,6 +47,14 @@ fn overlap(a: (i64, i64), b: (i64, i64)) -> bool {
 /// Imports a file into the model; gives the reasons by line.
 fn model(state: &mut State, file: &File) -> Vec<Option<Reason>> {
     let stored = state.clone();
+    let end = |line: &FileLine| if line.length == 0 { FAR } else { line.from + line.length };
+    // What contradicts itself about an MPAN is not the whole truth about it.
+    let replaces = |mpan: usize| {
+        let of: Vec<&FileLine> = file.lines.iter().filter(|l| l.mpan == mpan).collect();
+        let differ = |a: &FileLine, b: &FileLine| (a.from, a.supplier, end(a)) != (b.from, b.supplier, end(b));
+        let contradict = |a: &FileLine, b: &FileLine| differ(a, b) && overlap((a.from, end(a)), (b.from, end(b)));
+        file.replace && !of.iter().any(|a| of.iter().any(|b| contradict(a, b)))
+    };
     let mut seen = Vec::new();
     let mut good: Vec<(usize, i64, usize, i64)> = Vec::new();
     let mut reasons = Vec::new();
@@ -60,7 +68,7 @@ fn model(state: &mut State, file: &File) -> Vec<Option<Reason>> {
         let reopened = stored.get(&key).is_some_and(|(end, ended)| *ended && to > *end);
         reasons.push(if seen.contains(&key) {
             Some(Reason::Duplicate)
-        } else if in_file || (!file.replace && (other_overlap || reopened)) {
+        } else if in_file || (!replaces(line.mpan) && (other_overlap || reopened)) {
             Some(Reason::Overlap)
         } else {
             good.push((line.mpan, line.from, line.supplier, to));
@@ -74,14 +82,14 @@ fn model(state: &mut State, file: &File) -> Vec<Option<Reason>> {
         let inside = good.iter().filter(|g| g.0 == key.0 && key.1 < g.1 && g.1 < *end).map(|g| g.1).min();
         if restated {
             continue;
-        } else if file.replace && named {
+        } else if replaces(key.0) && named {
             state.remove(key);
         } else if let Some(start) = inside {
             state.insert(*key, (start, true));
         }
     }
     for (mpan, from, supplier, to) in good {
-        let same = stored.get(&(mpan, from, supplier)).filter(|(end, _)| *end == to && !file.replace);
+        let same = stored.get(&(mpan, from, supplier)).filter(|(end, _)| *end == to && !replaces(mpan));
         state.insert((mpan, from, supplier), (to, same.is_some_and(|s| s.1)));
     }
     reasons

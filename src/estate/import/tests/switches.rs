@@ -99,7 +99,7 @@ async fn last_mondays_file_does_not_undo_tuesdays_switch_and_replace_does() {
 }
 
 #[tokio::test]
-async fn replace_touches_only_the_mpans_of_good_rows_and_still_refuses_overlaps_in_the_file() {
+async fn a_file_that_contradicts_itself_or_cannot_be_read_is_not_the_whole_truth_about_an_mpan() {
     for desk in desks().await {
         let other = "2278676232781,AAAA,2021-01-01,\n";
         desk.import(Kind::Registrations, file(&["AAAA 1 10", "BBBB 10 -"]) + other).await.counts();
@@ -107,8 +107,16 @@ async fn replace_touches_only_the_mpans_of_good_rows_and_still_refuses_overlaps_
         let said = desk
             .import_with(Kind::Registrations, file(&["CCCC 5 -", "DDDD 7 -"]) + "2278676232781,bad,2021-01-01,\n", replace)
             .await;
-        assert_eq!(said.reasons(), ["3 overlap", "4 bad-value:supplier_mpid"]);
-        assert_eq!(said.counts(), [3, 1, 0, 0, 0, 2, 2]);
-        assert_eq!(shown(&desk.registrations().await), ["AAAA 1 -", "CCCC 5 -"]);
+        assert_eq!(said.reasons(), ["2 overlap", "3 overlap", "4 bad-value:supplier_mpid"]);
+        assert_eq!(said.counts(), [3, 0, 0, 0, 0, 0, 3]);
+        // A slip of the pen in one line takes no other row away; the good line counts as it would without --replace.
+        let slip = file(&["CCCC 12 -"]) + "2298132107763,BBBB,2021-01-32,\n2278676232781,BBBB,2020-01-01,2021-01-01\n";
+        let said = desk.import_with(Kind::Registrations, slip, replace).await;
+        assert_eq!(said.reasons(), ["3 bad-value:effective_from"]);
+        assert_eq!(shown(&desk.registrations().await), ["BBBB 2020-01-01 1", "AAAA 1 10", "BBBB 10 12 !", "CCCC 12 -"]);
+        // The same line twice contradicts nothing.
+        let said = desk.import_with(Kind::Registrations, file(&["CCCC 5 -", "CCCC 5 -"]), replace).await;
+        assert_eq!(said.reasons(), ["3 duplicate"]);
+        assert_eq!(shown(&desk.registrations().await), ["BBBB 2020-01-01 1", "CCCC 5 -"]);
     }
 }
