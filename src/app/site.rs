@@ -10,7 +10,7 @@ use crate::{
     estate::{self, Exclusion, KeyResult, Registration, Site, store::StoredNotice},
     failure::{Failure, Outcome},
     ids::{DeviceId, ImageId},
-    policy::{DeviceSteps, Finding, Period, Reason, Refusal, Verdict, pathway::Step, windows::Closed},
+    policy::{self, DeviceSteps, Finding, Period, Reason, Refusal, Verdict, pathway::Step, windows::Closed},
     target::{
         TargetState,
         store::{
@@ -116,7 +116,11 @@ impl App {
         let image = campaign.as_ref().map(|c| c.image_id).or(image);
         let (refusal, decider) = match image {
             Some(image) => self.judge_image(&mut tx, image, at).await?,
-            None => (None, self.decider_without_image(&mut tx, at).await?),
+            None => {
+                let (role, version) = (&self.settings.organisation.role, self.settings.gateway.duis_version.to_string());
+                let decider = self.decider_without_image(&mut tx, at).await?;
+                (policy::own_refusal(&decider.policies, role, &version), decider)
+            }
         };
         let decider = match &campaign {
             Some(c) => decider.beside(campaign::store::other_started_plans(&mut tx, c.id).await?),

@@ -38,7 +38,7 @@ pub use folder::{PolicyFolder, check_files, init};
 pub use notify::{FileNamed, Notify, NotifyKind, TEAMS_MAX, Team};
 pub use period::Period;
 pub use reason::{Outcome, Reason};
-pub use refusal::{ELECTRICITY_SUPPLIER_ROLE, Refusal, RefusalCode, campaign_refusal};
+pub use refusal::{ELECTRICITY_SUPPLIER_ROLE, Refusal, RefusalCode, campaign_refusal, own_refusal};
 pub use response_codes::{CodeEntry, Disposition, ResponseCodes, S1spEntry};
 pub use retry::{HoursOfDay, Percent, Retry, RetryRule, SmallShare};
 pub use rollout::{Preset, Rollout, TopUps};

@@ -48,10 +48,15 @@ pub fn campaign_refusal(
     image: Result<&ImageFacts, &str>,
     cpl: &[CplEntry],
 ) -> Option<Refusal> {
-    role_refusal(policies, role).or_else(|| version_refusal(policies, duis_version)).or_else(|| match image {
+    own_refusal(policies, role, duis_version).or_else(|| match image {
         Err(why) => Some(not_trusted(why)),
         Ok(image) => cpl_refusal(image, cpl),
     })
+}
+
+/// What of these refuses every campaign, whatever its image: who we are and what we speak.
+pub fn own_refusal(policies: &PolicySet, role: &str, duis_version: &str) -> Option<Refusal> {
+    role_refusal(policies, role).or_else(|| version_refusal(policies, duis_version))
 }
 
 /// Whether the entry is for the image: its manufacturer, one of its models, its firmware version, the same manufacturer image hash.

@@ -89,3 +89,15 @@ async fn as_of_an_earlier_moment_what_dcc_said_later_is_not_known() {
         assert_eq!(plan.ineligible, 1);
     }
 }
+
+#[tokio::test]
+async fn a_gas_supplier_is_told_so_also_where_no_image_is_named() {
+    for mut lab in labs(1).await {
+        let mut settings = (*lab.app.settings).clone();
+        settings.organisation.role = "GS".into();
+        lab.app.settings = Arc::new(settings);
+        let explained = lab.app.explain_site(device(1), None, None, lab.app.now()).await.unwrap();
+        let refusal = explained.refusal.expect("no campaign of this organisation may run");
+        assert!(refusal.message.contains("a Gas Supplier may not upgrade"), "{}", refusal.message);
+    }
+}
