@@ -30,6 +30,7 @@ mod quarantine;
 mod recheck;
 mod replay;
 mod requests;
+mod resubmit;
 mod send;
 mod settle;
 mod site;

@@ -5,7 +5,7 @@
 use super::{App, decide::sites, import::whole_facts};
 use crate::{
     alarm::{self, AlarmKind, NewAlarm},
-    campaign::{self, Campaign, CampaignState},
+    campaign::{self, Campaign, CampaignState, batch::Batch},
     db::Tx,
     estate,
     failure::Outcome,
@@ -57,8 +57,8 @@ impl App {
                 continue;
             }
             if let Some(decider) = self.decider_or_stop(&mut tx, &campaign).await? {
-                for (request, members) in prepared(&mut tx, id).await? {
-                    if self.any_fails(&mut tx, &decider, &members).await? {
+                for (request, batch) in prepared(&mut tx, id).await? {
+                    if self.any_fails(&mut tx, &decider.of_batch(batch.resubmission), &batch.members).await? {
                         self.dissolve(&mut tx, &request, "a member no longer passes, and it was never posted").await?;
                     }
                 }
@@ -170,13 +170,13 @@ impl App {
     }
 }
 
-/// Requests of a campaign that were committed and never posted, with their members.
-async fn prepared(tx: &mut Tx, campaign: i64) -> Outcome<Vec<(OutboxRequest, Vec<DeviceId>)>> {
+/// Requests of a campaign that were committed and never posted, with their batches.
+async fn prepared(tx: &mut Tx, campaign: i64) -> Outcome<Vec<(OutboxRequest, Batch)>> {
     let mut found = Vec::new();
     for request in outbox::list(tx, Some(OutboxState::Prepared), None, u32::MAX).await? {
         let Some(batch) = request.batch_id else { continue };
         match campaign::store::get_batch(tx, batch).await? {
-            Some(batch) if batch.campaign_id == campaign => found.push((request, batch.members)),
+            Some(batch) if batch.campaign_id == campaign => found.push((request, batch)),
             _ => {}
         }
     }
