@@ -21,6 +21,7 @@ mod plain_sequence;
 mod policies;
 mod reads;
 mod restart_takes_up;
+mod resubmission;
 mod schedules;
 mod simulator;
 mod thresholds;

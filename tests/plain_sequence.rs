@@ -1,16 +1,11 @@
 //! The contract's plain sequence, from an empty folder to activated displays: files written by hand, every one of the
 //! thirteen reasons, the simulated DCC as a process of its own, and only the `ppmid` program in between.
 
-use std::{
-    io::{Read, Write},
-    net::TcpStream,
-};
-
 use serde_json::{Value, json};
 
 use crate::{
     harness::assert_polite,
-    lab::{Daemon, Engine, Lab, PATIENCE, Site, day, on_both_engines, until},
+    lab::{Daemon, Engine, Lab, PATIENCE, Site, day, http, on_both_engines, until},
 };
 
 on_both_engines!(from_csv_files_to_activated_displays);
@@ -273,15 +268,4 @@ fn lasting(mut status: Value) -> Value {
 
 fn stats(lab: &Lab) -> Value {
     serde_json::from_str(&http(lab.dcc_port, "GET", "/sim/stats")).unwrap()
-}
-
-/// The body of a reply.
-fn http(port: u16, method: &str, path: &str) -> String {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    write!(stream, "{method} {path} HTTP/1.1\r\nHost: dcc\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").unwrap();
-    let mut reply = String::new();
-    stream.read_to_string(&mut reply).unwrap();
-    let (head, body) = reply.split_once("\r\n\r\n").expect("a reply has a head");
-    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-    body.to_string()
 }

@@ -116,7 +116,7 @@ pub async fn apply(
             answered(tx, request, code, now).await?;
             if early {
                 campaign::store::set_batch_state(tx, batch.id, BatchState::Dissolved, Some(&note), now).await?;
-                send::give_back(tx, batch, Some(&note), now).await?;
+                app.give_back(tx, batch, Some(&note), now).await?;
             } else {
                 refused(tx, batch, &note, now).await?;
             }

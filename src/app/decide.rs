@@ -1,6 +1,8 @@
 //! Everything a decision needs, fetched: policies, image, product lists, then site by site the facts. The decision itself is
 //! `policy::evaluate`; planning, the check before sending and the recheck of the held all come through here.
 
+use std::borrow::Cow;
+
 use crate::{
     app::App,
     campaign::{self, Campaign, Groups},
@@ -17,7 +19,11 @@ use crate::{
     target::{self, TargetState, store::Decided},
 };
 
+/// What is kept beside a key that is missing, of a site that is sent without it.
+pub(super) const SENT_ALL_THE_SAME: &str = "sent all the same: resubmit = true in retry.toml";
+
 /// Decides about sites for one campaign at one moment.
+#[derive(Clone)]
 pub struct Decider {
     pub at: Time,
     pub policies: PolicySet,
@@ -172,15 +178,35 @@ impl Decider {
     fn decide_one(&self, row: &SiteRow, in_other_campaign: bool) -> Decided {
         let facts = facts(row, in_other_campaign);
         let verdict = policy::evaluate(&self.decision, &facts);
+        // What is sent although its key is missing stays a site whose key is missing.
+        let left_out = policy::left_out(&self.decision, &facts).filter(|_| verdict.reason == Reason::Eligible);
+        let reason = left_out.unwrap_or(verdict.reason);
+        let mut fact = fact(row, &facts, self.decision.day(), reason);
+        if left_out.is_some() {
+            fact = fact.map(|fact| format!("{fact}; {SENT_ALL_THE_SAME}").into());
+        }
         Decided {
             device: row.site.device_id,
             state: state_of(verdict.reason),
-            reason: verdict.reason,
+            reason,
             registration: verdict.registration,
             registration_to: verdict.registration.and_then(|(mpid, from)| end_of(row, mpid, from)),
             cpl_fact: verdict.cpl_entry.and_then(|place| self.cpl_facts.get(place).copied()),
             key_result_at: row.key_at,
-            fact: fact(row, &facts, self.decision.day(), verdict.reason),
+            fact,
+        }
+    }
+
+    /// The same, of whether sites may be sent again though their keys are missing: it leaves out the rules about keys, and no other.
+    pub(super) fn resubmitting(self) -> Decider {
+        Decider { decision: self.decision.resubmitting(), ..self }
+    }
+
+    /// As [`Decider::resubmitting`] where the members of a batch are such sites.
+    pub(super) fn of_batch(&self, resubmission: bool) -> Cow<'_, Decider> {
+        match resubmission {
+            false => Cow::Borrowed(self),
+            true => Cow::Owned(self.clone().resubmitting()),
         }
     }
 

@@ -6,12 +6,14 @@ use serde_json::json;
 
 use super::{App, record};
 use crate::{
+    db::Tx,
     failure::{Failure, Outcome},
     ids::DeviceId,
     keys::{
         self, KeyCase,
         store::{KeyAttempt, KeyEvent, KeyRequest, RequestLine},
     },
+    policy::PolicySet,
 };
 
 const HOUR_MILLIS: i64 = 3_600_000;
@@ -25,6 +27,8 @@ pub struct RerunRequest {
     pub lines: Vec<RequestLine>,
     /// Whether more are due than the budget of this hour allows.
     pub more_due: bool,
+    /// How many more are due that the engine sends again by itself (retry.toml, `resubmit`).
+    pub left_to_the_engine: usize,
 }
 
 /// The whole story of a device's cases.
@@ -46,15 +50,16 @@ impl App {
         self.wait_for_import().await?;
         let mut tx = self.db.begin().await?;
         keys::store::lock_requests(&mut tx).await?;
-        let made = keys::store::made_since(&mut tx, now.plus_millis(-HOUR_MILLIS)).await?;
-        let budget = usize::try_from(policies.retry.budget_per_hour - made).unwrap_or(0);
+        let budget = self.retries_left(&mut tx, &policies).await?;
+        let not_these = self.left_to_the_engine(&mut tx, &policies, now).await?;
         let own = &self.settings.organisation.mpids;
-        let mut due = keys::store::due_for_request(&mut tx, own, now.london_day(), now, budget + 1).await?;
+        let mut due = keys::store::due_for_request(&mut tx, own, now.london_day(), now, &not_these, budget + 1).await?;
         let more_due = due.len() > budget;
         due.truncate(budget);
         due.sort_by_key(|case| case.id);
         let run = keys::store::next_run(&mut tx).await?;
-        let request = RerunRequest { lines: due.iter().map(|case| RequestLine::of(run, case)).collect(), more_due };
+        let lines = due.iter().map(|case| RequestLine::of(run, case)).collect();
+        let request = RerunRequest { lines, more_due, left_to_the_engine: not_these.len() };
         let Some(write) = write else { return Ok(request) };
         if request.lines.is_empty() {
             return Ok(request);
@@ -70,6 +75,12 @@ impl App {
         write(&request.lines)?;
         tx.commit().await?;
         Ok(request)
+    }
+
+    /// How many more attempts of ours this hour's budget allows, re-run requests and resubmissions together.
+    pub(super) async fn retries_left(&self, tx: &mut Tx, policies: &PolicySet) -> Outcome<usize> {
+        let made = keys::store::made_since(tx, self.now().plus_millis(-HOUR_MILLIS)).await?;
+        Ok(usize::try_from(policies.retry.budget_per_hour - made).unwrap_or(0))
     }
 
     /// The lines of a request that was made, as its cases are now: for a file that was lost.

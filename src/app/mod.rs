@@ -31,6 +31,7 @@ mod quarantine;
 mod recheck;
 mod replay;
 mod requests;
+mod resubmit;
 mod schedules;
 mod send;
 mod settle;

@@ -51,9 +51,9 @@ impl App {
     /// The same, and whether it is windows or freezes that keep members back. Only members whose group is open are looked at.
     pub async fn next_batch(&self, campaign_id: i64) -> Outcome<NextBatch> {
         let mut look = self.db.read().await?;
-        let (image_id, planned, size) = match campaign::store::get(&mut look, campaign_id).await? {
+        let (planned, size) = match campaign::store::get(&mut look, campaign_id).await? {
             Some(c) if c.state == CampaignState::Started && !self.is_known_void(&mut look, &c).await? => {
-                (c.image_id, c.plan_id, c.batch_size as u64)
+                (c.plan_id, c.batch_size as u64)
             }
             _ => return Ok(NextBatch::Nothing),
         };
@@ -91,19 +91,14 @@ impl App {
             }
             return Ok(NextBatch::Nothing);
         };
-        let bytes = match image::fetch_bytes(&self.vault, image_id).await {
-            Ok(bytes) => bytes,
-            Err(e) => {
-                let failure = Failure::from(e);
-                self.halt_with_code(&mut tx, &campaign, "IMAGE_NOT_TRUSTED", &failure.message).await?;
-                tx.commit().await?;
-                return Ok(NextBatch::Nothing);
-            }
+        let Some(bytes) = self.image_or_halt(&mut tx, &campaign).await? else {
+            tx.commit().await?;
+            return Ok(NextBatch::Nothing);
         };
         let members = self.choose_members(&mut tx, size as usize, plan, &decider, &closures).await?;
         let prepared = match members.is_empty() {
             true => None,
-            false => Some(self.commit_batch(&mut tx, &campaign, plan, &members, &bytes, &decider).await?),
+            false => Some(self.commit_batch(&mut tx, &campaign, plan, &members, &bytes, &decider).await?.0),
         };
         if whole_facts(&mut tx).await? != facts {
             return Ok(NextBatch::Nothing);
@@ -113,6 +108,18 @@ impl App {
             crate::crash::point("after-outbox-commit");
         }
         Ok(prepared.map_or(NextBatch::Nothing, NextBatch::Prepared))
+    }
+
+    /// The bytes of a campaign's image. `None`: the store has lost or changed them, so the campaign is halted in this transaction.
+    pub(super) async fn image_or_halt(&self, tx: &mut Tx, campaign: &Campaign) -> Outcome<Option<Vec<u8>>> {
+        match image::fetch_bytes(&self.vault, campaign.image_id).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(e) => {
+                let failure = Failure::from(e);
+                self.halt_with_code(tx, campaign, "IMAGE_NOT_TRUSTED", &failure.message).await?;
+                Ok(None)
+            }
+        }
     }
 
     /// Decides queued members again, in order, until a batch is full. Those that no longer pass leave the queue.
@@ -141,7 +148,8 @@ impl App {
         Ok(members)
     }
 
-    async fn commit_batch(
+    /// Commits members that were decided just now as one batch with its request. Gives the batch, too.
+    pub(super) async fn commit_batch(
         &self,
         tx: &mut Tx,
         campaign: &Campaign,
@@ -149,12 +157,14 @@ impl App {
         members: &[Decided],
         image: &[u8],
         decider: &super::Decider,
-    ) -> Outcome<RequestId> {
+    ) -> Outcome<(RequestId, i64)> {
         let now = self.now();
         let devices: Vec<DeviceId> = members.iter().map(|d| d.device).collect();
-        let batch = campaign::store::insert_batch(tx, campaign.id, plan, &devices, now).await?;
-        let answer_by = now.plus_millis(decider.policies.eligibility.answer_within.millis());
-        let sent = targets::send(tx, plan, batch, members, decider.policy_set, Some(answer_by), now).await?;
+        let resubmission = decider.decision().resubmits();
+        let batch = campaign::store::insert_batch(tx, campaign.id, plan, &devices, resubmission, now).await?;
+        let answer_by = Some(now.plus_millis(decider.policies.eligibility.answer_within.millis()));
+        let sending = targets::Sending { plan, batch, resubmission, policy_set: decider.policy_set, answer_by };
+        let sent = targets::send(tx, sending, members, now).await?;
         deadline::set_deadlines(tx, plan, deadline::Moved::Batch(batch), &decider.policies.steps, now).await?;
         if sent != members.len() as u64 {
             return Err(Failure::failed("the members of a batch changed while it was being made")
@@ -176,8 +186,12 @@ impl App {
             now,
         };
         outbox::prepare(tx, &new).await?;
-        let detail = json!({"request": id, "devices": members.len(), "digest": body_digest, "policies": decider.policies.hash()});
+        let mut detail =
+            json!({"request": id, "devices": members.len(), "digest": body_digest, "policies": decider.policies.hash()});
+        if resubmission {
+            detail["resubmission"] = true.into();
+        }
         record(tx, now, "engine", "batch.prepare", format!("campaign {} batch {batch}", campaign.id), detail).await?;
-        Ok(id)
+        Ok((id, batch))
     }
 }

@@ -43,7 +43,7 @@ pub struct Decided {
     pub events: Vec<String>,
     pub campaign: Option<i64>,
     pub batch: Option<i64>,
-    /// Devices that are queued again.
+    /// Devices that are queued again; of a resubmission, that wait for their keys again.
     pub queued: u64,
     /// Devices of the request that meanwhile wait for another or are in one: processed, they may get two.
     pub elsewhere: usize,
@@ -219,7 +219,9 @@ impl App {
             }
             campaign::store::set_batch_state(tx, batch.id, BatchState::Dissolved, Some(note), now).await?;
             let moved = Moved { detail: Some(note), ..Moved::because(Because::by(Cause::Operator, batch.id)) };
-            queued = targets::move_all(tx, batch.plan_id, Which::Batch(batch.id), Event::Deleted, moved, now).await?;
+            let event = if batch.resubmission { Event::Annulled } else { Event::Deleted };
+            queued = targets::move_all(tx, batch.plan_id, Which::Batch(batch.id), event, moved, now).await?;
+            self.resubmission_undone(tx, batch).await?;
             if campaign::store::get(tx, batch.campaign_id).await?.is_some_and(|c| c.state == CampaignState::Aborted) {
                 let aborted = Moved::because(Because::of(Cause::Operator));
                 targets::move_all(tx, batch.plan_id, Which::Plan, Event::Cancelled, aborted, now).await?;

@@ -167,11 +167,11 @@ impl App {
     /// Members that were sent and of which DCC itself said that they lack their key, with no better result since. Where the
     /// cohort needs no key from the tool (L§12: SECURE) no rule would hold them, and they would be sent and refused again and
     /// again.
-    async fn still_without_key(&self, tx: &mut Tx, plan: i64, held: &[DeviceId]) -> Outcome<HashSet<DeviceId>> {
+    pub(super) async fn still_without_key(&self, tx: &mut Tx, plan: i64, held: &[DeviceId]) -> Outcome<HashSet<DeviceId>> {
         let mut waiting = HashSet::new();
         for group in held.chunks(targets::GROUP_ROWS) {
             let found = targets::find(tx, &[plan], group).await?;
-            for target in found.iter().filter(|t| t.batch_id.is_some()) {
+            for target in found.iter().filter(|t| t.attempts > 0) {
                 let history = estate::store::key_history(tx, target.device).await?;
                 let since = history.iter().rev().take_while(|k| k.result.status != KeyStatus::Updated);
                 if since.into_iter().any(|k| k.source == KeySource::Message) {

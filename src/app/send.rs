@@ -286,14 +286,29 @@ impl App {
         Ok(posted)
     }
 
-    /// Gives the members of a request that never left back to the queue, and abandons its RequestID.
+    /// Gives the members of a request that never left back to where they were, and abandons its RequestID.
     pub(super) async fn dissolve(&self, tx: &mut Tx, request: &OutboxRequest, why: &str) -> Outcome {
         let now = self.now();
         outbox::mark_abandoned(tx, request.id, why, now).await?;
         let Some(batch_id) = request.batch_id else { return self.read_never_left(tx, request).await };
         if let Some(batch) = campaign::store::get_batch(tx, batch_id).await? {
             campaign::store::set_batch_state(tx, batch_id, BatchState::Dissolved, Some(why), now).await?;
-            give_back(tx, &batch, None, now).await?;
+            self.give_back(tx, &batch, None, now).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives the members of a batch back to where they were: its request never left, or was refused for a passing reason. That is the
+    /// queue; of a resubmission they wait for their keys, and nothing was tried. Those of an aborted campaign are cancelled with the
+    /// rest of it.
+    pub(super) async fn give_back(&self, tx: &mut Tx, batch: &Batch, why: Option<&str>, now: Time) -> Outcome {
+        let moved = Moved { detail: why, ..Moved::because(Because::by(Cause::Returned, batch.id)) };
+        let event = if batch.resubmission { Event::Unsent } else { Event::Returned };
+        targets::move_all(tx, batch.plan_id, Which::Batch(batch.id), event, moved, now).await?;
+        self.resubmission_undone(tx, batch).await?;
+        if campaign::store::get(tx, batch.campaign_id).await?.is_some_and(|c| c.state == CampaignState::Aborted) {
+            let aborted = Moved::because(Because::of(Cause::Operator));
+            targets::move_all(tx, batch.plan_id, Which::Plan, Event::Cancelled, aborted, now).await?;
         }
         Ok(())
     }
@@ -316,18 +331,6 @@ impl App {
 /// How long until the next attempt, in milliseconds.
 pub(super) fn delay(request: &OutboxRequest, trouble: &Trouble) -> i64 {
     backoff(request.attempts, request.id.counter, trouble.fault.pace(), trouble.retry_after).as_millis() as i64
-}
-
-/// Gives the members of a batch back to the queue: its request never left, or was refused for a passing reason. Those of an
-/// aborted campaign are cancelled with the rest of it.
-pub(super) async fn give_back(tx: &mut Tx, batch: &Batch, why: Option<&str>, now: Time) -> Outcome {
-    let moved = Moved { detail: why, ..Moved::because(Because::by(Cause::Returned, batch.id)) };
-    targets::move_all(tx, batch.plan_id, Which::Batch(batch.id), Event::Returned, moved, now).await?;
-    if campaign::store::get(tx, batch.campaign_id).await?.is_some_and(|c| c.state == CampaignState::Aborted) {
-        let aborted = Moved::because(Because::of(Cause::Operator));
-        targets::move_all(tx, batch.plan_id, Which::Plan, Event::Cancelled, aborted, now).await?;
-    }
-    Ok(())
 }
 
 /// The request waits for a person; its members are followed as if sent. One that was answered already stays answered, and

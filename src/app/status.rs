@@ -55,8 +55,8 @@ pub struct ReadCounts {
     pub given_up: i64,
 }
 
-/// How much of what was sent succeeded. A site that left the portfolio counts neither way, nor does one that waits for its key: these are
-/// left out above and below the line.
+/// How much of what was sent succeeded. A site that left the portfolio counts neither way, nor does one that waits for its key or was
+/// sent again without it and has not succeeded: these are left out above and below the line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Shares {
     /// Devices that were sent, less those left out.
@@ -169,7 +169,7 @@ impl App {
         let queued = by_state.get(&TargetState::Queued).copied().unwrap_or(0) as u64;
         let end = campaign.ended_at.unwrap_or_else(|| self.now());
         let supply_lost = targets::count_lost(&mut tx, plan.id).await?;
-        let keys_missing = targets::count_held_for_keys(&mut tx, plan.id).await?;
+        let keys_missing = targets::count_without_key(&mut tx, plan.id).await?;
         Ok(Status {
             adt: self.adt_status(&mut tx, &campaign, queued).await?,
             shares: Shares::of(&targets::count_shares(&mut tx, plan.id).await?, supply_lost, keys_missing),

@@ -41,7 +41,7 @@ impl Told {
 /// Whether what moved a target was a decision about its site.
 pub(super) fn decides(cause: Option<Cause>) -> bool {
     match cause {
-        None | Some(Cause::Recheck | Cause::Send | Cause::TopUp) => true,
+        None | Some(Cause::Recheck | Cause::Send | Cause::Resubmit | Cause::TopUp) => true,
         Some(
             Cause::Returned | Cause::Answer | Cause::Message | Cause::Read | Cause::Silence | Cause::Supply | Cause::Operator,
         ) => false,

@@ -71,6 +71,11 @@ pub struct AdtStatus {
 }
 
 impl AdtRoom {
+    /// Whether anything limits what may be sent.
+    pub(super) fn is_limited(&self) -> bool {
+        self.room.is_limited() || !self.standing.is_empty()
+    }
+
     /// Whether a request of so many devices may go.
     pub fn may_send(&self, devices: u64) -> Result<(), AdtWait> {
         self.not_quarantined()?;

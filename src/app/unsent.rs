@@ -1,11 +1,12 @@
 //! What was not sent is decided again at once when a product list took effect or a day began: an entry that was withdrawn, a row of the
 //! EPCL that ended. A batch that was committed and never posted is dissolved where a member no longer passes; so it is in the moment in
-//! which it would leave. Not the campaign as a whole (`judge_started`), nor the held (`recheck_held`). Promise: each change of the lists is said in one alarm, with its numbers.
+//! which it would leave. Not the campaign as a whole (`judge_started`), nor the held (`recheck_held`). Promise: each change of the lists
+//! is said in one alarm, with its numbers.
 
 use super::{App, decide::sites, import::whole_facts, send::request_and_batch};
 use crate::{
     alarm::{self, AlarmKind, NewAlarm},
-    campaign::{self, Campaign, CampaignState},
+    campaign::{self, Campaign, CampaignState, batch::Batch},
     clock::{Day, Time},
     db::Tx,
     estate,
@@ -44,6 +45,7 @@ impl App {
         let (facts, now) = (whole_facts(&mut look).await?, self.now());
         let (refusal, decider) = self.judge_image(&mut look, campaign.image_id, now).await?;
         let decider = decider.beside(campaign::store::other_started_plans(&mut look, campaign.id).await?);
+        let decider = decider.of_batch(batch.resubmission);
         let all_pass = refusal.is_none() && !self.any_fails(&mut look, &decider, &batch.members).await?;
         let still = whole_facts(&mut look).await?;
         Ok(Some(Looked { facts: facts.filter(|facts| still == Some(*facts)), day: now.london_day(), all_pass }))
@@ -104,8 +106,8 @@ impl App {
                 continue;
             }
             if let Some(decider) = self.decider_or_stop(&mut tx, &campaign).await? {
-                for (request, members) in prepared(&mut tx, id).await? {
-                    if self.any_fails(&mut tx, &decider, &members).await? {
+                for (request, batch) in prepared(&mut tx, id).await? {
+                    if self.any_fails(&mut tx, &decider.of_batch(batch.resubmission), &batch.members).await? {
                         self.dissolve(&mut tx, &request, "a member no longer passes, and it was never posted").await?;
                     }
                 }
@@ -217,13 +219,13 @@ impl App {
     }
 }
 
-/// Requests of a campaign that were committed and never posted, with their members.
-async fn prepared(tx: &mut Tx, campaign: i64) -> Outcome<Vec<(OutboxRequest, Vec<DeviceId>)>> {
+/// Requests of a campaign that were committed and never posted, with their batches.
+async fn prepared(tx: &mut Tx, campaign: i64) -> Outcome<Vec<(OutboxRequest, Batch)>> {
     let mut found = Vec::new();
     for request in outbox::list(tx, Some(OutboxState::Prepared), None, u32::MAX).await? {
         let Some(batch) = request.batch_id else { continue };
         match campaign::store::get_batch(tx, batch).await? {
-            Some(batch) if batch.campaign_id == campaign => found.push((request, batch.members)),
+            Some(batch) if batch.campaign_id == campaign => found.push((request, batch)),
             _ => {}
         }
     }

@@ -53,7 +53,7 @@ pub(super) enum MayLeave {
 
 impl App {
     /// windows.toml, and what `hold_campaign` of retry.toml closes beside it.
-    async fn windows(&self, tx: &mut Tx, at: Time) -> Outcome<Windows> {
+    pub(super) async fn windows(&self, tx: &mut Tx, at: Time) -> Outcome<Windows> {
         let policies = self.policies_at(at)?;
         let held = if policies.retry.hold_campaign { self.cohorts_with_share_alarm(tx).await? } else { Vec::new() };
         Ok(policies.windows.holding(held))

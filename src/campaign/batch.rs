@@ -26,6 +26,8 @@ pub struct Batch {
     /// 1, 2, 3 ... within the campaign.
     pub number: i64,
     pub members: Vec<DeviceId>,
+    /// Its members were sent though their keys are missing (retry.toml, `resubmit`).
+    pub resubmission: bool,
     pub state: BatchState,
     pub note: Option<String>,
     pub updated_at: Time,

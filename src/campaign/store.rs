@@ -309,10 +309,10 @@ pub async fn other_started_plans(tx: &mut Tx, except: i64) -> DbResult<Vec<i64>>
 
 // ---------------------------------------------------------------- batches
 
-type BatchRow = (i64, i64, i64, i64, Vec<u8>, String, Option<String>, i64);
+type BatchRow = (i64, i64, i64, i64, Vec<u8>, bool, String, Option<String>, i64);
 
 fn batch(row: BatchRow) -> DbResult<Batch> {
-    let (id, campaign_id, plan_id, number, members, state, note, updated_at) = row;
+    let (id, campaign_id, plan_id, number, members, resubmission, state, note, updated_at) = row;
     Ok(Batch {
         members: decode_members(&members)
             .ok_or_else(|| DbError::bad_row("batches", id, "members", format!("{} bytes", members.len())))?,
@@ -321,18 +321,26 @@ fn batch(row: BatchRow) -> DbResult<Batch> {
         campaign_id,
         plan_id,
         number,
+        resubmission,
         note,
         updated_at: Time(updated_at),
     })
 }
 
-const BATCH_COLUMNS: &str = "id, campaign_id, plan_id, number, members, state, note, updated_at";
+const BATCH_COLUMNS: &str = "id, campaign_id, plan_id, number, members, resubmission, state, note, updated_at";
 
-pub async fn insert_batch(tx: &mut Tx, campaign: i64, plan: i64, members: &[DeviceId], now: Time) -> DbResult<i64> {
+pub async fn insert_batch(
+    tx: &mut Tx,
+    campaign: i64,
+    plan: i64,
+    members: &[DeviceId],
+    resubmission: bool,
+    now: Time,
+) -> DbResult<i64> {
     Ok(sql!(tx, c => sqlx::query_scalar(
-        "insert into batches (campaign_id, plan_id, number, members, size, state, created_at, updated_at)
-         values ($1, $2, (select coalesce(max(number), 0) + 1 from batches where campaign_id = $1), $3, $4, 'prepared', $5, $5) returning id")
-        .bind(campaign).bind(plan).bind(encode_members(members)).bind(members.len() as i64).bind(now.0).fetch_one(c).await)?)
+        "insert into batches (campaign_id, plan_id, number, members, size, resubmission, state, created_at, updated_at)
+         values ($1, $2, (select coalesce(max(number), 0) + 1 from batches where campaign_id = $1), $3, $4, $5, 'prepared', $6, $6) returning id")
+        .bind(campaign).bind(plan).bind(encode_members(members)).bind(members.len() as i64).bind(resubmission).bind(now.0).fetch_one(c).await)?)
 }
 
 pub async fn get_batch(tx: &mut Tx, id: i64) -> DbResult<Option<Batch>> {

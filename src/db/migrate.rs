@@ -26,6 +26,7 @@ const STEPS: &[(i64, &str, &str)] = &[
     (11, "pinned", include_str!("../../migrations/0011_pinned.sql")),
     (12, "keys", include_str!("../../migrations/0012_keys.sql")),
     (13, "notifications", include_str!("../../migrations/0013_notifications.sql")),
+    (14, "resubmissions", include_str!("../../migrations/0014_resubmissions.sql")),
     (16, "schedules", include_str!("../../migrations/0016_schedules.sql")),
     (18, "proof", include_str!("../../migrations/0018_proof.sql")),
 ];

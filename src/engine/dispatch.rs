@@ -7,7 +7,7 @@ use std::{collections::HashMap, time::Duration};
 use super::loops::Shared;
 use crate::{
     app::{Due, NextBatch, Posted},
-    campaign::{self, CampaignState},
+    campaign::{self, Campaign, CampaignState},
     clock::Time,
     failure::Outcome,
     gateway::{
@@ -28,6 +28,8 @@ const THRESHOLDS_PERIOD_MILLIS: i64 = 1_000;
 const DUE_REQUESTS: u32 = 64;
 /// Reads of them that are posted before it is looked whether a batch is to be sent.
 const DUE_READS: usize = 16;
+/// How soon it is looked again for sites that are due to be sent without their keys, where there was none: hours are the unit there.
+const RESUBMIT_LOOK_MILLIS: i64 = 5_000;
 /// One request may time out whatever DCC's health (a large one at a slow hour): after it has been the only probe this often,
 /// a new batch is.
 const SAME_PROBES: u32 = 3;
@@ -88,6 +90,8 @@ struct Dispatcher {
     closed: HashMap<i64, Time>,
     /// When the alarms of the thresholds are looked at next.
     next_watch: Time,
+    /// When it is looked next for sites that are due to be sent without their keys.
+    next_resubmit: Time,
     link: Link,
     /// As it was last written.
     noted: Option<Link>,
@@ -103,6 +107,7 @@ impl Dispatcher {
             last_probe: None,
             closed: HashMap::new(),
             next_watch: now,
+            next_resubmit: now,
             link: Link::untried(now),
             noted: None,
         }
@@ -192,14 +197,15 @@ impl Dispatcher {
         }
     }
 
-    /// The next batch of any campaign, committed and ready.
+    /// The next batch of any campaign, committed and ready. What waits for its key is sent again only when nothing else is to be sent.
     async fn new_batch(&mut self, shared: &Shared) -> Outcome<Option<RequestId>> {
         if shared.app.now() < self.not_before {
             return Ok(None);
         }
-        let campaigns = campaign::store::list(&mut shared.app.db.read().await?).await?;
+        let mut campaigns = campaign::store::list(&mut shared.app.db.read().await?).await?;
+        campaigns.retain(|c| c.state == CampaignState::Started);
         let mut fault = None;
-        for campaign in campaigns.iter().filter(|c| c.state == CampaignState::Started) {
+        for campaign in &campaigns {
             if !shared.may_act() {
                 return Ok(None);
             }
@@ -217,6 +223,31 @@ impl Dispatcher {
                 Err(e) => fault = Some(e),
             }
         }
+        match self.resubmission(shared, &campaigns).await {
+            Ok(Some(id)) => return Ok(Some(id)),
+            Ok(None) => {}
+            Err(e) => fault = Some(e),
+        }
+        fault.map_or(Ok(None), Err)
+    }
+
+    /// The next batch of sites that are due to be sent without their keys, of any of these campaigns.
+    async fn resubmission(&mut self, shared: &Shared, campaigns: &[Campaign]) -> Outcome<Option<RequestId>> {
+        if shared.app.now() < self.next_resubmit {
+            return Ok(None);
+        }
+        let mut fault = None;
+        for campaign in campaigns {
+            if !shared.may_act() {
+                return Ok(None);
+            }
+            match shared.app.next_resubmission(campaign.id).await {
+                Ok(Some(id)) => return Ok(Some(id)),
+                Ok(None) => {}
+                Err(e) => fault = Some(e),
+            }
+        }
+        self.next_resubmit = shared.app.now().plus_millis(RESUBMIT_LOOK_MILLIS);
         fault.map_or(Ok(None), Err)
     }
 

@@ -10,6 +10,11 @@ const SWEEP_PERIOD: Duration = Duration::from_secs(30);
 pub(super) async fn sweep(mut shared: Shared) {
     while !shared.stopping() {
         if shared.may_act() {
+            match shared.app.end_resubmissions().await {
+                Ok(0) => {}
+                Ok(n) => tracing::info!(sites = n, "sites that were sent without their keys have come to nothing"),
+                Err(e) => shared.fault("sites that were sent without their keys could not be looked at", &e).await,
+            }
             match shared.app.sweep_key_cases().await {
                 Ok(swept) if swept.given_up + swept.lapsed > 0 => {
                     tracing::warn!(given_up = swept.given_up, lapsed = swept.lapsed, "missing keys were looked through");

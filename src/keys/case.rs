@@ -13,7 +13,7 @@ use crate::{
 crate::spelled! {
     /// What a person, or the engine, does to a case.
     CaseVerb, "what is done to a case" {
-        /// Goes on the next re-run request, whatever the timetable says.
+        /// Is due now, whatever the timetable says.
         Retry = "retry",
         /// Becomes an incident.
         Escalate = "escalate",
@@ -61,6 +61,8 @@ crate::spelled! {
     AttemptKind, "a kind of attempt" {
         /// A re-run was asked for.
         Requested = "requested",
+        /// Its firmware was sent although its key is missing (retry.toml, `resubmit`).
+        Resubmission = "resubmission",
         /// A result of the tool was imported.
         Result = "result",
         /// DCC said so in a message.
@@ -81,11 +83,11 @@ pub struct KeyCase {
     pub model: Option<String>,
     pub region: Option<String>,
     pub state: KeyCaseState,
-    /// Results in this episode.
+    /// Results in this episode, and resubmissions that none answered.
     pub attempts: i64,
     pub first_seen: Time,
     pub last_attempt: Option<Time>,
-    /// When it may go on a re-run request; null: not before somebody decides.
+    /// When it may go on a re-run request or be sent again; null: not before somebody decides.
     pub next_attempt: Option<Time>,
     pub last_error: Option<String>,
     pub incident: Option<String>,

@@ -69,6 +69,23 @@ impl Episode {
         }
         episode
     }
+
+    /// The same with the times its site was sent again without its key, oldest first, that are over: one that a result answers is that
+    /// attempt, and one that none does (silence, a refusal) is an attempt of its own.
+    pub fn with_resubmissions(mut self, history: &[KeyResult], sent: &[Time]) -> Episode {
+        for (n, at) in sent.iter().enumerate() {
+            let until = sent.get(n + 1).copied().unwrap_or(Time(i64::MAX));
+            if history.iter().any(|r| *at < r.attempted_at && r.attempted_at <= until) {
+                continue;
+            }
+            self.attempts += 1;
+            // What has ended did so with its last result.
+            if self.state.is_open() {
+                self.last_attempt = self.last_attempt.max(*at);
+            }
+        }
+        self
+    }
 }
 
 #[cfg(test)]
@@ -112,6 +129,25 @@ mod tests {
         use KeyStatus::*;
         let relapse = Episode::latest(&history(&[Failed, Updated, Failed])).unwrap();
         assert_eq!((relapse.state, relapse.attempts, relapse.first_seen), (KeyCaseState::Retrying, 1, Time(20)));
+    }
+
+    #[test]
+    fn a_resubmission_is_one_attempt_answered_or_not() {
+        use KeyStatus::*;
+        let failed = history(&[Failed, Failed, Failed]);
+        let counted = |history: &[KeyResult], sent: &[i64]| {
+            let sent: Vec<Time> = sent.iter().map(|at| Time(*at)).collect();
+            let episode = Episode::latest(history).unwrap().with_resubmissions(history, &sent);
+            (episode.attempts, episode.last_attempt.0)
+        };
+        assert_eq!(counted(&failed, &[]), (3, 20));
+        assert_eq!(counted(&failed, &[5, 15]), (3, 20), "each was answered by the result after it");
+        assert_eq!(counted(&failed, &[12, 15]), (4, 20), "the first was not");
+        assert_eq!(counted(&failed, &[15, 25]), (4, 25));
+        assert_eq!(counted(&failed, &[25, 35]), (5, 35));
+        assert_eq!(counted(&failed, &[10]), (3, 20), "a result of the same moment was there before");
+        let done = history(&[Failed, Updated]);
+        assert_eq!(counted(&done, &[15]), (3, 10), "it ended when its key came");
     }
 
     proptest! {

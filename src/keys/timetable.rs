@@ -12,7 +12,7 @@ pub struct SoFar {
     /// When this program took the case up; its age counts from here.
     pub opened_at: Time,
     pub last_attempt: Time,
-    /// Results in this episode, at least one.
+    /// Results in this episode, at least one, and resubmissions that none answered.
     pub attempts: i64,
 }
 

@@ -66,11 +66,17 @@ pub fn leaves(set: &PolicySet) -> Vec<Leaf> {
 }
 
 /// What an approval of a campaign with this rollout is bound to: SHA-256 over the values that matter, lower-case hexadecimal. A
-/// remark, a clause, a response code or the timetable of retries is none of them (design.md, principle 5).
+/// remark, a clause, a response code or the timetable of retries is none of them (design.md, principle 5). `resubmit` is bound while it is
+/// on: left out while it is off, it voids no approval that was given before there was such a thing.
 pub fn binding(set: &PolicySet, rollout: &str) -> String {
-    let mut hash = Sha256::new();
     let files = set.files().iter().filter(|f| ever_matters(f.name));
-    for leaf in files.flat_map(PolicyFile::leaves).filter(|l| matters(l.file, &l.key, Some(rollout))) {
+    let off = |leaf: &Leaf| leaf.file == PolicyName::Retry && leaf.value == "false";
+    digest(files.flat_map(PolicyFile::leaves).filter(|l| matters(l.file, &l.key, Some(rollout)) && !off(l)))
+}
+
+fn digest(leaves: impl Iterator<Item = Leaf>) -> String {
+    let mut hash = Sha256::new();
+    for leaf in leaves {
         for part in [leaf.file.as_str(), &leaf.key, &leaf.value] {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
@@ -100,13 +106,13 @@ pub fn changes(before: &PolicySet, after: &PolicySet, rollout: Option<&str>) -> 
 /// Whether anything in a file can void an approval.
 fn ever_matters(file: PolicyName) -> bool {
     match file {
-        PolicyName::Eligibility | PolicyName::Rollout | PolicyName::Steps | PolicyName::Windows => true,
+        PolicyName::Eligibility | PolicyName::Rollout | PolicyName::Steps | PolicyName::Windows | PolicyName::Retry => true,
         // Whose signatures count is asked before every batch; what an answer means is corrected while campaigns run.
         PolicyName::Trust | PolicyName::ResponseCodes => false,
         // What DCC registered binds every campaign from the day it does.
         PolicyName::Thresholds => false,
-        // When a missing key is asked for again, and who is told of what happens, decide about no site.
-        PolicyName::Retry | PolicyName::Notify => false,
+        // Who is told of what happens decides about no site.
+        PolicyName::Notify => false,
     }
 }
 
@@ -128,6 +134,8 @@ fn matters(file: PolicyName, key: &str, rollout: Option<&str>) -> bool {
         },
         // What is asked of a device and how long it may stay silent; the pace and patience of reads is corrected while campaigns run.
         PolicyName::Steps => ["default", "model"].contains(&top) && name != "read_within",
+        // Whether a site is sent though its key is missing. When a key is asked for again decides about no site.
+        PolicyName::Retry => key == "resubmit",
         _ => true,
     }
 }
@@ -204,6 +212,8 @@ mod tests {
             (Steps, "reads_per_minute = 60", "reads_per_minute = 6", false),
             (Trust, "threshold = 1", "threshold = 2", false),
             (Retry, "most_attempts = 12", "most_attempts = 5", false),
+            (Retry, "budget_per_hour = 2000", "budget_per_hour = 1", false),
+            (Retry, "resubmit = false", "resubmit = true", true),
         ];
         for (name, piece, instead, matters) in cases {
             let other = edited(name, piece, instead);
@@ -213,6 +223,22 @@ mod tests {
             assert_eq!(changes.iter().any(|c| c.matters), matters, "{name}: {changes:?}");
             assert!(!changes.is_empty(), "{name}: {instead}");
         }
+    }
+
+    #[test]
+    fn what_is_off_voids_no_approval_of_before_it_existed() {
+        use PolicyName::*;
+        let before = |set: &PolicySet| {
+            let known = leaves(set).into_iter().filter(|l| l.file != Retry && matters(l.file, &l.key, Some("direct")));
+            digest(known.collect::<Vec<_>>().into_iter())
+        };
+        for set in [PolicySet::compiled(), edited(Retry, "resubmit = false", "")] {
+            assert_eq!(binding(&set, "direct"), before(&set));
+        }
+        let on = edited(Retry, "resubmit = false", "resubmit = true");
+        assert_ne!(binding(&on, "direct"), before(&on));
+        let matter: Vec<Change> = changes(&PolicySet::compiled(), &on, None).into_iter().filter(|c| c.matters).collect();
+        assert_eq!((matter.len(), matter[0].key.as_str(), matter[0].after.as_deref()), (1, "resubmit", Some("true")));
     }
 
     #[test]

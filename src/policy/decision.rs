@@ -4,7 +4,7 @@
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
 use super::{
-    CohortPolicy, Eligibility, ImageFacts, NotStatedMeans, PolicySet,
+    CohortPolicy, Eligibility, ImageFacts, NotStatedMeans, PolicySet, Reason,
     pathway::Device,
     refusal::{differs_in_spelling, is_of_image},
 };
@@ -12,6 +12,9 @@ use crate::{
     clock::{Day, Time},
     estate::{CplEntry, CplStatus, EpclEntry, Site, UpgradeFrom},
 };
+
+/// The rules that a resubmission leaves out (retry.toml, `resubmit`), and no other.
+const LEFT_OUT: [Reason; 2] = [Reason::KeysMissing, Reason::KeysUnknown];
 
 /// Built by [`Decision::new`], then asked for each site.
 #[derive(Debug, Clone)]
@@ -27,6 +30,8 @@ pub struct Decision {
     epcl: HashMap<String, Vec<EpclEntry>>,
     /// The Active entries of the image, in the order given.
     cpl: Vec<CplEntry>,
+    /// It is about sending a site again though its key is missing.
+    resubmits: bool,
 }
 
 /// The Active CPL entries of the image for one manufacturer, model and hardware version.
@@ -81,7 +86,23 @@ impl Decision {
             products: HashMap::new(),
             epcl: rows,
             cpl: Vec::new(),
+            resubmits: false,
         }
+    }
+
+    /// The same, of whether a site may be sent again though its key is missing: `KEYS_MISSING` and `KEYS_UNKNOWN` are left out, and
+    /// everything else is as it was.
+    pub fn resubmitting(self) -> Decision {
+        Decision { resubmits: true, ..self }
+    }
+
+    pub fn resubmits(&self) -> bool {
+        self.resubmits
+    }
+
+    /// Whether the rule with this reason decides nothing here.
+    pub(super) fn leaves_out(&self, reason: Reason) -> bool {
+        self.resubmits && LEFT_OUT.contains(&reason)
     }
 
     /// The moment decided about.

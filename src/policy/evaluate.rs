@@ -64,13 +64,19 @@ pub struct Finding {
 
 /// Decides about one site: the first rule of the contract's table that applies.
 pub fn evaluate(decision: &Decision, facts: &SiteFacts<'_>) -> Verdict {
-    let first = RULES.iter().find(|rule| (rule.applies)(decision, facts));
+    let first = RULES.iter().find(|rule| (rule.applies)(decision, facts) && !decision.leaves_out(rule.reason));
     let registration = facts.covering(decision.day).or_else(|| facts.upcoming(decision.day));
     Verdict {
         reason: first.map_or(Reason::Eligible, |rule| rule.reason),
         registration: registration.map(|r| (r.supplier_mpid, r.effective_from)),
         cpl_entry: decision.product(facts.site).map(|product| product.place_for(&facts.site.firmware_version)),
     }
+}
+
+/// Of a resubmission: the rule about keys that stands against the site and was left out; `None`: none does.
+pub fn left_out(decision: &Decision, facts: &SiteFacts<'_>) -> Option<Reason> {
+    let stands = |rule: &&super::rules::Rule| decision.leaves_out(rule.reason) && (rule.applies)(decision, facts);
+    decision.resubmits().then(|| RULES.iter().find(stands).map(|rule| rule.reason)).flatten()
 }
 
 /// What the rule behind `reason` went by, where it stands against the site and no registration says it: short, for the record.
@@ -98,11 +104,15 @@ pub fn fact_against(facts: &SiteFacts<'_>, day: Day, reason: Reason) -> Option<S
 pub fn explain(decision: &Decision, facts: &SiteFacts<'_>) -> Vec<Finding> {
     let finding = |(n, rule): (usize, &super::rules::Rule)| {
         let judged = decision.image.is_some() || !rule.about_image;
-        let what = if judged { (rule.what)(decision, facts) } else { "not judged: no image was named".to_string() };
+        let left_out = decision.leaves_out(rule.reason);
+        let mut what = if judged { (rule.what)(decision, facts) } else { "not judged: no image was named".to_string() };
+        if left_out {
+            what += "; left out of a resubmission";
+        }
         Finding {
             rule: n + 1,
             reason: rule.reason,
-            applies: (rule.applies)(decision, facts),
+            applies: (rule.applies)(decision, facts) && !left_out,
             judged,
             outcome: rule.reason.outcome(),
             what,

@@ -32,7 +32,7 @@ pub use compare::{Change, Leaf, binding, changes, leaves};
 pub use decision::Decision;
 pub use document::PolicyError;
 pub use eligibility::{CohortPolicy, Cohorts, DEVICES_PER_REQUEST_MAX, Eligibility, NotStatedMeans};
-pub use evaluate::{Finding, ImageFacts, SiteFacts, Verdict, evaluate, explain, fact_against};
+pub use evaluate::{Finding, ImageFacts, SiteFacts, Verdict, evaluate, explain, fact_against, left_out};
 pub use files::{Content, Head, Origin, PolicyFile, PolicyName};
 pub use folder::{PolicyFolder, check_files, init};
 pub use notify::{FileNamed, Notify, NotifyKind, TEAMS_MAX, Team};

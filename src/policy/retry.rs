@@ -175,6 +175,7 @@ impl RetryRule {
 /// The file as it is in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Retry {
+    /// Whether a due attempt is a 11.1 request of our own, where a started campaign has the site.
     pub resubmit: bool,
     pub hold_campaign: bool,
     pub budget_per_hour: i64,
@@ -198,16 +199,9 @@ impl Retry {
 pub(super) fn read_retry(place: Place<'_>) -> Read<(Head, Retry)> {
     read_document(place, |file| {
         let head = read_head(file)?;
-        let no = |value: &toml::de::DeValue<'_>| yes_no(value).filter(|yes| !yes);
         let budget = format!("a whole number of sites, 1 to {BUDGET_MAX}");
         let retry = Retry {
-            resubmit: file
-                .optional(
-                    "resubmit",
-                    "false: resubmission by this program is to come; re-runs are asked for by `ppmid keys request`",
-                    no,
-                )?
-                .unwrap_or(false),
+            resubmit: file.optional("resubmit", "true or false", yes_no)?.unwrap_or(false),
             hold_campaign: file.optional("hold_campaign", "true or false", yes_no)?.unwrap_or(false),
             budget_per_hour: file.required("budget_per_hour", &budget, whole(1, BUDGET_MAX))?,
             answer_within: read_wait(file, "answer_within")?,
@@ -327,6 +321,16 @@ mod tests {
         assert_eq!(first(&["09:00-10:00", "15:00-16:00"], "2026-11-26T12:00:00Z"), "2026-11-26T15:00:00Z");
         assert_eq!(first(&["20:00-22:00"], "2026-07-01T12:00:00Z"), "2026-07-01T19:00:00Z", "British summer time");
         assert_eq!(first(&["01:00-01:30"], "2026-03-28T12:00:00Z"), "2026-03-29T01:00:00Z", "the hour that is left out");
+    }
+
+    #[test]
+    fn resubmission_is_off_as_shipped_and_can_be_turned_on() {
+        use super::super::{PolicyName, PolicySet};
+        assert!(!PolicySet::compiled().retry.resubmit);
+        for (line, on) in [("resubmit = true", true), ("", false)] {
+            let text = PolicyName::Retry.shipped().replacen("resubmit = false", line, 1);
+            assert_eq!(PolicySet::kept([("retry.toml", text.as_str(), "a test")]).unwrap().retry.resubmit, on, "{line:?}");
+        }
     }
 
     #[test]

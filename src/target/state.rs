@@ -58,10 +58,16 @@ crate::spelled! {
         ToppedUp = "topped-up",
         /// Its request was committed.
         Sent = "sent",
+        /// Its request was committed though its key is missing (retry.toml, `resubmit`).
+        Resubmitted = "resubmitted",
         /// Its request certainly never left, or DCC refused it whole for a passing reason.
         Returned = "returned",
         /// DCC deleted its request in quarantine: it reached no device.
         Deleted = "deleted",
+        /// As `returned`, of a resubmission: it waits for its key as before.
+        Unsent = "unsent",
+        /// As `deleted`, of a resubmission.
+        Annulled = "annulled",
         /// Its campaign was aborted.
         Cancelled = "cancelled",
         /// Its deadline passed.
@@ -113,8 +119,11 @@ impl TargetState {
             (S::Ineligible, E::ToppedUp) => S::Queued,
             (S::Held | S::Queued | S::Cancelled, E::Cancelled) => S::Cancelled,
             (S::Queued, E::Sent) => S::Submitted,
+            (S::Held, E::Resubmitted) => S::Submitted,
             (S::Submitted, E::Returned) => S::Queued,
             (S::Submitted | S::Accepted, E::Deleted) => S::Queued,
+            (S::Submitted, E::Unsent) => S::Held,
+            (S::Submitted | S::Accepted, E::Annulled) => S::Held,
             (S::Submitted | S::Accepted | S::Delivered, E::Silent) => S::Expired,
             (S::Failed | S::Expired, E::Retried) => S::Queued,
             (
@@ -125,8 +134,11 @@ impl TargetState {
                 | E::ToppedUp
                 | E::Cancelled
                 | E::Sent
+                | E::Resubmitted
                 | E::Returned
                 | E::Deleted
+                | E::Unsent
+                | E::Annulled
                 | E::Silent
                 | E::Retried,
             ) => {

@@ -6,7 +6,8 @@ mod files;
 mod raw_dcc;
 
 use std::{
-    net::{Ipv4Addr, TcpListener},
+    io::{Read, Write},
+    net::{Ipv4Addr, TcpListener, TcpStream},
     sync::{
         Arc,
         atomic::{AtomicU16, Ordering},
@@ -207,6 +208,17 @@ pub fn until<T>(what: &str, patience: Duration, mut ask: impl FnMut() -> Option<
         assert!(Instant::now() < end, "in {patience:?} this did not come: {what}");
         std::thread::sleep(LOOK);
     }
+}
+
+/// The body of what a server on this machine answers with 200.
+pub fn http(port: u16, method: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: dcc\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).unwrap();
+    let (head, body) = reply.split_once("\r\n\r\n").expect("a reply has a head");
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    body.to_string()
 }
 
 /// A loopback port that nobody listens on: below the system's own range, and from another place for each process.

@@ -53,12 +53,14 @@ pub(super) async fn gather(app: &App, campaign: i64, messages: Vec<i64>, pack: &
 }
 
 async fn batches(app: &App, campaign: i64, pack: &mut Pack, folder: &Path) -> Outcome<Vec<KeptBatch>> {
-    let mut table = Table::new(folder, &["batch", "number", "devices", "state", "created_at", "updated_at", "note"])?;
+    let mut table =
+        Table::new(folder, &["batch", "number", "devices", "state", "created_at", "updated_at", "note", "resubmission"])?;
     let batches = campaign::store::kept_batches(&mut app.db.read().await?, campaign).await?;
     for b in &batches {
         let (id, number, size) = (b.id.to_string(), b.number.to_string(), b.size.to_string());
         let (created, updated) = (b.created_at.to_string(), b.updated_at.to_string());
-        table.row([&id, &number, &size, b.state.as_str(), &created, &updated, b.note.as_deref().unwrap_or_default()])?;
+        let (note, resubmission) = (b.note.as_deref().unwrap_or_default(), b.resubmission.to_string());
+        table.row([&id, &number, &size, b.state.as_str(), &created, &updated, note, &resubmission])?;
     }
     pack.add("batches.csv", table.finish()?);
     Ok(batches)

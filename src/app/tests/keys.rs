@@ -1,5 +1,7 @@
 //! Missing keys from the first failure to the end: the timetable, re-run requests, the incident team's verbs, and the release.
 
+mod resubmit;
+
 use super::*;
 use crate::{
     app::{CaseAction, Meant, Swept},

@@ -27,7 +27,7 @@ pub enum Command {
         after_help = "Examples:\n  ppmid keys report\n  ppmid keys report --as-of 2027-03-31 --since 2026-12-31\n  ppmid keys report --output html > keys.html"
     )]
     Report(report::Args),
-    /// The whole story of one site's cases: attempts, re-run requests, what people did
+    /// The whole story of one site's cases: attempts, re-run requests, resubmissions, what people did
     #[command(after_help = "Example:\n  ppmid keys show 00-DB-12-34-56-78-90-A4")]
     Show(show::Args),
     /// Put what is due on a re-run request: a CSV for DCC's service desk
@@ -35,7 +35,7 @@ pub enum Command {
         after_help = "Examples:\n  ppmid keys request --dry-run\n  ppmid keys request --out rerun.csv\n  ppmid keys request --again 7 --out rerun-7.csv"
     )]
     Request(request::Args),
-    /// Put cases on the next re-run request, whatever the timetable says
+    /// Make cases due now, whatever the timetable says: for the next re-run request or, with `resubmit`, the next batch
     #[command(
         after_help = "Examples:\n  ppmid keys retry 00-DB-12-34-56-78-90-A4\n  ppmid keys retry --error 'no wan' --dry-run"
     )]

@@ -68,6 +68,12 @@ pub async fn run(ctx: &Context, args: Args) -> Outcome {
         None => eprintln!("nothing is due: no request was made"),
         Some(line) => eprintln!("{} sites {made}, number {}", request.lines.len(), line.request),
     }
+    if request.left_to_the_engine > 0 {
+        eprintln!(
+            "{} more are due, which `ppmid serve` sends again by itself: resubmit in retry.toml",
+            request.left_to_the_engine
+        );
+    }
     if request.more_due {
         eprintln!("more are due: budget_per_hour in retry.toml leaves them for later");
     }

@@ -84,18 +84,22 @@ fn told(story: &CaseStory) -> Vec<[String; 5]> {
         // What a person said is an event, too, and told there.
         let text = format!("{}{detail}{message}", a.outcome);
         let who = a.who.clone().unwrap_or_default();
-        if a.kind != AttemptKind::Requested {
+        if !matches!(a.kind, AttemptKind::Requested | AttemptKind::Resubmission) {
             told.push((a.at.0, [a.at.to_string(), a.case.to_string(), a.kind.to_string(), text, who]));
         }
     }
     for r in &story.requests {
-        let text = format!("re-run request {} ({})", r.request, r.rule);
+        let (what, which) = match (r.batch, r.request) {
+            (Some(batch), _) => ("sent", format!("without its key, in batch {batch}")),
+            (None, run) => ("requested", format!("re-run request {}", run.unwrap_or_default())),
+        };
+        let text = format!("{which} ({})", r.rule);
         told.push((
             r.requested_at.0,
-            [r.requested_at.to_string(), r.case.to_string(), "requested".into(), text, r.requested_by.clone()],
+            [r.requested_at.to_string(), r.case.to_string(), what.into(), text, r.requested_by.clone()],
         ));
         if let (Some(at), Some(outcome)) = (r.ended_at, &r.outcome) {
-            let text = format!("re-run request {}: {outcome}", r.request);
+            let text = format!("{which}: {outcome}");
             told.push((at.0, [at.to_string(), r.case.to_string(), "answered".into(), text, String::new()]));
         }
     }

@@ -47,7 +47,7 @@ pub async fn assign(tx: &mut Tx, cases: &[i64], assignee: Option<&str>, now: Tim
     set(tx, cases, "assignee = cast($1 as text)", [assignee, None], now).await
 }
 
-/// They go on the next re-run request.
+/// They are due now.
 pub async fn retry(tx: &mut Tx, cases: &[i64], now: Time) -> DbResult<()> {
     set(tx, cases, "next_attempt = cast($3 as bigint), retry_at = cast($3 as bigint)", [None, None], now).await
 }
@@ -135,34 +135,36 @@ pub struct KeyAttempt {
     pub detail: Option<String>,
     /// The inbox's message that said so.
     pub message: Option<i64>,
+    /// The batch of a resubmission.
+    pub batch: Option<i64>,
     /// Null: the engine, or DCC.
     pub who: Option<String>,
 }
 
-type AttemptRow = (i64, i64, String, String, Option<String>, Option<i64>, Option<String>);
+type AttemptRow = (i64, i64, String, String, Option<String>, Option<i64>, Option<i64>, Option<String>);
 
 /// The attempts of these cases, oldest first.
 pub async fn attempts(tx: &mut Tx, cases: &[i64]) -> DbResult<Vec<KeyAttempt>> {
     let (ids, among) = rows::integers(tx, 1, cases.iter().copied());
     let sql = format!(
-        "select case_id, at, kind, outcome, detail, message_id, who from key_attempts where case_id {among} order by case_id, at, kind"
+        "select case_id, at, kind, outcome, detail, message_id, batch_id, who from key_attempts where case_id {among} order by case_id, at, kind"
     );
     let found: Vec<AttemptRow> = sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(ids).fetch_all(c).await)?;
-    let one = |(case, at, kind, outcome, detail, message, who): AttemptRow| {
+    let one = |(case, at, kind, outcome, detail, message, batch, who): AttemptRow| {
         let kind = kind.parse().map_err(|_| DbError::bad_row("key_attempts", case, "kind", &kind))?;
-        Ok(KeyAttempt { case, at: Time(at), kind, outcome, detail, message, who })
+        Ok(KeyAttempt { case, at: Time(at), kind, outcome, detail, message, batch, who })
     };
     found.into_iter().map(one).collect()
 }
 
-/// Of what a filter names, what a verb applies to; a case whose re-run is asked for is not retried twice.
+/// Of what a filter names, what a verb applies to; a case whose re-run is asked for, or which is out in a request, is not retried twice.
 pub fn applicable(picked: &[Picked], verb: CaseVerb) -> (Vec<Picked>, Vec<(Picked, String)>) {
     let (mut yes, mut no) = (Vec::new(), Vec::new());
     for case in picked {
         match case.state.on(verb) {
             Err(e) => no.push((*case, e.to_string())),
             Ok(_) if verb == CaseVerb::Retry && case.asked => {
-                no.push((*case, "a re-run was asked for and is not answered".into()))
+                no.push((*case, "a re-run was asked for, or it was sent again, and that is not answered".into()))
             }
             Ok(_) => yes.push(*case),
         }

@@ -85,7 +85,7 @@ pub async fn cases_then(tx: &mut Tx, at: Time) -> DbResult<Vec<CaseThen>> {
             (select count(*) from key_attempts a where a.case_id = k.id and a.at <= $1 and a.outcome = 'investigating')
               + (select count(*) from key_events e where e.case_id = k.id and e.at <= $1 and e.kind in ('escalate', 'give-up')),
             k.ended_at,
-            (select a.detail from key_attempts a where a.case_id = k.id and a.at <= $1 and a.detail is not null and a.kind <> 'requested'
+            (select a.detail from key_attempts a where a.case_id = k.id and a.at <= $1 and a.detail is not null and a.kind not in ('requested', 'resubmission')
               and a.outcome <> 'updated' order by a.at desc limit 1),
             k.closed_reason, k.incident
         from key_cases k where k.first_seen <= $1

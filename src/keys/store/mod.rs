@@ -1,10 +1,11 @@
-//! Key cases in the database: brought into line with the results, listed, counted, acted upon, asked for again.
+//! Key cases in the database: brought into line with the results, listed, counted, acted upon, asked for again, sent again.
 
 mod act;
 mod figures;
 mod query;
 mod reconcile;
 mod requests;
+mod resubmit;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,9 @@ pub use reconcile::{Brief, Reconciled, came_in, candidates, reconcile, resolve_a
 pub use requests::{
     KeyRequest, RequestLine, any_to_lapse, ask, by_number, cases_of, due as due_for_request, lapse, lock as lock_requests,
     made_since, next_run, of_cases as requests_of,
+};
+pub use resubmit::{
+    DueMember, due_members, end as end_resubmissions, over as resubmissions_over, resubmitted, unsent as resubmission_unsent,
 };
 
 /// Runs a statement whose `$1` is a table of rows.

@@ -260,7 +260,7 @@ pub struct Picked {
     pub id: i64,
     pub device: DeviceId,
     pub state: KeyCaseState,
-    /// Its re-run was asked for and is not answered.
+    /// Its re-run was asked for, or it was sent again, and that is not answered.
     pub asked: bool,
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::json;
 use sqlx::AssertSqlSafe;
 
-use super::execute;
+use super::{execute, resubmit};
 use crate::{
     clock::Time,
     db::{
@@ -83,6 +83,8 @@ struct Known {
     cohorts: BTreeMap<DeviceId, Cohort>,
     /// When a re-run was asked for, of cases on an open request.
     asked: BTreeMap<i64, Time>,
+    /// When the site of an open case was sent again without its key, oldest first, and whether it is still out.
+    sent: BTreeMap<i64, Vec<(Time, bool)>>,
 }
 
 /// Brings the cases of `devices` into line with their results, under these policies. A site known to be of a cohort that needs no key
@@ -109,7 +111,10 @@ pub async fn reconcile(tx: &mut Tx, devices: &[DeviceId], policies: &PolicySet, 
                 continue;
             }
         }
-        let wanted = wanted(policies, *device, &episode, cohort, case, &known.asked, now);
+        let sent = case.and_then(|c| known.sent.get(&c.id)).map_or(&[][..], Vec::as_slice);
+        let over: Vec<Time> = sent.iter().filter(|(_, out)| !out).map(|(at, _)| *at).collect();
+        let episode = episode.with_resubmissions(&history, &over);
+        let wanted = wanted(policies, *device, &episode, cohort, case, &known, now);
         let values = |key: i64| {
             json!([
                 key,
@@ -161,7 +166,7 @@ fn wanted(
     episode: &Episode,
     cohort: Option<Cohort>,
     case: Option<&OpenCase>,
-    asked: &BTreeMap<i64, Time>,
+    known: &Known,
     now: Time,
 ) -> Wanted {
     // An investigation goes on until the key comes.
@@ -170,14 +175,19 @@ fn wanted(
     if !state.is_open() {
         return Wanted { state, next_attempt: None, gives_up_at: None };
     }
-    let asked = case.and_then(|c| asked.get(&c.id)).filter(|at| episode.last_attempt < **at);
+    let asked = case.and_then(|c| known.asked.get(&c.id)).filter(|at| episode.last_attempt < **at);
     let lapses = asked.map(|at| at.plus_millis(policies.retry.answer_within.millis()));
     let by_hand = case.and_then(|c| c.retry_at);
     if state == KeyCaseState::Investigating {
         return Wanted { state, next_attempt: by_hand.map(|t| t.0), gives_up_at: None };
     }
-    let so_far =
-        SoFar { opened_at: case.map_or(now, |c| c.opened_at), last_attempt: episode.last_attempt, attempts: episode.attempts };
+    // What is out is waited for; it is counted when it is over, or answered.
+    let out = case.and_then(|c| known.sent.get(&c.id)?.iter().find(|(_, out)| *out)).map(|(at, _)| *at);
+    let so_far = SoFar {
+        opened_at: case.map_or(now, |c| c.opened_at),
+        last_attempt: out.map_or(episode.last_attempt, |at| at.max(episode.last_attempt)),
+        attempts: episode.attempts,
+    };
     let rule = policies.retry.rule(cohort, episode.last_error.as_deref());
     let due = due(rule, &so_far, device.to_db() as u64);
     let next = match (by_hand, lapses) {
@@ -268,13 +278,14 @@ async fn answer_requests(tx: &mut Tx, devices: &[DeviceId], now: Time) -> DbResu
 impl Known {
     async fn fetch(tx: &mut Tx, devices: &[DeviceId]) -> DbResult<Known> {
         let open = open_cases(tx, devices).await?;
-        let asked = asked(tx, devices).await?;
+        let (asked, sent) = (asked(tx, devices).await?, resubmit::sent(tx, devices).await?);
         Ok(Known {
             results: results(tx, devices).await?,
             open,
             ended: ended(tx, devices).await?,
             cohorts: cohorts(tx, devices).await?,
             asked,
+            sent,
         })
     }
 }
@@ -347,7 +358,7 @@ async fn asked(tx: &mut Tx, devices: &[DeviceId]) -> DbResult<BTreeMap<i64, Time
     let (ids, among) = rows::integers(tx, 1, devices.iter().map(|d| d.to_db()));
     let sql = format!(
         "select q.case_id, q.requested_at from key_requests q join key_cases k on k.id = q.case_id
-         where q.ended_at is null and k.device_id {among} order by q.case_id"
+         where q.ended_at is null and q.batch_id is null and k.device_id {among} order by q.case_id"
     );
     let found: Vec<(i64, i64)> = sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(ids).fetch_all(c).await)?;
     Ok(found.into_iter().map(|(id, at)| (id, Time(at))).collect())
@@ -377,6 +388,7 @@ pub async fn resolve_activated(tx: &mut Tx, devices: &[DeviceId], now: Time) -> 
          select k.id, $1, 'engine', 'resolve', 'firmware was activated on the device' from key_cases k where k.id {among} order by k.id"
     );
     sql!(&mut *tx, c => sqlx::query(AssertSqlSafe(sql)).bind(now.0).bind(ids).execute(c).await.map(|_| ()))?;
+    resubmit::activated(tx, devices, now).await?;
     let unique: BTreeSet<DeviceId> = devices.iter().copied().collect();
     answer_requests(tx, &unique.into_iter().collect::<Vec<_>>(), now).await?;
     let mut whose: Vec<DeviceId> = ended.into_iter().map(|(_, device)| DeviceId::from_db(device)).collect();

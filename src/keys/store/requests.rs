@@ -1,5 +1,5 @@
-//! Re-run requests to DCC's service desk: which cases are due, which lines are out, and how each ended.
-//! Promise: a case is on at most one open line, and within any hour no more lines are made than the budget allows.
+//! Re-run requests to DCC's service desk: which cases are due, which lines are out, and how each ended. (Resubmissions have lines of the
+//! same ledger.) Promise: a case is on at most one open line, and within any hour no more lines are made than the budget allows.
 
 use serde_json::json;
 use sqlx::AssertSqlSafe;
@@ -17,6 +17,8 @@ use crate::{
     sql,
 };
 
+/// The advisory lock of those who make lines, on PostgreSQL; any number of our own ("keys" in ASCII).
+const POSTGRES_LOCK: i64 = 0x6b65_7973;
 /// As good as all, in a LIMIT.
 const MANY: usize = 1 << 40;
 
@@ -36,32 +38,35 @@ pub struct RequestLine {
     pub incident: Option<String>,
 }
 
-/// Two people ask at once: the second waits. (SQLite has one writer anyway.)
+/// Two people, or a person and the engine, make lines at once: the second waits. (SQLite has one writer anyway.) Who only ends lines
+/// waits for nobody: settling would otherwise wait here for what waits for it.
 pub async fn lock(tx: &mut Tx) -> DbResult<()> {
-    if !tx.is_sqlite() {
-        sql!(&mut *tx, c => sqlx::query("lock table key_requests in share row exclusive mode").execute(c).await.map(|_| ()))?;
+    if let Tx::Postgres(t) = tx {
+        sqlx::query("select pg_advisory_xact_lock($1)").bind(POSTGRES_LOCK).execute(&mut **t).await?;
     }
     Ok(())
 }
 
-/// Lines made after this moment.
+/// Lines made after this moment, resubmissions included.
 pub async fn made_since(tx: &mut Tx, since: Time) -> DbResult<i64> {
     Ok(
         sql!(tx, c => sqlx::query_scalar("select count(*) from key_requests where requested_at > $1").bind(since.0).fetch_one(c).await)?,
     )
 }
 
-/// Cases that are due and on no open line, the longest due first, of sites that are ours on `day`.
-pub async fn due(tx: &mut Tx, own: &[Mpid], day: Day, now: Time, limit: usize) -> DbResult<Vec<KeyCase>> {
+/// Cases that are due and on no open line, the longest due first, of sites that are ours on `day`; without these.
+pub async fn due(tx: &mut Tx, own: &[Mpid], day: Day, now: Time, but: &[i64], limit: usize) -> DbResult<Vec<KeyCase>> {
     let ours = own.iter().map(|m| format!("'{m}'")).collect::<Vec<_>>().join(", ");
+    let (but, among) = rows::integers(tx, 4, but.iter().copied());
     let sql = format!(
         "select k.id from key_cases k where k.state in ('retrying', 'investigating') and k.next_attempt <= $1
            and (select count(*) from key_requests q where q.case_id = k.id and q.ended_at is null) = 0
            and (select count(*) from registrations r where r.mpan = (select s.mpan from sites s where s.device_id = k.device_id)
                 and r.supplier_mpid in ({ours}) and r.effective_from <= $2 and (r.effective_to is null or $2 < r.effective_to)) > 0
+           and not (k.id {among})
          order by k.next_attempt, k.id limit $3"
     );
-    let ids: Vec<i64> = sql!(&mut *tx, c => sqlx::query_scalar(AssertSqlSafe(sql)).bind(now.0).bind(day.0).bind(limit as i64).fetch_all(c).await)?;
+    let ids: Vec<i64> = sql!(&mut *tx, c => sqlx::query_scalar(AssertSqlSafe(sql)).bind(now.0).bind(day.0).bind(limit as i64).bind(but).fetch_all(c).await)?;
     by_number(tx, &ids, day).await
 }
 
@@ -109,17 +114,16 @@ pub async fn ask(tx: &mut Tx, run: i64, cases: &[(i64, DeviceId, String)], who: 
     Ok(())
 }
 
-/// Ends the lines that nobody answered since this moment; gives how many.
+/// Ends the lines of re-run requests that nobody answered since this moment; gives how many.
 pub async fn lapse(tx: &mut Tx, asked_by: Time, now: Time) -> DbResult<u64> {
-    Ok(
-        sql!(tx, c => sqlx::query("update key_requests set ended_at = $2, outcome = 'lapsed' where ended_at is null and requested_at <= $1")
-        .bind(asked_by.0).bind(now.0).execute(c).await?.rows_affected()),
-    )
+    Ok(sql!(tx, c => sqlx::query("update key_requests set ended_at = $2, outcome = 'lapsed'
+            where ended_at is null and batch_id is null and requested_at <= $1")
+        .bind(asked_by.0).bind(now.0).execute(c).await?.rows_affected()))
 }
 
 /// Whether there is such a line.
 pub async fn any_to_lapse(tx: &mut Tx, asked_by: Time) -> DbResult<bool> {
-    let n: i64 = sql!(tx, c => sqlx::query_scalar("select count(*) from key_requests where ended_at is null and requested_at <= $1")
+    let n: i64 = sql!(tx, c => sqlx::query_scalar("select count(*) from key_requests where ended_at is null and batch_id is null and requested_at <= $1")
         .bind(asked_by.0).fetch_one(c).await)?;
     Ok(n > 0)
 }
@@ -127,7 +131,10 @@ pub async fn any_to_lapse(tx: &mut Tx, asked_by: Time) -> DbResult<bool> {
 /// One line as `keys show` tells it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct KeyRequest {
-    pub request: i64,
+    /// Of a re-run request: the file's number.
+    pub request: Option<i64>,
+    /// Of a resubmission: the batch.
+    pub batch: Option<i64>,
     pub case: i64,
     pub rule: String,
     pub requested_at: Time,
@@ -136,17 +143,18 @@ pub struct KeyRequest {
     pub outcome: Option<String>,
 }
 
-type LineRow = (i64, i64, String, i64, String, Option<i64>, Option<String>);
+type LineRow = (i64, Option<i64>, i64, String, i64, String, Option<i64>, Option<String>);
 
 /// The lines of these cases, oldest first.
 pub async fn of_cases(tx: &mut Tx, cases: &[i64]) -> DbResult<Vec<KeyRequest>> {
     let (ids, among) = rows::integers(tx, 1, cases.iter().copied());
     let sql = format!(
-        "select run, case_id, rule, requested_at, requested_by, ended_at, outcome from key_requests where case_id {among} order by id"
+        "select run, batch_id, case_id, rule, requested_at, requested_by, ended_at, outcome from key_requests where case_id {among} order by id"
     );
     let found: Vec<LineRow> = sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(ids).fetch_all(c).await)?;
-    let one = |(request, case, rule, at, by, ended, outcome): LineRow| KeyRequest {
-        request,
+    let one = |(run, batch, case, rule, at, by, ended, outcome): LineRow| KeyRequest {
+        request: batch.is_none().then_some(run),
+        batch,
         case,
         rule,
         requested_at: Time(at),
@@ -160,7 +168,7 @@ pub async fn of_cases(tx: &mut Tx, cases: &[i64]) -> DbResult<Vec<KeyRequest>> {
 /// The cases on one request, in the order of its lines; none where there is no such request.
 pub async fn cases_of(tx: &mut Tx, run: i64) -> DbResult<Vec<i64>> {
     Ok(
-        sql!(tx, c => sqlx::query_scalar("select case_id from key_requests where run = $1 order by id").bind(run).fetch_all(c).await)?,
+        sql!(tx, c => sqlx::query_scalar("select case_id from key_requests where run = $1 and batch_id is null order by id").bind(run).fetch_all(c).await)?,
     )
 }
 

@@ -222,6 +222,20 @@ proptest! {
     }
 
     #[test]
+    fn a_resubmission_leaves_out_the_two_rules_about_keys_and_no_other(case in nearly_eligible()) {
+        let keys = |reason: Reason| [Reason::KeysMissing, Reason::KeysUnknown].contains(&reason);
+        let rules = naive_rules(&case);
+        let decision = case.decision().resubmitting();
+        let first = rules.iter().find(|(reason, applies)| *applies && !keys(*reason)).map_or(Reason::Eligible, |(reason, _)| *reason);
+        prop_assert_eq!(evaluate(&decision, &case.facts()).reason, first);
+        let stands = rules.iter().find(|(reason, applies)| *applies && keys(*reason)).map(|(reason, _)| *reason);
+        prop_assert_eq!(left_out(&decision, &case.facts()), stands);
+        prop_assert_eq!(left_out(&case.decision(), &case.facts()), None);
+        let first = explain(&decision, &case.facts()).into_iter().find(|f| f.applies).map_or(Reason::Eligible, |f| f.reason);
+        prop_assert_eq!(evaluate(&decision, &case.facts()).reason, first);
+    }
+
+    #[test]
     fn evaluate_is_the_first_finding_that_applies(case in nearly_eligible()) {
         let findings = case.explain();
         let first = findings.iter().find(|f| f.applies).map_or(Reason::Eligible, |f| f.reason);

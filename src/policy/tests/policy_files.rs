@@ -349,7 +349,7 @@ fn every_kind_of_bad_timetable_is_named() {
     };
     insta::assert_snapshot!(
         [
-            bad("resubmit = false", "resubmit = true"),
+            bad("resubmit = false", "resubmit = \"yes\""),
             bad("hold_campaign = false", "hold_campaign = 1"),
             bad("budget_per_hour = 2000", "budget_per_hour = 0"),
             bad("answer_within = \"14d\"", "answer_within = \"0d\""),

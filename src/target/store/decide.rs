@@ -183,26 +183,35 @@ pub async fn take_in(tx: &mut Tx, plan: i64, decided: &[Decided], policy_set: i6
     Ok(joined)
 }
 
-/// Puts queued targets into a batch, with what was decided about them just before: `Sent`. Gives how many were still queued; the
+/// What puts targets into a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Sending {
+    pub plan: i64,
+    pub batch: i64,
+    /// The batch is of held targets that are sent though their keys are missing; else of queued ones.
+    pub resubmission: bool,
+    /// The policies it was decided by.
+    pub policy_set: i64,
+    pub answer_by: Option<Time>,
+}
+
+/// Puts targets into a batch, with what was decided about them just before: `Sent`, or `Resubmitted`. Gives how many still waited; the
 /// caller compares.
-pub async fn send(
-    tx: &mut Tx,
-    plan: i64,
-    batch: i64,
-    members: &[Decided],
-    policy_set: i64,
-    answer_by: Option<Time>,
-    now: Time,
-) -> DbResult<u64> {
-    let to = TargetState::Queued.on(Event::Sent).expect("a queued target can be sent");
-    let because = Because::by(super::Cause::Send, batch);
+pub async fn send(tx: &mut Tx, sending: Sending, members: &[Decided], now: Time) -> DbResult<u64> {
+    let Sending { plan, batch, resubmission, policy_set, answer_by } = sending;
+    let (from, event, cause) = match resubmission {
+        false => (TargetState::Queued, Event::Sent, super::Cause::Send),
+        true => (TargetState::Held, Event::Resubmitted, super::Cause::Resubmit),
+    };
+    let to = from.on(event).expect("what waits can be sent");
+    let because = Because::by(cause, batch);
     let mut sent = 0;
     for group in members.chunks(GROUP_ROWS) {
         let values: Rows = group.iter().map(|d| value(plan, d)).collect();
         let values = values.to_json();
-        let same = "targets.plan_id = v.plan_id and targets.device_id = v.device_id and targets.state = 'queued'";
+        let same = format!("targets.plan_id = v.plan_id and targets.device_id = v.device_id and targets.state = '{from}'");
         let v = rows::table(tx, 1, VALUES);
-        history::keep_rows(tx, &values, VALUES, same).await?;
+        history::keep_rows(tx, &values, VALUES, &same).await?;
         let sql = format!(
             "update targets set state = '{to}', {FACTS}, batch_id = $2, attempts = targets.attempts + 1, answer_by = $3, updated_at = $4,
                     version = targets.version + 1, policy_set = $5, cause = $6, cause_ref = $2

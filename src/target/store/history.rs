@@ -20,6 +20,8 @@ crate::spelled! {
         Recheck = "recheck",
         /// Decided again immediately before its batch; the reference is the batch where it was sent.
         Send = "send",
+        /// Sent again though its key is missing, decided immediately before; the reference is the batch.
+        Resubmit = "resubmit",
         /// Its request never left, or was refused for a passing reason; the reference is the batch.
         Returned = "returned",
         /// DCC's answer to its request; the reference is the batch.

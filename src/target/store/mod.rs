@@ -23,7 +23,7 @@ use crate::{
     sql,
 };
 
-pub use decide::{Decided, Planned, decide_again, send, take_in};
+pub use decide::{Decided, Planned, Sending, decide_again, send, take_in};
 pub use history::{Because, Cause};
 pub use moves::{Change, Moved, Which, apply, move_all, set_deadline};
 pub use queue::{queued_by_group, queued_where_open};
@@ -146,10 +146,12 @@ pub async fn count_lost(tx: &mut Tx, plan: i64) -> DbResult<i64> {
     Ok(sql!(tx, c => sqlx::query_scalar(text).bind(plan).bind(Reason::SupplyLost.as_str()).fetch_one(c).await)?)
 }
 
-/// How many members wait for a key that DCC or the tool says is missing.
-pub async fn count_held_for_keys(tx: &mut Tx, plan: i64) -> DbResult<i64> {
-    // The state is spelled out so that SQLite can use the partial index of the held.
-    let text = "select count(*) from targets where plan_id = $1 and state = 'held' and reason in ($2, $3)";
+/// How many members wait for a key that DCC or the tool says is missing, or were sent without it and did not succeed.
+pub async fn count_without_key(tx: &mut Tx, plan: i64) -> DbResult<i64> {
+    // The state is spelled out, by itself, so that SQLite can use the partial index of the held.
+    let text = "select (select count(*) from targets where plan_id = $1 and state = 'held' and reason in ($2, $3))
+          + (select count(*) from targets where plan_id = $1 and reason in ($2, $3)
+               and state in ('submitted', 'accepted', 'delivered', 'failed', 'expired'))";
     let (missing, unknown) = (Reason::KeysMissing.as_str(), Reason::KeysUnknown.as_str());
     Ok(sql!(tx, c => sqlx::query_scalar(text).bind(plan).bind(missing).bind(unknown).fetch_one(c).await)?)
 }
@@ -173,12 +175,13 @@ pub async fn in_state(
 }
 
 /// How many targets of a plan count for or against it, by state: sent, and not of a site that left the portfolio. A missing key is no
-/// failure: what waits for one is held, and is not among them.
+/// failure: what waits for one is held, and what was sent without it counts once it succeeds (then its reason is another).
 pub async fn count_shares(tx: &mut Tx, plan: i64) -> DbResult<Vec<(TargetState, i64)>> {
     let counts: Vec<(String, i64)> = sql!(tx, c => sqlx::query_as(
-        "select state, count(*) from targets where plan_id = $1 and reason <> $2
+        "select state, count(*) from targets where plan_id = $1 and reason not in ($2, $3, $4)
            and state in ('submitted', 'accepted', 'delivered', 'activated', 'verified', 'failed', 'expired') group by state order by state")
-        .bind(plan).bind(Reason::SupplyLost.as_str()).fetch_all(c).await)?;
+        .bind(plan).bind(Reason::SupplyLost.as_str()).bind(Reason::KeysMissing.as_str()).bind(Reason::KeysUnknown.as_str())
+        .fetch_all(c).await)?;
     counts.into_iter().map(|(s, n)| Ok((s.parse().map_err(|_| DbError::bad_row("targets", plan, "state", &s))?, n))).collect()
 }
 

@@ -18,8 +18,38 @@ fn decided(n: u64, state: TargetState, reason: Reason, fact: Option<&str>) -> De
     }
 }
 
+fn sending(batch: i64, resubmission: bool) -> Sending {
+    Sending { plan: 1, batch, resubmission, policy_set: SET + 2, answer_by: Some(Time(99)) }
+}
+
 fn told(steps: &[Step]) -> Vec<(i64, TargetState, Option<Cause>, Option<i64>)> {
     steps.iter().map(|s| (s.version, s.state, s.cause, s.cause_ref)).collect()
+}
+
+#[tokio::test]
+async fn what_waits_for_its_key_is_sent_from_there_and_returns_there() {
+    use TargetState as S;
+    for t in databases().await {
+        let mut tx = t.db.begin().await.unwrap();
+        let mut rows = Planned::new(1, SET, Time(10));
+        rows.push(&decided(1, S::Queued, Reason::Eligible, None));
+        rows.push(&decided(2, S::Held, Reason::KeysMissing, Some("failed")));
+        rows.flush(&mut tx).await.unwrap();
+        let members =
+            [decided(1, S::Queued, Reason::Eligible, None), decided(2, S::Queued, Reason::KeysMissing, Some("failed; sent"))];
+        assert_eq!(send(&mut tx, sending(7, true), &members, Time(20)).await.unwrap(), 1, "{}: not what is queued", t.engine);
+        let returned = Moved::because(Because::by(Cause::Returned, 7));
+        assert_eq!(move_all(&mut tx, 1, Which::Batch(7), Event::Unsent, returned, Time(30)).await.unwrap(), 1);
+        let now = find(&mut tx, &[1], &[Eui(2)]).await.unwrap().remove(0);
+        assert_eq!((now.state, now.reason, now.attempts, now.batch_id), (S::Held, Reason::KeysMissing, 0, None));
+        let story = history::of_device(&mut tx, 1, Eui(2)).await.unwrap();
+        let wanted = [
+            (0, S::Held, None, None),
+            (1, S::Submitted, Some(Cause::Resubmit), Some(7)),
+            (2, S::Held, Some(Cause::Returned), Some(7)),
+        ];
+        assert_eq!((told(&story), story[1].fact.as_deref()), (wanted.to_vec(), Some("failed; sent")), "{}", t.engine);
+    }
 }
 
 #[tokio::test]
@@ -41,7 +71,7 @@ async fn what_a_target_was_is_kept_before_each_change() {
         assert_eq!(decide_again(&mut tx, 1, &released, SET + 1, recheck, Time(21)).await.unwrap(), 1);
 
         let members = [decided(1, S::Queued, Reason::Eligible, None), decided(2, S::Queued, Reason::Eligible, None)];
-        assert_eq!(send(&mut tx, 1, 5, &members, SET + 2, Some(Time(99)), Time(30)).await.unwrap(), 2);
+        assert_eq!(send(&mut tx, sending(5, false), &members, Time(30)).await.unwrap(), 2);
         let answer = Moved::because(Because::by(Cause::Answer, 5));
         assert_eq!(move_all(&mut tx, 1, Which::Batch(5), Event::Accepted, answer, Time(40)).await.unwrap(), 2);
         let change = Change {
