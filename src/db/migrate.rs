@@ -27,6 +27,7 @@ const STEPS: &[(i64, &str, &str)] = &[
     (12, "keys", include_str!("../../migrations/0012_keys.sql")),
     (13, "notifications", include_str!("../../migrations/0013_notifications.sql")),
     (16, "schedules", include_str!("../../migrations/0016_schedules.sql")),
+    (17, "silence", include_str!("../../migrations/0017_silence.sql")),
 ];
 
 /// One step of the schema and whether this database has it.
