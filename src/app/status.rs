@@ -23,7 +23,10 @@ use crate::{
     policy::Reason,
     target::{
         ReadState, TargetState,
-        store::{self as targets, reads},
+        store::{
+            self as targets, reads,
+            silent::{self, SilenceCounts},
+        },
     },
 };
 
@@ -118,6 +121,8 @@ pub struct Status {
     pub by_state: BTreeMap<TargetState, i64>,
     pub key_cases: KeyCaseCounts,
     pub reads: ReadCounts,
+    /// What follows from silence: who is asked, and who is sent again.
+    pub silence: SilenceCounts,
     /// Devices whose site left the portfolio after they were sent: followed, and counted neither way.
     pub supply_lost: i64,
     /// Of what was sent and still counts: how much succeeded, how much did not.
@@ -190,6 +195,7 @@ impl App {
             by_state,
             key_cases: counts_of(&counts),
             reads: read_counts(&mut tx, plan.id).await?,
+            silence: silent::counts(&mut tx, plan.id, self.now()).await?,
             supply_lost,
             elapsed_ms: campaign.started_at.map_or(0, |start| end.0 - start.0),
             name: campaign.name,
@@ -230,6 +236,7 @@ impl Status {
             by_state: BTreeMap::new(),
             key_cases: KeyCaseCounts::default(),
             reads: ReadCounts::default(),
+            silence: SilenceCounts::default(),
             supply_lost: 0,
             shares: Shares::default(),
             topped_up: 0,

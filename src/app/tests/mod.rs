@@ -18,6 +18,7 @@ mod pinned;
 mod reads;
 mod registrations;
 mod schedules;
+mod silence;
 mod steps;
 mod story;
 mod supply;
@@ -64,6 +65,13 @@ use crate::{
 const FIRMWARE: &str = "00020200";
 const OPERATOR: &str = "ann@desk";
 const APPROVER: &str = "somebody.else";
+
+impl App {
+    /// How many silent devices were given up.
+    async fn expire_silent(&self) -> crate::failure::Outcome<u64> {
+        Ok(self.follow_silence().await?.expired)
+    }
+}
 
 struct Lab {
     app: App,
