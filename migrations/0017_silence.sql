@@ -13,3 +13,13 @@ create index reads_silent_ended on reads (plan_id, device_id) where open_for is 
 alter table targets add column retries bigint not null default 0;
 -- Of what is queued: it is not sent before.
 alter table targets add column not_before bigint;
+
+-- How long each stage of an upgrade took, counted: the devices of a plan whose time falls into a bucket (src/campaign/latency.rs).
+create table stage_latencies (
+    plan_id bigint not null,
+    -- delivered (from accepted), activated (from sent)
+    stage   text   not null,
+    bucket  bigint not null,
+    devices bigint not null,
+    primary key (plan_id, stage, bucket)
+) {{CLUSTERED}};

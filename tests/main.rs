@@ -22,6 +22,7 @@ mod policies;
 mod reads;
 mod restart_takes_up;
 mod schedules;
+mod silence;
 mod simulator;
 mod thresholds;
 mod tidy;

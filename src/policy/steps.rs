@@ -314,7 +314,11 @@ fn read_row(table: &mut Section<'_, '_>) -> Read<Row> {
     }
     let retries = table.optional("retries", &format!("a whole number from 0 to {RETRIES_MAX}"), whole(0, RETRIES_MAX))?;
     if silent.as_ref().is_some_and(Vec::is_empty) && retries.is_some_and(|n| n > 0) {
-        return Err(table.conflict("retries", "nothing is asked, so nothing is known to be unchanged", "retries only with a read in silent"));
+        return Err(table.conflict(
+            "retries",
+            "nothing is asked, so nothing is known to be unchanged",
+            "retries only with a read in silent",
+        ));
     }
     let mut wait = |key| {
         let wanted = format!("{}, more than nothing", Period::WANTED);

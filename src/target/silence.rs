@@ -161,7 +161,8 @@ mod tests {
         let hours = |retries| (retry_at(4 * HOUR, retries, START).0 - START.0) as f64 / HOUR as f64;
         assert!((0..4).all(|n| (hours(n) - f64::from(4 << n)).abs() <= 0.5), "{} {} {}", hours(0), hours(1), hours(2));
         assert!((hours(40) - 336.0).abs() <= 0.5);
-        let all: std::collections::BTreeSet<Time> = (0..1_000).map(|n| retry_at(4 * HOUR, 0, START.plus_millis(n * HOUR / 500))).collect();
+        let all: std::collections::BTreeSet<Time> =
+            (0..1_000).map(|n| retry_at(4 * HOUR, 0, START.plus_millis(n * HOUR / 500))).collect();
         assert!(all.len() <= 5, "a thousand that answered within two hours leave in a few batches: {all:?}");
     }
 

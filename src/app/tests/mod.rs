@@ -7,6 +7,7 @@ mod asked;
 mod brakes;
 mod doubt;
 mod evidence;
+mod forecast;
 mod forward;
 mod keys;
 mod let_go;

@@ -138,8 +138,11 @@ async fn an_unchanged_device_is_sent_again_later_each_time_and_may_end_activated
         let status = lab.app.campaign_status("spring").await.unwrap();
         assert_eq!((status.duplicate_submissions, status.requests_sent, status.silence.retries), (0, 3, 2));
         let told = lab.app.explain_site(device(1), Some("spring"), None, lab.app.now()).await.unwrap().decisions;
-        let queued: Vec<i64> =
-            told.iter().filter(|t| t.step.state == TargetState::Queued && t.step.detail.is_some()).map(|t| t.step.attempts).collect();
+        let queued: Vec<i64> = told
+            .iter()
+            .filter(|t| t.step.state == TargetState::Queued && t.step.detail.is_some())
+            .map(|t| t.step.attempts)
+            .collect();
         assert_eq!(queued, [1, 2], "its story tells of both");
         assert!(lab.finishes(campaign).await);
     }
@@ -314,7 +317,10 @@ async fn news_while_it_is_asked_ends_its_silence() {
         for n in [1, 2] {
             lab.hears(&firmware(Some(id), n, n, FIRMWARE, Smets1FirmwareStatus::UpdateRequested)).await;
         }
-        assert_eq!((lab.state(campaign, 1).await, lab.state(campaign, 2).await), (TargetState::Delivered, TargetState::Delivered));
+        assert_eq!(
+            (lab.state(campaign, 1).await, lab.state(campaign, 2).await),
+            (TargetState::Delivered, TargetState::Delivered)
+        );
         assert_eq!(lab.looks().await, Silenced::default());
         lab.app.clock.advance(10);
         assert!(lab.asking_now().await.is_empty(), "the second need not be asked");

@@ -49,12 +49,14 @@ pub struct Target {
     pub retries: i64,
 }
 
-type TargetRow = (i64, i64, String, String, Option<i64>, i64, Option<String>, Option<i64>, Option<i64>, Option<String>, i64, i64, i64);
+type TargetRow =
+    (i64, i64, String, String, Option<i64>, i64, Option<String>, Option<i64>, Option<i64>, Option<String>, i64, i64, i64);
 
 const COLUMNS: &str = "plan_id, device_id, state, reason, batch_id, attempts, registration_supplier, registration_from, answer_by, detail, updated_at, version, retries";
 
 fn target(row: TargetRow) -> DbResult<Target> {
-    let (plan_id, device, state, reason, batch_id, attempts, supplier, from, answer_by, detail, updated_at, version, retries) = row;
+    let (plan_id, device, state, reason, batch_id, attempts, supplier, from, answer_by, detail, updated_at, version, retries) =
+        row;
     let device = DeviceId::from_db(device);
     let bad = |column, found: &str| DbError::bad_row("targets", device, column, found);
     let registration = match (supplier, from) {

@@ -70,7 +70,8 @@ pub async fn queued_by_group(tx: &mut Tx, plan: i64, now: Time) -> DbResult<Vec<
     let text = "select s.cohort, s.region, count(*) from targets t cross join sites s
          where t.plan_id = $1 and t.state = 'queued' and coalesce(t.not_before, 0) <= $2 and s.device_id = t.device_id
          group by s.cohort, s.region order by s.cohort, s.region";
-    let found: Vec<(String, Option<String>, i64)> = sql!(tx, c => sqlx::query_as(text).bind(plan).bind(now.0).fetch_all(c).await)?;
+    let found: Vec<(String, Option<String>, i64)> =
+        sql!(tx, c => sqlx::query_as(text).bind(plan).bind(now.0).fetch_all(c).await)?;
     let cohort = |text: &str| text.parse().map_err(|_| DbError::bad_row("sites", plan, "cohort", text));
     found.into_iter().map(|(c, region, n)| Ok((cohort(&c)?, region, n))).collect()
 }

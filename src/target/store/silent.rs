@@ -63,9 +63,8 @@ const ASKED: &[(&str, &str)] = &[
 /// made a second time: its answer counts.
 pub async fn ask(tx: &mut Tx, plan: i64, campaign: i64, asks: &[NewAsk], now: Time) -> DbResult<()> {
     for group in asks.chunks(GROUP_ROWS) {
-        let value = |a: &NewAsk| {
-            json!([plan, a.device.to_db(), a.version, a.batch_id, a.kind.as_str(), a.due_at.0, a.within_millis])
-        };
+        let value =
+            |a: &NewAsk| json!([plan, a.device.to_db(), a.version, a.batch_id, a.kind.as_str(), a.due_at.0, a.within_millis]);
         let values: Rows = group.iter().map(value).collect();
         let values = values.to_json();
         let v = rows::table(tx, 1, ASKED);
@@ -160,7 +159,8 @@ pub async fn drop_needless(tx: &mut Tx, plan: i64) -> DbResult<u64> {
 /// What waits to be asked for the first time has its whole time anew from then on: those of a plan, or some of its devices.
 pub async fn begin_anew(tx: &mut Tx, plan: i64, devices: Option<&[DeviceId]>, from: Time) -> DbResult<()> {
     let whose = devices.map(|d| rows::integers(tx, 3, d.iter().map(|d| d.to_db())));
-    let (json, among) = whose.map_or((String::new(), "and $3 = ''".to_string()), |(json, among)| (json, format!("and device_id {among}")));
+    let (json, among) =
+        whose.map_or((String::new(), "and $3 = ''".to_string()), |(json, among)| (json, format!("and device_id {among}")));
     let sql = format!(
         "update reads set ask_by = $2 + within_millis, version = version + 1
          where plan_id = $1 and open_for is not null and state = 'waiting' and first_asked_at is null {among}"
@@ -192,7 +192,8 @@ pub async fn queue_again(tx: &mut Tx, changes: &[(Change, Time)], now: Time) -> 
              from {v} where {same}",
             history::Cause::Silence
         );
-        queued += sql!(&mut *tx, c => sqlx::query(AssertSqlSafe(sql)).bind(&values).bind(now.0).execute(c).await?.rows_affected());
+        queued +=
+            sql!(&mut *tx, c => sqlx::query(AssertSqlSafe(sql)).bind(&values).bind(now.0).execute(c).await?.rows_affected());
     }
     Ok(queued)
 }
