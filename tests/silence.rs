@@ -40,7 +40,8 @@ async fn told(engine: Engine, crash: Option<&str>) {
     let dcc = lab
         .simulator(&format!(
             "seed = 7\n[delays]\nupdate_requested_ms = [1, 5]\nactivated_ms = [5, 50]\n[deliveries]\nlost = \"100%\"\n\
-             [population]\nsilent = {{ devices = [{}] }}\n",
+             [population]\ndevices_file = {:?}\nsilent = {{ devices = [{}] }}\n",
+            lab.folder.path().join("sites.csv"),
             failing.join(", ")
         ))
         .await;
