@@ -6,8 +6,7 @@ alter table reads add column open_for bigint;
 -- Of one that is waited for and was not asked yet: when it is given up.
 alter table reads add column ask_by bigint;
 
-create index reads_silent on reads (plan_id, open_for) where open_for is not null;
-create index reads_silent_ended on reads (plan_id, device_id) where open_for is not null and state in ('agrees', 'differs', 'given-up');
+create index reads_silent on reads (state, device_id) where open_for is not null;
 
 -- How often it was queued again because it was silent and ran what it ran; a person's retry begins anew.
 alter table targets add column retries bigint not null default 0;

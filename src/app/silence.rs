@@ -225,7 +225,7 @@ impl App {
                 !matches!(gate, Some(Gate::Closed(_)))
             });
             for (opens, devices) in closed {
-                silent::begin_anew(&mut tx, plan, Some(&devices), opens).await?;
+                silent::put_off(&mut tx, plan, &devices, opens).await?;
             }
             unreached.iter_mut().for_each(|read| give_up(read, "its turn did not come in the time there was"));
             if reads::save(&mut tx, &unreached).await? != unreached.len() as u64 {

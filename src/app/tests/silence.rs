@@ -255,6 +255,31 @@ async fn a_campaign_that_stands_still_keeps_its_silent_as_they_are() {
 }
 
 #[tokio::test]
+async fn a_question_that_is_out_while_the_campaign_stands_still_has_its_time_anew() {
+    for lab in labs(2).await {
+        let (campaign, _) = lab.silent(2, BY_LIST).await;
+        let taken = lab.asks_one_now().await;
+        assert_eq!(lab.reply(taken, "I99").await, Posted::Settled);
+        lab.app.clock.advance(10);
+        let lost = lab.asks_one_now().await;
+        lab.no_reply(lost).await;
+        lab.app.pause_campaign("spring", OPERATOR).await.unwrap();
+        assert_eq!(lab.pass(50 * HOUR).await, Silenced::default());
+        assert!(lab.app.begin_post(lost, &lab.dcc).await.unwrap().is_none());
+        lab.app.resume_campaign("spring", OPERATOR).await.unwrap();
+        assert_eq!(lab.looks().await, Silenced::default());
+        // The one is asked again in its time, of the other the same request goes out again.
+        lab.pass(8 * MINUTE).await;
+        lab.begin(lost).await;
+        lab.record(lost, PostOutcome::Answered(inventory(lost, &[(2, Some(FIRMWARE), None)]))).await;
+        let again = lab.asks_one_now().await;
+        assert!(again != taken && lab.asked_of(campaign, 1).await.unwrap().standing.asks == 2);
+        lab.record(again, PostOutcome::Answered(inventory(again, &[(1, Some(FIRMWARE), None)]))).await;
+        assert_eq!((lab.state(campaign, 1).await, lab.state(campaign, 2).await), (TargetState::Verified, TargetState::Verified));
+    }
+}
+
+#[tokio::test]
 async fn an_abort_asks_nothing_more_and_ends_what_is_silent() {
     for lab in labs(2).await {
         let (campaign, _) = lab.silent(2, TWICE).await;

@@ -166,11 +166,14 @@ pub async fn due(tx: &mut Tx, now: Time, limit: usize) -> DbResult<Vec<Read>> {
     Ok(due)
 }
 
-/// Open reads that are past their time.
+/// Open reads that are past their time, but for those of the silent whose campaign stands still: nobody may be asked meanwhile.
 pub async fn overdue(tx: &mut Tx, now: Time, limit: usize) -> DbResult<Vec<Read>> {
     let sql = format!(
         "select {COLUMNS} from reads where reads.state in ('waiting', 'asked', 'accepted') and reads.first_asked_at is not null
-           and reads.first_asked_at + reads.within_millis <= $1 order by reads.first_asked_at, reads.plan_id, reads.device_id limit $2"
+           and reads.first_asked_at + reads.within_millis <= $1
+           and (reads.open_for is null or not exists
+             (select 1 from campaigns where campaigns.id = reads.campaign_id and campaigns.state in ('paused', 'halted')))
+         order by reads.first_asked_at, reads.plan_id, reads.device_id limit $2"
     );
     let found: Vec<ReadRow> =
         sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(now.0).bind(limit as i64).fetch_all(c).await)?;

@@ -21,6 +21,10 @@ use crate::{
     target::Event,
 };
 
+/// Of a plan given as `$1`, the reads that are waited for. The sum keeps SQLite from the primary key, by which it would walk every read of
+/// the plan: those that are waited for are few, and have an index of their own.
+const AWAITED: &str = "reads.open_for is not null and reads.plan_id + 0 = $1";
+
 /// The states a silent device can be in.
 const IN_FLIGHT: &str = "('submitted', 'accepted', 'delivered')";
 
@@ -103,8 +107,8 @@ pub async fn last_due(tx: &mut Tx) -> DbResult<Option<Time>> {
 
 async fn select(tx: &mut Tx, plan: i64, which: &str, limit: usize) -> DbResult<Vec<Read>> {
     let sql = format!(
-        "select {} from reads where reads.plan_id = $1 and reads.open_for is not null and {which}
-         order by reads.device_id limit $2",
+        "select {} from reads where {AWAITED} and {which}
+         order by reads.state, reads.device_id limit $2",
         reads::COLUMNS
     );
     let found: Vec<reads::ReadRow> =
@@ -114,9 +118,8 @@ async fn select(tx: &mut Tx, plan: i64, which: &str, limit: usize) -> DbResult<V
 
 /// Whether any read of a plan is waited for.
 pub async fn any_awaited(tx: &mut Tx, plan: i64) -> DbResult<bool> {
-    let n: i64 = sql!(tx, c => sqlx::query_scalar(
-        "select count(*) from (select 1 as one from reads where plan_id = $1 and open_for is not null limit 1) as x")
-        .bind(plan).fetch_one(c).await)?;
+    let sql = format!("select count(*) from (select 1 as one from reads where {AWAITED} limit 1) as x");
+    let n: i64 = sql!(tx, c => sqlx::query_scalar(AssertSqlSafe(sql)).bind(plan).fetch_one(c).await)?;
     Ok(n > 0)
 }
 
@@ -149,23 +152,34 @@ pub async fn close(tx: &mut Tx, plan: i64, devices: &[DeviceId]) -> DbResult<()>
 pub async fn drop_needless(tx: &mut Tx, plan: i64) -> DbResult<u64> {
     let sql = format!(
         "update reads set state = 'given-up', note = 'it was silent no more', open_for = null, ask_by = null, version = version + 1
-         where plan_id = $1 and open_for is not null and state = 'waiting' and not exists
+         where {AWAITED} and state = 'waiting' and not exists
            (select 1 from targets t where t.plan_id = reads.plan_id and t.device_id = reads.device_id and t.batch_id = reads.open_for
               and t.answer_by is null and t.state in {IN_FLIGHT})"
     );
     Ok(sql!(tx, c => sqlx::query(AssertSqlSafe(sql)).bind(plan).execute(c).await?.rows_affected()))
 }
 
-/// What waits to be asked for the first time has its whole time anew from then on: those of a plan, or some of its devices.
-pub async fn begin_anew(tx: &mut Tx, plan: i64, devices: Option<&[DeviceId]>, from: Time) -> DbResult<()> {
-    let whose = devices.map(|d| rows::integers(tx, 3, d.iter().map(|d| d.to_db())));
-    let (json, among) =
-        whose.map_or((String::new(), "and $3 = ''".to_string()), |(json, among)| (json, format!("and device_id {among}")));
+/// Every question of a plan that is waited for has its whole time anew, from now on: the campaign stood still, and nobody could be asked.
+pub async fn begin_anew(tx: &mut Tx, plan: i64, now: Time) -> DbResult<()> {
     let sql = format!(
-        "update reads set ask_by = $2 + within_millis, version = version + 1
-         where plan_id = $1 and open_for is not null and state = 'waiting' and first_asked_at is null {among}"
+        "update reads set ask_by = $2 + within_millis, first_asked_at = case when first_asked_at is null then null else $2 end,
+                version = version + 1
+         where {AWAITED} and state in ('waiting', 'asked', 'accepted')"
     );
-    sql!(tx, c => sqlx::query(AssertSqlSafe(sql)).bind(plan).bind(from.0).bind(&json).execute(c).await?.rows_affected());
+    sql!(tx, c => sqlx::query(AssertSqlSafe(sql)).bind(plan).bind(now.0).execute(c).await?.rows_affected());
+    Ok(())
+}
+
+/// What waits to be asked for the first time has its whole time from then on.
+pub async fn put_off(tx: &mut Tx, plan: i64, devices: &[DeviceId], from: Time) -> DbResult<()> {
+    for group in devices.chunks(GROUP_ROWS) {
+        let (json, among) = rows::integers(tx, 3, group.iter().map(|d| d.to_db()));
+        let sql = format!(
+            "update reads set ask_by = $2 + within_millis, version = version + 1
+             where plan_id = $1 and device_id {among} and open_for is not null and state = 'waiting' and first_asked_at is null"
+        );
+        sql!(&mut *tx, c => sqlx::query(AssertSqlSafe(sql)).bind(plan).bind(from.0).bind(&json).execute(c).await?.rows_affected());
+    }
     Ok(())
 }
 
@@ -211,8 +225,8 @@ pub struct SilenceCounts {
 
 /// Counts them.
 pub async fn counts(tx: &mut Tx, plan: i64, now: Time) -> DbResult<SilenceCounts> {
-    let asking: i64 = sql!(&mut *tx, c => sqlx::query_scalar("select count(*) from reads where plan_id = $1 and open_for is not null")
-        .bind(plan).fetch_one(c).await)?;
+    let awaited = format!("select count(*) from reads where {AWAITED}");
+    let asking: i64 = sql!(&mut *tx, c => sqlx::query_scalar(AssertSqlSafe(awaited)).bind(plan).fetch_one(c).await)?;
     let (retries, waiting_to_retry): (i64, i64) = sql!(tx, c => sqlx::query_as(
         "select cast(coalesce(sum(retries), 0) as bigint),
                 cast(coalesce(sum(case when state = 'queued' and not_before > $2 then 1 else 0 end), 0) as bigint)
