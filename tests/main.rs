@@ -23,6 +23,7 @@ mod reads;
 mod restart_takes_up;
 mod resubmission;
 mod schedules;
+mod silence;
 mod simulator;
 mod thresholds;
 mod tidy;

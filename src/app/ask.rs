@@ -3,7 +3,7 @@
 //! Promise: while a read is open and it is not known what became of a request of it, its device is asked under no other RequestID;
 //! nothing is asked for a campaign that is not started, or of a device that is not ours today.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use super::{
     App, Posted,
@@ -11,6 +11,7 @@ use super::{
     exchange,
     import::whole_facts,
     send::{PUT_OFF_MILLIS, ReadyToPost, delay, unbuildable},
+    silence::still_silent,
 };
 use crate::{
     alarm::{self, AlarmKind},
@@ -28,7 +29,7 @@ use crate::{
     target::{
         ReadState, TargetState,
         store::{
-            self as targets,
+            self as targets, Target,
             reads::{self, Read},
         },
     },
@@ -122,12 +123,16 @@ impl App {
                 true => self.may_ask(&mut tx, &campaign, &devices, now).await?,
                 false => all(&devices, &MayAsk::Later("the policies are not those the campaign was approved with".into())),
             };
-            let verified = verified(&mut tx, &due, &devices).await?;
+            let known = known(&mut tx, &due, &devices).await?;
             for mut read in due {
+                let target = known.get(&(read.plan_id, read.device));
                 match may.get(&read.device) {
-                    _ if verified.contains(&(read.plan_id, read.device)) => {
+                    _ if target.is_some_and(|t| t.state == TargetState::Verified) => {
                         read.standing.state = ReadState::Agrees;
                         read.note = Some("it named its version without being asked".into());
+                    }
+                    _ if read.open_for.is_some() && !target.is_some_and(|t| still_silent(t, read.open_for)) => {
+                        give_up(&mut read, "it was silent no more");
                     }
                     _ if is_over(&read, now) => give_up(&mut read, "no version came within the time allowed"),
                     Some(MayAsk::Now) => asked.push((self.commit_read(&mut tx, &mut read, now).await?, changed.len())),
@@ -343,11 +348,11 @@ fn all(devices: &[DeviceId], may: &MayAsk) -> HashMap<DeviceId, MayAsk> {
     devices.iter().map(|d| (*d, may.clone())).collect()
 }
 
-/// Those of these devices whose version is known already: the device said it by itself, or to somebody else.
-async fn verified(tx: &mut Tx, reads: &[Read], devices: &[DeviceId]) -> Outcome<HashSet<(i64, DeviceId)>> {
+/// How these devices stand: one may have said its version by itself, or to somebody else, or not be silent any more.
+async fn known(tx: &mut Tx, reads: &[Read], devices: &[DeviceId]) -> Outcome<HashMap<(i64, DeviceId), Target>> {
     let plans: Vec<i64> = reads.iter().map(|r| r.plan_id).take(1).collect();
     let found = targets::find(tx, &plans, devices).await?;
-    Ok(found.into_iter().filter(|t| t.state == TargetState::Verified).map(|t| (t.plan_id, t.device)).collect())
+    Ok(found.into_iter().map(|t| ((t.plan_id, t.device), t)).collect())
 }
 
 /// Whether it may be asked no more: it was asked often enough, or its time is over.

@@ -20,7 +20,7 @@ use crate::{
     policy::Refusal,
     target::{
         Event,
-        store::{self as targets, Because, Cause, Moved, Which},
+        store::{self as targets, Because, Cause, Moved, Which, silent},
     },
 };
 
@@ -115,6 +115,9 @@ impl App {
             }
             self.refuse_void_approval(tx, campaign, &decider.policies, who).await?;
             let was = json!({"was": campaign.state, "code": campaign.stopped_code});
+            if let Some(plan) = campaign.plan_id {
+                silent::begin_anew(tx, plan, now).await?;
+            }
             self.end_halt_alarm(tx, campaign, who, "the campaign goes on").await?;
             campaign.stopped_code = None;
             campaign.stopped_reason = None;

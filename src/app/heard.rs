@@ -190,7 +190,8 @@ impl Gathered {
         let against = Against {
             version: &campaign.firmware_version,
             to_the_last: read.counter == Some(answer.request.counter),
-            second_hand: read.kind == ReadStep::ReadInventory,
+            // Of the silent DCC's list is believed at once: nothing says yet that it should be another version.
+            second_hand: read.kind == ReadStep::ReadInventory && read.cause != ReadCause::Deadline,
         };
         let was = read.standing.state;
         read.standing = read.standing.after(said.heard(), against, now);
@@ -220,6 +221,8 @@ impl Gathered {
                     }
                     self.reads.alarms.push(differs_alarm(campaign.campaign_id, device, &differs));
                 }
+                // What follows from it is `silence`'s.
+                ReadCause::Deadline => {}
                 // What silence let expect: the device stays as it is, and nobody is called.
                 ReadCause::Silence => {
                     if let Some(target) = target.filter(|t| t.after.state == TargetState::Expired) {

@@ -62,7 +62,7 @@ impl App {
         let closures = self.closures(&mut look, now).await?;
         // Looked at without the write lock first: where nothing is queued, this means reading the whole plan; where everything is
         // closed, nothing is read.
-        if closures.all || targets::queued_where_open(&mut look, plan, &closures, None, 1).await?.is_empty() {
+        if closures.all || targets::queued_where_open(&mut look, plan, &closures, now, None, 1).await?.is_empty() {
             return Ok(match closures.none() {
                 true => NextBatch::Nothing,
                 false => NextBatch::Closed { look_again: look_again(&closures, now) },
@@ -81,7 +81,7 @@ impl App {
         if facts.is_none() {
             return Ok(NextBatch::Nothing);
         }
-        if targets::queued_where_open(&mut tx, plan, &closures, None, 1).await?.is_empty() {
+        if targets::queued_where_open(&mut tx, plan, &closures, now, None, 1).await?.is_empty() {
             return Ok(NextBatch::Nothing);
         }
         let Ok(size) = self.adt_batch(&mut tx, plan, campaign.batch_size as u64).await? else { return Ok(NextBatch::Nothing) };
@@ -135,7 +135,7 @@ impl App {
         let mut after = None;
         while members.len() < size {
             let limit = PAGE_MEMBERS.min(size - members.len());
-            let page = targets::queued_where_open(tx, plan, closures, after, limit).await?;
+            let page = targets::queued_where_open(tx, plan, closures, decider.at, after, limit).await?;
             let Some(last) = page.last().copied() else { break };
             after = Some(last);
             let mpids = &self.settings.organisation.mpids;

@@ -128,11 +128,12 @@ impl App {
         if !self.adt_room(tx, UPDATES).await?.is_limited() {
             return Ok(false);
         }
-        let closures = self.closures(tx, self.now()).await?;
+        let now = self.now();
+        let closures = self.closures(tx, now).await?;
         for campaign in campaign::store::list(tx).await?.iter().filter(|c| c.state == CampaignState::Started) {
             let Some(plan) = campaign.plan_id.filter(|_| !closures.all) else { continue };
             if !self.is_known_void(tx, campaign).await?
-                && !targets::queued_where_open(tx, plan, &closures, None, 1).await?.is_empty()
+                && !targets::queued_where_open(tx, plan, &closures, now, None, 1).await?.is_empty()
                 && self.adt_batch(tx, plan, campaign.batch_size as u64).await?.is_err()
             {
                 return Ok(true);
@@ -163,8 +164,7 @@ impl App {
             let no_rule: Vec<DeviceId> = decided.iter().filter(|d| d.reason == Reason::Eligible).map(|d| d.device).collect();
             let by_dcc = self.still_without_key(tx, plan, &no_rule).await?;
             let may_go = |site: &crate::estate::Site| {
-                which == Which::Any
-                    || windows.open(decider.at, site.cohort, site.region.as_deref()) == Gate::Open
+                which == Which::Any || windows.open(decider.at, site.cohort, site.region.as_deref()) == Gate::Open
             };
             let mut passed: HashMap<DeviceId, (Decided, _)> = rows
                 .iter()

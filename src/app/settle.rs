@@ -13,7 +13,11 @@ use super::{
     supply,
 };
 use crate::{
-    campaign::{self, batch::Batch, store::Followed},
+    campaign::{
+        self,
+        batch::Batch,
+        store::{Followed, latencies},
+    },
     clock::Time,
     db::Tx,
     duis::{CertificateSet, Response},
@@ -355,6 +359,7 @@ impl App {
         let newly = |m: &&Moving| m.after.state == TargetState::Activated && m.before.state != TargetState::Activated;
         let activated: Vec<(i64, DeviceId)> =
             gathered.targets.values().filter(newly).map(|m| (m.after.plan_id, m.after.device)).collect();
+        let counted = self.stages(tx, gathered.targets.values()).await?;
         let changes: Vec<Change> = gathered
             .targets
             .into_values()
@@ -374,6 +379,7 @@ impl App {
         if applied != changes.len() as u64 || !self.save_reads(tx, gathered.reads).await? {
             return Ok(false);
         }
+        latencies::count(tx, &counted).await?;
         self.follow_steps(tx, &changes, &activated, policies).await?;
         estate::store::learn_firmware(tx, &gathered.learned).await?;
         estate::store::learn_status(tx, &gathered.statuses).await?;

@@ -72,8 +72,15 @@ pub struct Explanation {
     pub answer_within: Period,
     /// Alerts that stand and say that the site was lost: what they end of own registrations is ended in the findings.
     pub supply_notices: Vec<StoredNotice>,
-    /// What was decided about it in the campaign, as it is stored, oldest first.
+    /// What was decided about it in the campaign, and concluded of its silence, as it is stored, oldest first.
     pub decisions: Vec<Told>,
+}
+
+impl Explanation {
+    /// How long a silent device may be asked, with each kind of question.
+    pub fn ask_within(&self) -> Period {
+        self.steps.ask_within(self.answer_within)
+    }
 }
 
 impl App {
@@ -139,7 +146,7 @@ impl App {
             None => Vec::new(),
         };
         let of_supply = |told: &super::Told| told.step.cause == Some(Cause::Supply);
-        decisions.retain(|told| (told.is_decision() || of_supply(told)) && told.step.at <= at);
+        decisions.retain(|told| (told.is_decision() || told.is_of_silence() || of_supply(told)) && told.step.at <= at);
         let mut supply_notices = estate::store::supply_notices_of(&mut tx, row.site.mpan).await?;
         supply_notices.retain(|n| n.received_at <= at && n.answered_by_import.is_none());
         let policy_hash = decider.policies.hash();

@@ -9,6 +9,8 @@ use crate::{
     alarm::{self, Alarm},
     campaign::{
         self, Campaign, CampaignState, FirstImage,
+        forecast::Forecast,
+        latency::{Percentiles, Stage},
         top_up::{self, TopUp, TopUpState},
     },
     clock::Time,
@@ -23,7 +25,10 @@ use crate::{
     policy::Reason,
     target::{
         ReadState, TargetState,
-        store::{self as targets, reads},
+        store::{
+            self as targets, reads,
+            silent::{self, SilenceCounts},
+        },
     },
 };
 
@@ -118,6 +123,12 @@ pub struct Status {
     pub by_state: BTreeMap<TargetState, i64>,
     pub key_cases: KeyCaseCounts,
     pub reads: ReadCounts,
+    /// What follows from silence: who is asked, and who is sent again.
+    pub silence: SilenceCounts,
+    /// How long each stage took: devices, and the times that half, 90 and 99 in a hundred took. Stages without devices are left out.
+    pub latencies: BTreeMap<Stage, Percentiles>,
+    /// When it ends at the pace so far; null where too little is known, nothing is left, or it stands still.
+    pub forecast: Option<Forecast>,
     /// Devices whose site left the portfolio after they were sent: followed, and counted neither way.
     pub supply_lost: i64,
     /// Of what was sent and still counts: how much succeeded, how much did not.
@@ -170,6 +181,7 @@ impl App {
         let end = campaign.ended_at.unwrap_or_else(|| self.now());
         let supply_lost = targets::count_lost(&mut tx, plan.id).await?;
         let keys_missing = targets::count_without_key(&mut tx, plan.id).await?;
+        let timing = self.timing(&mut tx, &campaign, plan.id, &by_state).await?;
         Ok(Status {
             adt: self.adt_status(&mut tx, &campaign, queued).await?,
             shares: Shares::of(&targets::count_shares(&mut tx, plan.id).await?, supply_lost, keys_missing),
@@ -190,6 +202,9 @@ impl App {
             by_state,
             key_cases: counts_of(&counts),
             reads: read_counts(&mut tx, plan.id).await?,
+            silence: silent::counts(&mut tx, plan.id, self.now()).await?,
+            latencies: timing.took,
+            forecast: timing.forecast,
             supply_lost,
             elapsed_ms: campaign.started_at.map_or(0, |start| end.0 - start.0),
             name: campaign.name,
@@ -230,6 +245,9 @@ impl Status {
             by_state: BTreeMap::new(),
             key_cases: KeyCaseCounts::default(),
             reads: ReadCounts::default(),
+            silence: SilenceCounts::default(),
+            latencies: BTreeMap::new(),
+            forecast: None,
             supply_lost: 0,
             shares: Shares::default(),
             topped_up: 0,

@@ -36,6 +36,11 @@ impl Told {
     pub fn is_decision(&self) -> bool {
         decides(self.step.cause)
     }
+
+    /// What was concluded of its silence: whether it was sent again.
+    pub fn is_of_silence(&self) -> bool {
+        self.step.cause == Some(Cause::Silence)
+    }
 }
 
 /// Whether what moved a target was a decision about its site.

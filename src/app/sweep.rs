@@ -43,7 +43,7 @@ impl Found {
 impl App {
     /// Puts down devices that are silent past their deadline to be asked about. Gives what it did, and a line for each campaign.
     pub async fn sweep_silent(&self, log: &mut Vec<String>) -> Outcome<String> {
-        self.expire_silent().await?;
+        self.follow_silence().await?;
         let (now, steps) = (self.now(), self.policies()?.steps);
         let mut look = self.db.read().await?;
         let mut budget = steps.reads_per_minute * SWEEP_MINUTES - silent::count_waiting(&mut look).await?;

@@ -207,7 +207,7 @@ impl App {
         if room.has_room_for(size) && room.may_send(1).is_ok() {
             return Ok(Ok(size));
         }
-        let queued = targets::in_state(tx, plan, TargetState::Queued, None, size as usize).await?.len();
+        let queued = targets::queued(tx, plan, self.now(), None, size as usize).await?.len();
         Ok(room.batch(size, queued as u64))
     }
 

@@ -1,4 +1,4 @@
-//! Silence and endings: what is past its deadline expires, and a campaign whose every target has come to its end is finished.
+//! Endings: a campaign whose every target has come to its end is finished.
 
 use serde_json::json;
 
@@ -7,31 +7,10 @@ use crate::{
     campaign::{self, CampaignState, Command},
     db::Tx,
     failure::Outcome,
-    target::{
-        Event,
-        store::{self as targets, Because, Cause, Moved, Which, reads},
-    },
+    target::store::{self as targets, reads},
 };
 
 impl App {
-    /// Expires what has been silent past its deadline. Gives how many targets.
-    pub async fn expire_silent(&self) -> Outcome<u64> {
-        let now = self.now();
-        let mut expired = 0;
-        let followed = campaign::store::followed(&mut self.db.read().await?).await?;
-        for campaign in followed {
-            if !targets::any_overdue(&mut self.db.read().await?, campaign.plan_id, now).await? {
-                continue;
-            }
-            let mut tx = self.db.begin().await?;
-            let detail = Some("no news from DCC within the time allowed");
-            let moved = Moved { detail, ..Moved::because(Because::of(Cause::Silence)) };
-            expired += targets::move_all(&mut tx, campaign.plan_id, Which::Overdue, Event::Silent, moved, now).await?;
-            tx.commit().await?;
-        }
-        Ok(expired)
-    }
-
     /// Marks started campaigns finished when nothing in them waits, is to be sent, is out or is still to be read. Gives how many.
     pub async fn finish_campaigns(&self) -> Outcome<u64> {
         let mut finished = 0;

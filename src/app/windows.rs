@@ -94,7 +94,7 @@ impl App {
             return Ok(Vec::new());
         }
         let mut queued: BTreeMap<Group, i64> = BTreeMap::new();
-        for (cohort, region, sites) in targets::queued_by_group(tx, plan).await? {
+        for (cohort, region, sites) in targets::queued_by_group(tx, plan, now).await? {
             *queued.entry(windows.group(cohort, region.as_deref())).or_default() += sites;
         }
         let waiting = |(group, closed): (Group, Closed)| {

@@ -2,6 +2,8 @@
 //! what may be done with it in which state; who may be upgraded is `policy`'s, what becomes of each device is `target`'s.
 
 pub mod batch;
+pub mod forecast;
+pub mod latency;
 mod model;
 mod plan;
 mod report;

@@ -1,6 +1,7 @@
 //! Campaigns, plans and batches in the database.
 
 mod kept_batches;
+pub mod latencies;
 
 use std::collections::BTreeMap;
 

@@ -113,10 +113,24 @@ fn explain_head(answer: &Explanation) -> Vec<(&'static str, String)> {
 fn steps_line(answer: &Explanation) -> String {
     let steps = &answer.steps;
     let step = |step: &UpgradeStep| match step {
-        UpgradeStep::Update => format!("{step} (silent for {} at most)", answer.answer_within),
+        UpgradeStep::Update => format!("{step} ({})", silence(answer)),
         UpgradeStep::ReadInventory | UpgradeStep::ReadVersion => format!("{step} (within {})", steps.read_within),
     };
     format!("{}; from {}", steps.steps.iter().map(step).collect::<Vec<_>>().join(", then "), steps.from)
+}
+
+/// How long the update may stay silent, and what follows then.
+fn silence(answer: &Explanation) -> String {
+    let steps = &answer.steps;
+    let mut told = format!("silent for {} at most", answer.answer_within);
+    if !steps.silent.is_empty() {
+        let asks: Vec<String> = steps.silent.iter().map(ToString::to_string).collect();
+        told += &format!(", then {} within {}", asks.join(" and "), answer.ask_within());
+        if steps.retries > 0 {
+            told += &format!(", and sent again {} times at most, after {}", steps.retries, steps.retry_after);
+        }
+    }
+    told
 }
 
 fn explain_rows(findings: &[Finding]) -> Vec<Vec<String>> {
@@ -147,6 +161,10 @@ fn explain_json(answer: &Explanation) -> Value {
         "steps": {
             "steps": answer.steps.steps,
             "answer_within": answer.answer_within,
+            "silent": answer.steps.silent,
+            "ask_within": (!answer.steps.silent.is_empty()).then(|| answer.ask_within()),
+            "retries": answer.steps.retries,
+            "retry_after": (answer.steps.retries > 0).then_some(answer.steps.retry_after),
             "read_within": answer.steps.read().map(|_| answer.steps.read_within),
             "from": answer.steps.from,
         },
@@ -353,6 +371,7 @@ mod tests {
             answer_status: Some("Commissioned".into()),
             answered_at: first_asked_at,
             note: Some("DSPInventory names no version of it".into()),
+            open_for: None,
             version: 2,
         }
     }

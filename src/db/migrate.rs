@@ -28,6 +28,7 @@ const STEPS: &[(i64, &str, &str)] = &[
     (13, "notifications", include_str!("../../migrations/0013_notifications.sql")),
     (14, "resubmissions", include_str!("../../migrations/0014_resubmissions.sql")),
     (16, "schedules", include_str!("../../migrations/0016_schedules.sql")),
+    (17, "silence", include_str!("../../migrations/0017_silence.sql")),
     (18, "proof", include_str!("../../migrations/0018_proof.sql")),
 ];
 

@@ -280,13 +280,16 @@ async fn watch_silence(mut shared: Shared) {
 }
 
 async fn watch_once(shared: &Shared) -> Outcome<Duration> {
-    let expired = shared.app.expire_silent().await?;
-    if expired > 0 {
-        tracing::warn!(devices = expired, "no news within the time allowed");
-    }
     let given_up = shared.app.end_reads().await?;
     if given_up > 0 {
         tracing::warn!(devices = given_up, "their version could not be read; they stay as they are");
+    }
+    let silent = shared.app.follow_silence().await?;
+    if silent.expired > 0 {
+        tracing::warn!(devices = silent.expired, "no news within the time allowed");
+    }
+    if silent.asked + silent.queued > 0 {
+        tracing::info!(asked = silent.asked, queued = silent.queued, "silent devices are asked, or sent again");
     }
     shared.app.finish_campaigns().await?;
     let policies = shared.app.policies()?;

@@ -22,6 +22,11 @@ impl Period {
 
     pub const ZERO: Period = Period(0);
 
+    /// As long as this; nothing where it is less, a year where it is more.
+    pub fn from_millis(millis: i64) -> Period {
+        Period(millis.clamp(0, PERIOD_MAX_MILLIS))
+    }
+
     pub fn millis(self) -> i64 {
         self.0
     }

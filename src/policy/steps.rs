@@ -19,6 +19,12 @@ const READ_WITHIN: &str = "48h";
 /// A minute's reads beyond this would be a load test of DCC.
 const READS_PER_MINUTE_MAX: i64 = 6_000;
 const READS_PER_MINUTE: i64 = 60;
+/// A model that is silent after so many updates is a case for a person.
+pub const RETRIES_MAX: i64 = 5;
+/// Where nothing says it: the night after, when what kept the device away may be over.
+const RETRY_AFTER: &str = "24h";
+/// The answer to an 8.2 is DCC's own and comes at once or not at all: a campaign that is read by a DCC that answers none ends little later.
+const ASK_SHARE: i64 = 8;
 /// Each is a row that is looked at again and again.
 const READS_IN_FLIGHT_MAX: i64 = 10_000;
 const READS_IN_FLIGHT: i64 = 200;
@@ -46,6 +52,15 @@ struct Row {
     steps: Vec<UpgradeStep>,
     answer_within: Option<Period>,
     read_within: Option<Period>,
+    // What a file does not state is not written: what was approved under it stays approved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    silent: Option<Vec<ReadStep>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ask_within: Option<Period>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retries: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<Period>,
 }
 
 /// Which devices a row for a model is about.
@@ -115,6 +130,14 @@ pub struct DeviceSteps {
     pub answer_within: Option<Period>,
     /// Of the read, from when the device was first asked.
     pub read_within: Period,
+    /// What is asked, in this order, where the update stays silent past `answer_within`.
+    pub silent: Vec<ReadStep>,
+    /// Of each of those; `None`: an eighth of what `answer_within` comes to.
+    pub ask_within: Option<Period>,
+    /// How often the update is sent again to a device that was silent and runs what it ran.
+    pub retries: i64,
+    /// How long after the first such answer; each time twice as long.
+    pub retry_after: Period,
     pub from: StepsFrom,
 }
 
@@ -126,6 +149,12 @@ impl DeviceSteps {
             UpgradeStep::ReadInventory => Some(ReadStep::ReadInventory),
             UpgradeStep::ReadVersion => Some(ReadStep::ReadVersion),
         })
+    }
+
+    /// How long a silent device may be asked, with each kind of question, where `usual` is answer_within of eligibility.toml.
+    pub fn ask_within(&self, usual: Period) -> Period {
+        let share = || Period::from_millis((self.answer_within.unwrap_or(usual).millis() / ASK_SHARE).max(1));
+        self.ask_within.unwrap_or_else(share)
     }
 }
 
@@ -155,6 +184,10 @@ impl Steps {
             steps: rows.first().map_or_else(|| vec![UpgradeStep::Update], |r| r.steps.clone()),
             answer_within: rows.iter().find_map(|r| r.answer_within),
             read_within: rows.iter().find_map(|r| r.read_within).unwrap_or_else(read_within),
+            silent: rows.iter().find_map(|r| r.silent.clone()).unwrap_or_default(),
+            ask_within: rows.iter().find_map(|r| r.ask_within),
+            retries: rows.iter().find_map(|r| r.retries).unwrap_or(0),
+            retry_after: rows.iter().find_map(|r| r.retry_after).unwrap_or_else(retry_after),
             from,
         }
     }
@@ -166,6 +199,11 @@ impl Steps {
     /// Whether any device at all is read: as shipped none is.
     pub fn reads_any(&self) -> bool {
         self.rows().any(|row| row.steps.len() > 1)
+    }
+
+    /// Whether any device at all is asked once it is silent past its deadline.
+    pub fn asks_any(&self) -> bool {
+        self.rows().any(|row| row.silent.as_ref().is_some_and(|asks| !asks.is_empty()))
     }
 
     /// The deadlines of the update stage that the file states, those that say least first: each counts but for what a later one
@@ -181,7 +219,7 @@ impl Steps {
 
     /// The shortest time that anything may stay silent by this file: how often silence is worth a look.
     pub fn shortest(&self) -> Option<Period> {
-        let stated = self.rows().flat_map(|row| [row.answer_within, row.read_within]).flatten();
+        let stated = self.rows().flat_map(|row| [row.answer_within, row.read_within, row.ask_within]).flatten();
         stated.chain(self.reads_any().then(read_within)).min()
     }
 
@@ -192,6 +230,10 @@ impl Steps {
 
 fn read_within() -> Period {
     READ_WITHIN.parse().expect("a length of time")
+}
+
+fn retry_after() -> Period {
+    RETRY_AFTER.parse().expect("a length of time")
 }
 
 /// By the names of the models: the order of the rows means nothing.
@@ -215,7 +257,7 @@ pub(super) fn read_steps(place: Place<'_>) -> Read<(Head, Steps)> {
 }
 
 fn read_defaults(file: &mut Section<'_, '_>) -> Read<BTreeMap<Cohort, Row>> {
-    const WANTED: &str = "a table with steps, and as needed answer_within and read_within";
+    const WANTED: &str = "a table with steps, and as needed times and what follows from silence";
     let mut defaults = BTreeMap::new();
     let Some(mut all) = file.table("default", "tables [default.COHORT]")? else { return Ok(defaults) };
     for cohort in Cohort::ALL {
@@ -263,11 +305,28 @@ fn read_row(table: &mut Section<'_, '_>) -> Read<Row> {
     if let Some(problem) = problem {
         return Err(table.conflict("steps", problem, WANTED));
     }
+    let silent = table.list("silent", "a read: read-inventory or read-version", parsed::<ReadStep>)?;
+    if let Some([_, _, ..]) = silent.as_deref()
+        && silent.as_deref() != Some(&[ReadStep::ReadInventory, ReadStep::ReadVersion])
+    {
+        let wanted = "[], [\"read-inventory\"], [\"read-version\"] or [\"read-inventory\", \"read-version\"]";
+        return Err(table.conflict("silent", "that is not an order to ask in: DCC first, then the device", wanted));
+    }
+    let retries = table.optional("retries", &format!("a whole number from 0 to {RETRIES_MAX}"), whole(0, RETRIES_MAX))?;
+    if silent.as_ref().is_some_and(Vec::is_empty) && retries.is_some_and(|n| n > 0) {
+        return Err(table.conflict(
+            "retries",
+            "nothing is asked, so nothing is known to be unchanged",
+            "retries only with a read in silent",
+        ));
+    }
     let mut wait = |key| {
         let wanted = format!("{}, more than nothing", Period::WANTED);
         table.optional(key, &wanted, |value| parsed::<Period>(value).filter(|p| *p > Period::ZERO))
     };
-    Ok(Row { steps, answer_within: wait("answer_within")?, read_within: wait("read_within")? })
+    let (answer_within, read_within) = (wait("answer_within")?, wait("read_within")?);
+    let (ask_within, retry_after) = (wait("ask_within")?, wait("retry_after")?);
+    Ok(Row { steps, answer_within, read_within, silent, ask_within, retries, retry_after })
 }
 
 /// As the site file writes it: 4 hexadecimal digits.

@@ -3,6 +3,7 @@
 //! moved in between. Promise: device truth beats our opinion, and a late success wins over our time-out.
 
 mod read;
+pub mod silence;
 mod state;
 pub mod store;
 

@@ -29,6 +29,8 @@ crate::spelled! {
         Activation = "activation",
         /// It was silent past its deadline, and a sweep asks.
         Silence = "silence",
+        /// Its deadline passed: what it runs decides whether it is sent again or given up.
+        Deadline = "deadline",
     }
 }
 

@@ -72,6 +72,8 @@ crate::spelled! {
         Cancelled = "cancelled",
         /// Its deadline passed.
         Silent = "silent",
+        /// Its deadline passed, and a read says that it runs what it ran: it is sent again.
+        Unchanged = "unchanged",
         /// An operator asked for another attempt.
         Retried = "retried",
 
@@ -125,6 +127,7 @@ impl TargetState {
             (S::Submitted, E::Unsent) => S::Held,
             (S::Submitted | S::Accepted, E::Annulled) => S::Held,
             (S::Submitted | S::Accepted | S::Delivered, E::Silent) => S::Expired,
+            (S::Submitted | S::Accepted | S::Delivered, E::Unchanged) => S::Queued,
             (S::Failed | S::Expired, E::Retried) => S::Queued,
             (
                 from,
@@ -140,6 +143,7 @@ impl TargetState {
                 | E::Unsent
                 | E::Annulled
                 | E::Silent
+                | E::Unchanged
                 | E::Retried,
             ) => {
                 return Err(IllegalTransition { from, event });
@@ -186,10 +190,12 @@ mod tests {
         }
 
         #[test]
-        fn a_success_wins_whenever_it_comes(before in prop::collection::vec(dcc_says(), 0..6), after in prop::collection::vec(dcc_says(), 0..6), late: bool) {
+        fn a_success_wins_whenever_it_comes(before in prop::collection::vec(dcc_says(), 0..6), after in prop::collection::vec(dcc_says(), 0..6), late: bool, sent: bool, ours in prop::sample::select(vec![E::Silent, E::Unchanged])) {
             let mut state = S::Submitted;
             for event in before { state = state.on(event).unwrap(); }
-            if late && state.is_in_flight() { state = state.on(E::Silent).unwrap(); }
+            if late && state.is_in_flight() { state = state.on(ours).unwrap(); }
+            // Queued again it may have been sent again, or not yet.
+            if sent && state == S::Queued { state = state.on(E::Sent).unwrap(); }
             state = state.on(E::Activated).unwrap();
             for event in after { state = state.on(event).unwrap(); }
             prop_assert!(matches!(state, S::Activated | S::Verified));

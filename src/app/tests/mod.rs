@@ -7,6 +7,7 @@ mod asked;
 mod brakes;
 mod doubt;
 mod evidence;
+mod forecast;
 mod forward;
 mod keys;
 mod keys_share;
@@ -19,6 +20,7 @@ mod pinned;
 mod reads;
 mod registrations;
 mod schedules;
+mod silence;
 mod steps;
 mod story;
 mod supply;
@@ -66,6 +68,13 @@ use crate::{
 const FIRMWARE: &str = "00020200";
 const OPERATOR: &str = "ann@desk";
 const APPROVER: &str = "somebody.else";
+
+impl App {
+    /// How many silent devices were given up.
+    async fn expire_silent(&self) -> crate::failure::Outcome<u64> {
+        Ok(self.follow_silence().await?.expired)
+    }
+}
 
 struct Lab {
     app: App,

@@ -16,7 +16,10 @@ use crate::{
     failure::{Failure, Outcome},
     ids::DeviceId,
     policy::Reason,
-    target::{TargetState, store as targets},
+    target::{
+        TargetState,
+        store::{self as targets, silent::SilenceCounts},
+    },
 };
 
 /// Targets fetched in one step.
@@ -162,6 +165,30 @@ pub fn status(output: Output, status: &Status) -> Outcome {
             r.asked, r.answered, r.differs, r.given_up, r.waiting, r.out
         ))?;
     }
+    let s = &status.silence;
+    if *s != SilenceCounts::default() {
+        table::line(format!(
+            "  silence    {} being asked which version they run, {} to be sent again later, {} times sent again so far",
+            s.asking, s.waiting_to_retry, s.retries
+        ))?;
+    }
+    for (stage, took) in &status.latencies {
+        table::line(format!(
+            "  {:<10} half within {}, 90% within {}, 99% within {} ({} devices)",
+            stage.as_str(),
+            roughly(took.p50_ms),
+            roughly(took.p90_ms),
+            roughly(took.p99_ms),
+            took.devices
+        ))?;
+    }
+    if let Some(f) = &status.forecast {
+        let sent = f.all_sent_by.map_or(String::new(), |at| format!("; all sent by {at}"));
+        table::line(format!(
+            "  forecast   at the pace so far: 90% by {}, the end about {}{sent} ({} devices left)",
+            f.most_by, f.end_about, f.devices_left
+        ))?;
+    }
     let s = &status.shares;
     if s.counted > 0 {
         let percent = |share: Option<f64>| share.map_or(String::new(), |share| format!("{:.2}%", share * 100.0));
@@ -208,6 +235,17 @@ pub fn status(output: Output, status: &Status) -> Outcome {
         "  `ppmid outbox list --campaign {}` names their requests; `ppmid outbox replay REQUEST` lets one go on once that is put right",
         status.campaign
     ))
+}
+
+/// A time as people say it: 3d 4h, 2h 5m, 40s, 350ms.
+fn roughly(millis: i64) -> String {
+    const UNITS: [(&str, i64); 4] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
+    let Some(n) = UNITS.iter().position(|(_, unit)| millis >= *unit) else { return format!("{millis}ms") };
+    let (name, unit) = UNITS[n];
+    match UNITS.get(n + 1).map(|(next, part)| (next, millis % unit / part)) {
+        Some((next, rest)) if rest > 0 => format!("{}{name} {rest}{next}", millis / unit),
+        _ => format!("{}{name}", millis / unit),
+    }
 }
 
 const STATES: &str =
@@ -267,4 +305,13 @@ pub async fn targets(ctx: &Context, campaign: &str, state: Option<&str>, reason:
         }
     }
     listing.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn times_are_told_in_their_two_largest_units() {
+        let told = [350, 40_000, 7_500_000, 7_200_000, 273_600_000, 86_400_000].map(super::roughly);
+        assert_eq!(told, ["350ms", "40s", "2h 5m", "2h", "3d 4h", "1d"]);
+    }
 }

@@ -47,6 +47,42 @@ fn the_row_that_says_most_counts_and_takes_the_rest_from_the_one_that_says_less(
 }
 
 #[test]
+fn what_follows_from_silence_is_taken_from_the_row_that_says_most() {
+    let steps = load(
+        "[default.IOC]\nsteps = [\"update\"]\nsilent = [\"read-inventory\"]\nask_within = \"6h\"\nretries = 2\n\
+         [default.MDS]\nsteps = [\"update\"]\nanswer_within = \"16h\"\nsilent = [\"read-version\"]\n\
+         [[model]]\nmanufacturer = \"M\"\nmodel = \"A\"\nsteps = [\"update\"]\nsilent = [\"read-inventory\", \"read-version\"]\nretry_after = \"2h\"\n\
+         [[model]]\nmanufacturer = \"M\"\nmodel = \"A\"\nhardware_version = \"0002\"\nsteps = [\"update\"]\nsilent = []\nretries = 0\n",
+    )
+    .unwrap();
+    let told = |cohort, model, hardware| {
+        let of = steps.steps_of(cohort, "M", model, hardware);
+        let asks: Vec<&str> = of.silent.iter().map(|s| s.as_str()).collect();
+        format!("{} {} {} {}", asks.join("+"), of.ask_within("72h".parse().unwrap()), of.retries, of.retry_after)
+    };
+    assert_eq!(told(Cohort::Ioc, "B", 1), "read-inventory 6h 2 24h");
+    assert_eq!(told(Cohort::Ioc, "A", 1), "read-inventory+read-version 6h 2 2h");
+    assert_eq!(told(Cohort::Ioc, "A", 2), " 6h 0 2h");
+    assert_eq!(told(Cohort::Mds, "B", 1), "read-version 2h 0 24h", "an eighth of its own answer_within");
+    assert_eq!(told(Cohort::Secure, "B", 1), " 9h 0 24h", "an eighth of eligibility.toml's");
+    assert!(steps.asks_any() && steps.shortest().unwrap().to_string() == "6h");
+}
+
+#[test]
+fn what_follows_from_silence_binds_an_approval() {
+    let set = |text: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("steps.toml"), format!("{HEAD}[default.IOC]\nsteps = [\"update\"]\n{text}")).unwrap();
+        binding(&PolicyFolder::load(dir.path()).unwrap().as_of(day("2026-11-26")), "direct")
+    };
+    let without = set("");
+    for text in ["silent = []", "silent = [\"read-inventory\"]", "ask_within = \"1h\"", "retries = 1", "retry_after = \"1h\""] {
+        assert_ne!(set(text), without, "{text}");
+    }
+    assert_eq!(set("read_within = \"1h\""), without);
+}
+
+#[test]
 fn every_kind_of_bad_steps_is_named() {
     let told = |text: &str| Failure::from(load(text).unwrap_err()).message.rsplit('/').next().unwrap().to_string();
     let model = |rest: &str| told(&format!("[[model]]\nmanufacturer = \"106C\"\n{rest}"));
@@ -67,6 +103,13 @@ fn every_kind_of_bad_steps_is_named() {
             told("[default.IOC]\nsteps = [\"update\"]\nanswer_within = \"0s\""),
             told("[default.IOC]\nsteps = [\"update\"]\nread_within = \"two days\""),
             told("[default.IOC]\nsteps = [\"update\"]\nretry = 2"),
+            told("[default.IOC]\nsteps = [\"update\"]\nsilent = [\"update\"]"),
+            told("[default.IOC]\nsteps = [\"update\"]\nsilent = [\"read-version\", \"read-inventory\"]"),
+            told("[default.IOC]\nsteps = [\"update\"]\nsilent = [\"read-inventory\", \"read-inventory\"]"),
+            told("[default.IOC]\nsteps = [\"update\"]\nask_within = \"0s\""),
+            told("[default.IOC]\nsteps = [\"update\"]\nretries = 6"),
+            told("[default.IOC]\nsteps = [\"update\"]\nsilent = []\nretries = 1"),
+            told("[default.IOC]\nsteps = [\"update\"]\nretry_after = \"soon\""),
             model(update),
             model(&format!("model = \"\"\n{update}")),
             model(&format!("model = \"A\"\nhardware_version = \"1\"\n{update}")),

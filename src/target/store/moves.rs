@@ -72,11 +72,14 @@ pub async fn move_all(tx: &mut Tx, plan: i64, which: Which<'_>, event: Event, mo
         let condition = format!("plan_id = $1 and state in ({}){}", from.join(", "), selected(which, now));
         let keep = history::keep("targets", &condition);
         sql!(&mut *tx, c => sqlx::query(AssertSqlSafe(keep)).bind(plan).execute(c).await?.rows_affected());
-        let undone = matches!(event, Event::Returned | Event::Unsent);
-        let attempts = if undone { ", attempts = attempts - 1, batch_id = null" } else { "" };
+        let more = match event {
+            Event::Returned | Event::Unsent => ", attempts = attempts - 1, batch_id = null",
+            Event::Retried => ", retries = 0, not_before = null",
+            _ => "",
+        };
         let sql = format!(
             "update targets set state = '{to}', detail = coalesce($2, detail), answer_by = $3, updated_at = $4, version = version + 1,
-                    cause = $5, cause_ref = $6{attempts}
+                    cause = $5, cause_ref = $6{more}
              where {condition}"
         );
         count += sql!(&mut *tx, c => sqlx::query(AssertSqlSafe(sql)).bind(plan).bind(moved.detail).bind(moved.answer_by.map(|t| t.0)).bind(now.0)

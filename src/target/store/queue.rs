@@ -3,8 +3,9 @@
 use serde_json::json;
 use sqlx::AssertSqlSafe;
 
-use super::{TargetState, first_after, in_state};
+use super::first_after;
 use crate::{
+    clock::Time,
     db::{
         DbError, DbResult, Tx,
         rows::{self, Rows},
@@ -15,16 +16,26 @@ use crate::{
     sql,
 };
 
-/// A page of a plan's queued devices whose cohort and region are open, by Device ID.
+/// A page of a plan's queued devices that may be sent at `now` as far as their own wait is concerned, by Device ID.
+pub async fn queued(tx: &mut Tx, plan: i64, now: Time, after: Option<DeviceId>, limit: usize) -> DbResult<Vec<DeviceId>> {
+    let Some(from) = first_after(after) else { return Ok(Vec::new()) };
+    let ids: Vec<i64> = sql!(tx, c => sqlx::query_scalar(
+        "select device_id from targets where plan_id = $1 and state = 'queued' and device_id >= $2 and coalesce(not_before, 0) <= $4
+         order by device_id limit $3").bind(plan).bind(from).bind(limit as i64).bind(now.0).fetch_all(c).await)?;
+    Ok(ids.into_iter().map(DeviceId::from_db).collect())
+}
+
+/// The same, of those whose cohort and region are open.
 pub async fn queued_where_open(
     tx: &mut Tx,
     plan: i64,
     closures: &Closures,
+    now: Time,
     after: Option<DeviceId>,
     limit: usize,
 ) -> DbResult<Vec<DeviceId>> {
     if closures.none() {
-        return in_state(tx, plan, TargetState::Queued, after, limit).await;
+        return queued(tx, plan, now, after, limit).await;
     }
     let Some(from) = first_after(after) else { return Ok(Vec::new()) };
     let groups = closures.closed.iter().map(|(group, _)| group);
@@ -45,20 +56,22 @@ pub async fn queued_where_open(
     // `cross join` keeps SQLite from beginning with the sites.
     let sql = format!(
         "select t.device_id from targets t cross join sites s
-         where t.plan_id = $1 and t.state = 'queued' and t.device_id >= $2 and s.device_id = t.device_id and {conditions}
+         where t.plan_id = $1 and t.state = 'queued' and t.device_id >= $2 and coalesce(t.not_before, 0) <= $6
+           and s.device_id = t.device_id and {conditions}
          order by t.device_id limit $3"
     );
     let ids: Vec<i64> = sql!(tx, c => sqlx::query_scalar(AssertSqlSafe(sql)).bind(plan).bind(from).bind(limit as i64)
-        .bind(named.to_json()).bind(regions.to_json()).fetch_all(c).await)?;
+        .bind(named.to_json()).bind(regions.to_json()).bind(now.0).fetch_all(c).await)?;
     Ok(ids.into_iter().map(DeviceId::from_db).collect())
 }
 
-/// How many of a plan are queued in each cohort and region.
-pub async fn queued_by_group(tx: &mut Tx, plan: i64) -> DbResult<Vec<(Cohort, Option<String>, i64)>> {
+/// How many of a plan are queued in each cohort and region, but for those whose own wait is not over.
+pub async fn queued_by_group(tx: &mut Tx, plan: i64, now: Time) -> DbResult<Vec<(Cohort, Option<String>, i64)>> {
     let text = "select s.cohort, s.region, count(*) from targets t cross join sites s
-         where t.plan_id = $1 and t.state = 'queued' and s.device_id = t.device_id
+         where t.plan_id = $1 and t.state = 'queued' and coalesce(t.not_before, 0) <= $2 and s.device_id = t.device_id
          group by s.cohort, s.region order by s.cohort, s.region";
-    let found: Vec<(String, Option<String>, i64)> = sql!(tx, c => sqlx::query_as(text).bind(plan).fetch_all(c).await)?;
+    let found: Vec<(String, Option<String>, i64)> =
+        sql!(tx, c => sqlx::query_as(text).bind(plan).bind(now.0).fetch_all(c).await)?;
     let cohort = |text: &str| text.parse().map_err(|_| DbError::bad_row("sites", plan, "cohort", text));
     found.into_iter().map(|(c, region, n)| Ok((cohort(&c)?, region, n))).collect()
 }

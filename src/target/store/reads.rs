@@ -36,6 +36,8 @@ pub struct Read {
     pub answer_status: Option<String>,
     pub answered_at: Option<Time>,
     pub note: Option<String>,
+    /// The batch whose silence waits for it to say what follows.
+    pub open_for: Option<i64>,
     pub version: i64,
 }
 
@@ -50,7 +52,7 @@ pub struct NewRead {
 }
 
 #[derive(sqlx::FromRow)]
-struct ReadRow {
+pub(super) struct ReadRow {
     plan_id: i64,
     device_id: i64,
     campaign_id: i64,
@@ -67,12 +69,13 @@ struct ReadRow {
     answered_at: Option<i64>,
     note: Option<String>,
     cause: String,
+    open_for: Option<i64>,
     version: i64,
 }
 
-const COLUMNS: &str = "reads.plan_id, reads.device_id, reads.campaign_id, reads.kind, reads.state, reads.within_millis, reads.created_at, \
+pub(super) const COLUMNS: &str = "reads.plan_id, reads.device_id, reads.campaign_id, reads.kind, reads.state, reads.within_millis, reads.created_at, \
     reads.due_at, reads.first_asked_at, reads.asks, reads.counter, reads.answer_version, reads.answer_status, reads.answered_at, \
-    reads.note, reads.cause, reads.version";
+    reads.note, reads.cause, reads.open_for, reads.version";
 
 impl TryFrom<ReadRow> for Read {
     type Error = DbError;
@@ -100,6 +103,7 @@ impl TryFrom<ReadRow> for Read {
             answer_status: row.answer_status,
             answered_at: row.answered_at.map(Time),
             note: row.note,
+            open_for: row.open_for,
             version: row.version,
         })
     }
@@ -109,7 +113,7 @@ const NEW: &[(&str, &str)] =
     &[("plan_id", "int"), ("device_id", "int"), ("kind", "text"), ("cause", "text"), ("within_millis", "int")];
 
 /// Reads to come, due at once, of campaigns that have not ended. A device that has one in this plan keeps it, but for one that asked after
-/// its silence: an activation takes that over, and a sweep asks again once it has ended. Gives how many are to be asked now.
+/// its silence: an activation takes that over, and a sweep asks again once it has ended and nobody waits for it. Gives how many are to be asked now.
 pub async fn plan_reads(tx: &mut Tx, new: &[NewRead], now: Time) -> DbResult<u64> {
     let mut planned = 0;
     for group in new.chunks(GROUP_ROWS) {
@@ -119,9 +123,9 @@ pub async fn plan_reads(tx: &mut Tx, new: &[NewRead], now: Time) -> DbResult<u64
         let v = rows::table(tx, 1, NEW);
         // What is out is not asked for a second time: its answer counts for the activation.
         let out = format!(
-            "update reads set cause = v.cause, version = reads.version + 1 from {v}
+            "update reads set cause = v.cause, open_for = null, version = reads.version + 1 from {v}
              where v.cause = 'activation' and reads.plan_id = v.plan_id and reads.device_id = v.device_id
-               and reads.cause = 'silence' and reads.state in ('asked', 'accepted')"
+               and reads.cause in ('silence', 'deadline') and reads.state in ('asked', 'accepted')"
         );
         sql!(&mut *tx, c => sqlx::query(AssertSqlSafe(out)).bind(&values).execute(c).await?.rows_affected());
         let sql = format!(
@@ -131,9 +135,10 @@ pub async fn plan_reads(tx: &mut Tx, new: &[NewRead], now: Time) -> DbResult<u64
              where true on conflict (plan_id, device_id) do update set
                kind = excluded.kind, cause = excluded.cause, state = 'waiting', within_millis = excluded.within_millis,
                created_at = excluded.created_at, due_at = excluded.due_at, first_asked_at = null, asks = 0, counter = null, note = null,
-               version = reads.version + 1
-             where reads.cause = 'silence'
-               and (reads.state in ('differs', 'given-up') or (reads.state = 'waiting' and excluded.cause = 'activation'))"
+               open_for = null, ask_by = null, version = reads.version + 1
+             where reads.cause in ('silence', 'deadline')
+               and ((reads.state in ('differs', 'given-up') and (reads.open_for is null or excluded.cause = 'activation'))
+                    or (reads.state = 'waiting' and excluded.cause = 'activation'))"
         );
         planned +=
             sql!(&mut *tx, c => sqlx::query(AssertSqlSafe(sql)).bind(&values).bind(now.0).execute(c).await?.rows_affected());
@@ -161,11 +166,14 @@ pub async fn due(tx: &mut Tx, now: Time, limit: usize) -> DbResult<Vec<Read>> {
     Ok(due)
 }
 
-/// Open reads that are past their time.
+/// Open reads that are past their time, but for those of the silent whose campaign stands still: nobody may be asked meanwhile.
 pub async fn overdue(tx: &mut Tx, now: Time, limit: usize) -> DbResult<Vec<Read>> {
     let sql = format!(
         "select {COLUMNS} from reads where reads.state in ('waiting', 'asked', 'accepted') and reads.first_asked_at is not null
-           and reads.first_asked_at + reads.within_millis <= $1 order by reads.first_asked_at, reads.plan_id, reads.device_id limit $2"
+           and reads.first_asked_at + reads.within_millis <= $1
+           and (reads.open_for is null or not exists
+             (select 1 from campaigns where campaigns.id = reads.campaign_id and campaigns.state in ('paused', 'halted')))
+         order by reads.first_asked_at, reads.plan_id, reads.device_id limit $2"
     );
     let found: Vec<ReadRow> =
         sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(now.0).bind(limit as i64).fetch_all(c).await)?;
