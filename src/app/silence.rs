@@ -159,7 +159,13 @@ impl App {
             let mut page = Page::default();
             for read in &ended {
                 let target = found.get(&read.device).filter(|t| still_silent(t, read.open_for));
-                let (Some(target), Some(steps)) = (target, known.steps.get(&read.device)) else {
+                let Some(target) = target else {
+                    page.closed.push(read.device);
+                    continue;
+                };
+                let Some(steps) = known.steps.get(&read.device) else {
+                    // Without a site nothing can be asked, but it has to end.
+                    page.expired.push(expires(target, NO_NEWS.into()));
                     page.closed.push(read.device);
                     continue;
                 };

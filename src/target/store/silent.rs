@@ -265,3 +265,28 @@ pub async fn count_waiting(tx: &mut Tx) -> DbResult<i64> {
         "select count(*) from reads where state in ('waiting', 'asked', 'accepted') and state = 'waiting' and cause = 'silence'")
         .fetch_one(c).await)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::testing::databases;
+
+    /// A plan may have a million reads, of which few are waited for: none of these may walk them all.
+    #[tokio::test]
+    async fn what_is_waited_for_is_found_by_its_index() {
+        for t in databases().await {
+            let mut tx = t.db.begin().await.unwrap();
+            let Tx::Sqlite(sqlite) = &mut tx else { continue };
+            for rest in [
+                "and reads.state in ('agrees', 'differs', 'given-up') order by reads.state, reads.device_id limit 9",
+                "and reads.state = 'waiting' and reads.ask_by <= 5 order by reads.state, reads.device_id limit 9",
+                "limit 1",
+            ] {
+                let text = format!("explain query plan select * from reads where {AWAITED} {rest}");
+                let rows: Vec<(i64, i64, i64, String)> =
+                    sqlx::query_as(AssertSqlSafe(text)).bind(1).fetch_all(&mut **sqlite).await.unwrap();
+                assert!(rows[0].3.contains("INDEX reads_silent"), "{rest}: {rows:?}");
+            }
+        }
+    }
+}
