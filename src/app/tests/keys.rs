@@ -17,7 +17,7 @@ fn of(sites: &[u64]) -> CaseFilter {
 
 impl Lab {
     /// Every case, oldest first.
-    async fn cases(&self) -> Vec<KeyCase> {
+    pub(super) async fn cases(&self) -> Vec<KeyCase> {
         let (all, _) = keys::store::list(
             &mut self.app.db.read().await.unwrap(),
             &CaseFilter::default(),
@@ -31,25 +31,25 @@ impl Lab {
         all
     }
 
-    async fn case(&self, n: u64) -> KeyCase {
+    pub(super) async fn case(&self, n: u64) -> KeyCase {
         self.cases().await.into_iter().rfind(|c| c.device_id == device(n)).expect("it has a case")
     }
 
-    async fn ask(&self) -> Vec<DeviceId> {
+    pub(super) async fn ask(&self) -> Vec<DeviceId> {
         let request = self.app.request_reruns(Some(&mut |_| Ok(())), OPERATOR).await.unwrap();
         request.lines.iter().map(|l| l.device_id).collect()
     }
 
-    async fn act(&self, sites: &[u64], action: CaseAction, meant: Meant) -> crate::app::Acted {
+    pub(super) async fn act(&self, sites: &[u64], action: CaseAction, meant: Meant) -> crate::app::Acted {
         self.app.act_on_cases(of(sites), &action, Some("because"), meant, OPERATOR).await.unwrap()
     }
 
     /// A result of the tool, dated now.
-    async fn result_now(&self, n: u64, status: &str) {
+    pub(super) async fn result_now(&self, n: u64, status: &str) {
         self.keys(&self.app.now().to_string(), &[(n, status)]).await;
     }
 
-    fn policy(&self, piece: &str, instead: &str) {
+    pub(super) fn policy(&self, piece: &str, instead: &str) {
         let shipped = include_str!("../../../policies/retry.toml");
         assert!(shipped.contains(piece), "{piece}");
         std::fs::write(self.folder.path().join("policies/retry.toml"), shipped.replace(piece, instead)).unwrap();

@@ -9,6 +9,7 @@ mod doubt;
 mod evidence;
 mod forward;
 mod keys;
+mod keys_late;
 mod let_go;
 mod lists;
 mod messages;
