@@ -18,6 +18,7 @@ mod pathways;
 mod pinned;
 mod reads;
 mod registrations;
+mod sixty;
 mod steps;
 mod story;
 mod supply;
@@ -94,17 +95,22 @@ async fn labs(sites: u64) -> Vec<Lab> {
 
 impl Lab {
     async fn new(db: TestDb, sites: u64) -> Lab {
-        let folder = tempfile::tempdir().unwrap();
-        let settings = config::load_from(&folder.path().join("ppmid.toml"), std::iter::empty(), Some(&db.url)).unwrap();
-        let app = App::open(settings, Clock::manual(testing::now())).await.unwrap();
-        let (dcc, pinned) = testing::dcc_signer();
-        let image = add_image(&app, folder.path()).await;
-        let lab = Lab { app, image, dcc, pinned, url: db.url.clone(), folder, _db: Some(db) };
+        let lab = Lab::bare(db).await;
         lab.sites(&(1..=sites).map(|n| (n, "IOC")).collect::<Vec<_>>()).await;
         let all: Vec<u64> = (1..=sites).collect();
         lab.registered(&all, "").await;
         lab.keys("2020-11-10T08:00:00Z", &all.iter().map(|n| (*n, "updated")).collect::<Vec<_>>()).await;
         lab
+    }
+
+    /// A signed image, its product lists, and no site.
+    async fn bare(db: TestDb) -> Lab {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = config::load_from(&folder.path().join("ppmid.toml"), std::iter::empty(), Some(&db.url)).unwrap();
+        let app = App::open(settings, Clock::manual(testing::now())).await.unwrap();
+        let (dcc, pinned) = testing::dcc_signer();
+        let image = add_image(&app, folder.path()).await;
+        Lab { app, image, dcc, pinned, url: db.url.clone(), folder, _db: Some(db) }
     }
 
     /// Another process on the same database, at the same moment.
