@@ -121,17 +121,27 @@ impl App {
         Ok(Cohort::ALL.iter().copied().filter(about).collect())
     }
 
+    /// Lapses what nobody answered; each of the cases is due again when its timetable says.
     async fn lapse_requests(&self) -> Outcome<u64> {
         let now = self.now();
-        let asked_by = now.plus_millis(-self.policies()?.retry.answer_within.millis());
-        if !keys::store::any_to_lapse(&mut self.db.read().await?, asked_by).await? {
-            return Ok(0);
+        let policies = self.policies()?;
+        let asked_by = now.plus_millis(-policies.retry.answer_within.millis());
+        let mut total = 0;
+        loop {
+            let page = keys::store::to_lapse(&mut self.db.read().await?, asked_by, PAGE_CASES).await?;
+            if page.is_empty() {
+                return Ok(total);
+            }
+            let (lines, devices): (Vec<i64>, Vec<DeviceId>) = page.into_iter().unzip();
+            let mut tx = self.db.begin().await?;
+            self.lock_where_held(&mut tx, &devices).await?;
+            let lapsed = keys::store::lapse(&mut tx, &lines, now).await?;
+            let done = self.reconcile_devices(&mut tx, &devices, &policies).await?;
+            self.release_keyed(&mut tx, &done.resolved).await?;
+            record(&mut tx, now, "engine", "keys.lapse", "re-run requests".into(), json!({"lines": lapsed})).await?;
+            tx.commit().await?;
+            total += lapsed;
         }
-        let mut tx = self.db.begin().await?;
-        let lapsed = keys::store::lapse(&mut tx, asked_by, now).await?;
-        record(&mut tx, now, "engine", "keys.lapse", "re-run requests".into(), json!({"lines": lapsed})).await?;
-        tx.commit().await?;
-        Ok(lapsed)
     }
 
     async fn raise_given_up(&self, tx: &mut Tx, cases: u64) -> Outcome {

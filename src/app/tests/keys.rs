@@ -19,7 +19,7 @@ fn of(sites: &[u64]) -> CaseFilter {
 
 impl Lab {
     /// Every case, oldest first.
-    async fn cases(&self) -> Vec<KeyCase> {
+    pub(super) async fn cases(&self) -> Vec<KeyCase> {
         let (all, _) = keys::store::list(
             &mut self.app.db.read().await.unwrap(),
             &CaseFilter::default(),
@@ -33,7 +33,7 @@ impl Lab {
         all
     }
 
-    async fn case(&self, n: u64) -> KeyCase {
+    pub(super) async fn case(&self, n: u64) -> KeyCase {
         self.cases().await.into_iter().rfind(|c| c.device_id == device(n)).expect("it has a case")
     }
 

@@ -10,6 +10,7 @@ mod evidence;
 mod forecast;
 mod forward;
 mod keys;
+mod keys_late;
 mod keys_share;
 mod let_go;
 mod lists;
@@ -21,6 +22,7 @@ mod reads;
 mod registrations;
 mod schedules;
 mod silence;
+mod sixty;
 mod steps;
 mod story;
 mod supply;
@@ -106,17 +108,22 @@ async fn labs(sites: u64) -> Vec<Lab> {
 
 impl Lab {
     async fn new(db: TestDb, sites: u64) -> Lab {
-        let folder = tempfile::tempdir().unwrap();
-        let settings = config::load_from(&folder.path().join("ppmid.toml"), std::iter::empty(), Some(&db.url)).unwrap();
-        let app = App::open(settings, Clock::manual(testing::now())).await.unwrap();
-        let (dcc, pinned) = testing::dcc_signer();
-        let image = add_image(&app, folder.path()).await;
-        let lab = Lab { app, image, dcc, pinned, url: db.url.clone(), folder, _db: Some(db) };
+        let lab = Lab::bare(db).await;
         lab.sites(&(1..=sites).map(|n| (n, "IOC")).collect::<Vec<_>>()).await;
         let all: Vec<u64> = (1..=sites).collect();
         lab.registered(&all, "").await;
         lab.keys("2020-11-10T08:00:00Z", &all.iter().map(|n| (*n, "updated")).collect::<Vec<_>>()).await;
         lab
+    }
+
+    /// A signed image, its product lists, and no site.
+    async fn bare(db: TestDb) -> Lab {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = config::load_from(&folder.path().join("ppmid.toml"), std::iter::empty(), Some(&db.url)).unwrap();
+        let app = App::open(settings, Clock::manual(testing::now())).await.unwrap();
+        let (dcc, pinned) = testing::dcc_signer();
+        let image = add_image(&app, folder.path()).await;
+        Lab { app, image, dcc, pinned, url: db.url.clone(), folder, _db: Some(db) }
     }
 
     /// Another process on the same database, at the same moment.

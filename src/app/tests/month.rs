@@ -58,11 +58,15 @@ struct News {
     withdrawn: bool,
 }
 
-struct Dice(ChaCha8Rng);
+pub(super) struct Dice(ChaCha8Rng);
 
 impl Dice {
+    pub(super) fn of(seed: u64) -> Dice {
+        Dice(ChaCha8Rng::seed_from_u64(seed))
+    }
+
     /// 0 to `n` - 1.
-    fn below(&mut self, n: u64) -> u64 {
+    pub(super) fn below(&mut self, n: u64) -> u64 {
         self.0.next_u64() % n
     }
 }
@@ -85,7 +89,7 @@ struct Month {
 
 impl Month {
     async fn begin(lab: Lab, sites: u64, seed: u64) -> Month {
-        let mut dice = Dice(ChaCha8Rng::seed_from_u64(seed));
+        let mut dice = Dice::of(seed);
         let first_day = lab.app.now().london_day();
         let (supply, news) = changes_of_supply(&mut dice, sites, first_day);
         let mut month = Month {

@@ -76,7 +76,8 @@ pub async fn resolved_at(tx: &mut Tx, since: Time, by: Time) -> DbResult<Vec<Tim
 type ThenRow =
     (i64, i64, Option<String>, Option<String>, String, i64, i64, Option<i64>, Option<String>, Option<String>, Option<String>);
 
-/// Each device's latest case of those that had begun by a moment, as it stood then. What was said later is not known then.
+/// Each device's latest case of those that had begun by a moment, as it stood then. What was said later is not known then: the incident is
+/// named if the case was one by then, or is one that was opened again, which takes over the incident of the case before it.
 pub async fn cases_then(tx: &mut Tx, at: Time) -> DbResult<Vec<CaseThen>> {
     let text = "select k.id, k.device_id, k.cohort,
             (select r.supplier_mpid from registrations r where r.mpan = (select s.mpan from sites s where s.device_id = k.device_id)
@@ -87,7 +88,11 @@ pub async fn cases_then(tx: &mut Tx, at: Time) -> DbResult<Vec<CaseThen>> {
             k.ended_at,
             (select a.detail from key_attempts a where a.case_id = k.id and a.at <= $1 and a.detail is not null and a.kind not in ('requested', 'resubmission')
               and a.outcome <> 'updated' order by a.at desc limit 1),
-            k.closed_reason, k.incident
+            k.closed_reason,
+            case when (select max(e.id) from key_events e where e.case_id = k.id and e.kind = 'escalate' and e.at <= $1) is not null
+                then k.incident
+              when (select max(e.id) from key_events e where e.case_id = k.previous and e.kind = 'reopen') is not null
+                then (select p.incident from key_cases p where p.id = k.previous) end
         from key_cases k where k.first_seen <= $1
           and k.id = (select max(x.id) from key_cases x where x.device_id = k.device_id and x.first_seen <= $1) order by k.id";
     let found: Vec<ThenRow> = sql!(tx, c => sqlx::query_as(text).bind(at.0).bind(at.london_day().0).fetch_all(c).await)?;

@@ -26,8 +26,8 @@ pub use figures::{
 pub use query::{After, Picked, list, pick};
 pub use reconcile::{Brief, Reconciled, came_in, candidates, reconcile, resolve_activated};
 pub use requests::{
-    KeyRequest, RequestLine, any_to_lapse, ask, by_number, cases_of, due as due_for_request, lapse, lock as lock_requests,
-    made_since, next_run, of_cases as requests_of,
+    KeyRequest, RequestLine, ask, by_number, cases_of, due as due_for_request, lapse, lock as lock_requests, made_since,
+    next_run, of_cases as requests_of, to_lapse,
 };
 pub use resubmit::{
     DueMember, due_members, end as end_resubmissions, over as resubmissions_over, resubmitted, unsent as resubmission_unsent,

@@ -13,7 +13,7 @@ use crate::{
         DbError, DbResult, Tx,
         rows::{self, Rows},
     },
-    estate::{Cohort, KeyResult},
+    estate::{Cohort, KeyResult, KeyStatus},
     ids::DeviceId,
     keys::{AttemptKind, Episode, KeyCaseState, SoFar, due},
     policy::PolicySet,
@@ -91,16 +91,34 @@ struct Known {
 /// from the tool gets no case (L§12), unless DCC itself, or a person, said that its key is missing.
 pub async fn reconcile(tx: &mut Tx, devices: &[DeviceId], policies: &PolicySet, now: Time) -> DbResult<Reconciled> {
     let mut done = Reconciled::default();
-    if devices.is_empty() {
-        return Ok(done);
+    let mut left = devices.to_vec();
+    while !left.is_empty() {
+        left = reconcile_once(tx, &left, policies, now, &mut done).await?;
     }
+    Ok(done)
+}
+
+/// Gives those whose case ended with a success after which they failed again: that is another case.
+async fn reconcile_once(
+    tx: &mut Tx,
+    devices: &[DeviceId],
+    policies: &PolicySet,
+    now: Time,
+    done: &mut Reconciled,
+) -> DbResult<Vec<DeviceId>> {
     let known = Known::fetch(tx, devices).await?;
     let (mut inserts, mut updates, mut attempts) = (Rows::default(), Rows::default(), Rows::default());
-    let mut touched = Vec::new();
+    let (mut touched, mut relapsed) = (Vec::new(), Vec::new());
     for device in devices {
         let ended = known.ended.get(device);
         let since = |r: &&(KeyResult, AttemptKind)| ended.is_none_or(|(at, _)| r.0.attempted_at > *at);
-        let all: Vec<&(KeyResult, AttemptKind)> = known.results.get(device).into_iter().flatten().filter(since).collect();
+        let mut all: Vec<&(KeyResult, AttemptKind)> = known.results.get(device).into_iter().flatten().filter(since).collect();
+        if let Some(came) = known.open.get(device).and_then(|case| success_after(&all, case.last_attempt)) {
+            let later = all.split_off(came + 1);
+            if later.iter().any(|(result, _)| result.status != KeyStatus::Updated) {
+                relapsed.push(*device);
+            }
+        }
         let history: Vec<KeyResult> = all.iter().map(|r| r.0.clone()).collect();
         let Some(episode) = Episode::latest(&history) else { continue };
         let (case, cohort) = (known.open.get(device), known.cohorts.get(device).copied());
@@ -156,7 +174,12 @@ pub async fn reconcile(tx: &mut Tx, devices: &[DeviceId], policies: &PolicySet, 
     write(tx, inserts, updates, now).await?;
     write_attempts(tx, attempts).await?;
     answer_requests(tx, &touched, now).await?;
-    Ok(done)
+    Ok(relapsed)
+}
+
+/// The place of the first success that is news to a case: it ends it, whatever else the same file tells.
+fn success_after(results: &[&(KeyResult, AttemptKind)], last_attempt: Option<i64>) -> Option<usize> {
+    results.iter().position(|(r, _)| r.status == KeyStatus::Updated && last_attempt.is_none_or(|last| r.attempted_at.0 > last))
 }
 
 /// The case's state and timetable as its results and the policy would have them.
@@ -238,6 +261,7 @@ async fn write(tx: &mut Tx, inserts: Rows, updates: Rows, now: Time) -> DbResult
         let sql = format!(
             "update key_cases set state = v.state, attempts = v.attempts, last_attempt = v.last_attempt, last_error = v.last_error,
                     ended_at = v.ended_at, next_attempt = v.next_attempt, gives_up_at = v.gives_up_at, cohort = v.cohort,
+                    first_seen = case when v.first_seen < key_cases.first_seen then v.first_seen else key_cases.first_seen end,
                     retry_at = case when v.ended_at is null then retry_at end
              from {v} where key_cases.id = v.key"
         );

@@ -114,18 +114,20 @@ pub async fn ask(tx: &mut Tx, run: i64, cases: &[(i64, DeviceId, String)], who: 
     Ok(())
 }
 
-/// Ends the lines of re-run requests that nobody answered since this moment; gives how many.
-pub async fn lapse(tx: &mut Tx, asked_by: Time, now: Time) -> DbResult<u64> {
-    Ok(sql!(tx, c => sqlx::query("update key_requests set ended_at = $2, outcome = 'lapsed'
-            where ended_at is null and batch_id is null and requested_at <= $1")
-        .bind(asked_by.0).bind(now.0).execute(c).await?.rows_affected()))
+/// Lines that nobody answered since this moment, the oldest first: the line and its device.
+pub async fn to_lapse(tx: &mut Tx, asked_by: Time, limit: usize) -> DbResult<Vec<(i64, DeviceId)>> {
+    let found: Vec<(i64, i64)> = sql!(tx, c => sqlx::query_as(
+        "select id, device_id from key_requests where ended_at is null and batch_id is null and requested_at <= $1
+         order by id limit $2")
+        .bind(asked_by.0).bind(limit as i64).fetch_all(c).await)?;
+    Ok(found.into_iter().map(|(id, device)| (id, DeviceId::from_db(device))).collect())
 }
 
-/// Whether there is such a line.
-pub async fn any_to_lapse(tx: &mut Tx, asked_by: Time) -> DbResult<bool> {
-    let n: i64 = sql!(tx, c => sqlx::query_scalar("select count(*) from key_requests where ended_at is null and batch_id is null and requested_at <= $1")
-        .bind(asked_by.0).fetch_one(c).await)?;
-    Ok(n > 0)
+/// Ends these lines, as far as they are still open; gives how many were.
+pub async fn lapse(tx: &mut Tx, lines: &[i64], now: Time) -> DbResult<u64> {
+    let (ids, among) = rows::integers(tx, 2, lines.iter().copied());
+    let sql = format!("update key_requests set ended_at = $1, outcome = 'lapsed' where ended_at is null and id {among}");
+    Ok(sql!(tx, c => sqlx::query(AssertSqlSafe(sql)).bind(now.0).bind(ids).execute(c).await?.rows_affected()))
 }
 
 /// One line as `keys show` tells it.
