@@ -212,6 +212,12 @@ fn send_and_follow(lab: &Lab, campaign: &str) {
     let key_missing = &targets[KEY_MISSING_AT_DCC as usize - 1];
     assert_eq!([&key_missing[1], &key_missing[2], &key_missing[4]], ["held", "KEYS_MISSING", "1"]);
     until("the pilot's end", PATIENCE, || (lab.status("pilot")["state"] == "finished").then_some(()));
+    // Away from a terminal it is one line for each change, and it ends with the campaign.
+    let watched = lab.done(&["campaign", "watch", "pilot"]);
+    assert!(watched.lines().count() == 1 && watched.contains(" pilot (finished): 1 activated"), "{watched}");
+    let watched: Value = serde_json::from_str(&lab.done(&["campaign", "watch", "pilot", "--output", "json"])).unwrap();
+    assert_eq!(watched["state"], "finished");
+    assert_eq!(lab.run(&["campaign", "watch", "pilot", "--output", "csv"]).code, 2);
 }
 
 /// The tool's results come as files: one from DCC's desk, one from a re-run asked of DCC.

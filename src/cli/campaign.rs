@@ -15,6 +15,7 @@ use crate::{
 mod evidence;
 pub(super) mod reads;
 mod view;
+mod watch;
 
 /// Rollouts: create, plan, approve, start, follow, stop
 #[derive(clap::Subcommand)]
@@ -41,6 +42,11 @@ pub enum Command {
     /// How it stands
     #[command(after_help = "Examples:\n  ppmid campaign status spring\n  ppmid campaign status spring --output json")]
     Status(CampaignArg),
+    /// A live view, until the campaign has ended; away from a terminal a line for each change
+    #[command(
+        after_help = "Examples:\n  ppmid campaign watch spring\n  ppmid campaign watch spring --every 60 >> spring.log\n  ppmid campaign watch spring --output json   (the status, a line for each change)"
+    )]
+    Watch(watch::WatchArgs),
     /// Send nothing more for now; what is out is followed
     #[command(after_help = "Example:\n  ppmid campaign pause spring")]
     Pause(CampaignArg),
@@ -189,6 +195,7 @@ pub async fn run(ctx: &Context, command: Command) -> Outcome {
             let status = ctx.app().await?.campaign_status(&args.campaign).await?;
             view::status(ctx.output(), &status)
         }
+        Command::Watch(args) => watch::run(ctx, &args).await,
         Command::Pause(args) => {
             let done = ctx.app().await?.pause_campaign(&args.campaign, &os_user_at_host()).await?;
             say(ctx, &done, "paused; nothing more is sent, what is out is followed")

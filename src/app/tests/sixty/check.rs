@@ -37,6 +37,9 @@ pub async fn cases(app: &App) -> Vec<KeyCase> {
     keys::store::list(&mut tx, &CaseFilter::default(), order, day, None, 1_000_000).await.unwrap().0
 }
 
+/// What is stored of one case.
+type OfCase<'f> = (Vec<&'f KeyAttempt>, Vec<&'f KeyRequest>, Vec<&'f KeyEvent>);
+
 impl Ledger {
     pub async fn read(app: &App) -> Ledger {
         let cases = cases(app).await;
@@ -71,7 +74,7 @@ impl Ledger {
     /// Every case to the last attempt, line and word.
     pub fn agrees_with(&self, naive: &Naive, now: Time) {
         cases_agree(&self.cases, naive, now);
-        let mut of_case: BTreeMap<i64, (Vec<&KeyAttempt>, Vec<&KeyRequest>, Vec<&KeyEvent>)> = BTreeMap::new();
+        let mut of_case: BTreeMap<i64, OfCase<'_>> = BTreeMap::new();
         for a in &self.attempts {
             of_case.entry(a.case).or_default().0.push(a);
         }

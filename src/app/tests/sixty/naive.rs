@@ -29,6 +29,9 @@ pub struct Line {
     pub outcome: Option<String>,
 }
 
+/// Its outcome, detail, and who.
+pub type Try = (String, Option<String>, Option<String>);
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Case {
     pub state: KeyCaseState,
@@ -45,7 +48,7 @@ pub struct Case {
     /// A person wants it tried whatever the timetable says.
     pub now_please: bool,
     /// By moment and kind: outcome, detail, who.
-    pub tries: BTreeMap<(Time, &'static str), (String, Option<String>, Option<String>)>,
+    pub tries: BTreeMap<(Time, &'static str), Try>,
     /// When, who, what, and the words.
     pub events: Vec<(Time, String, CaseVerb, String)>,
     pub lines: Vec<Line>,
