@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use ppmid_orchestrator::sim::{Simulator, Stats};
 
-use crate::lab::{Daemon, Engine, Lab, PATIENCE, free_port, on_both_engines, until};
+use crate::lab::{self, Daemon, Engine, Lab, PATIENCE, free_port, on_both_engines, until};
 
 on_both_engines!(
     never_killed,
@@ -74,14 +74,11 @@ async fn ready(engine: Engine) -> Option<(Lab, Simulator)> {
 }
 
 async fn crashed_at(point: &str, engine: Engine) {
-    if !cfg!(feature = "crash-points") {
-        return eprintln!("SKIPPED: the crash points are compiled in by --features crash-points (tests/run does)");
+    if lab::without_crash_points() {
+        return;
     }
     let Some((lab, dcc)) = ready(engine).await else { return };
-    let mut serve = lab.start_serving(&[("PPMID_CRASH_AT", point)]);
-    let status = serve.until_it_ends();
-    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{}", serve.log());
-    assert!(serve.log().contains("crash point"), "{}", serve.log());
+    lab.serve_until_it_dies_at(point);
     to_the_end(&lab, &dcc);
 }
 

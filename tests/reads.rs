@@ -12,7 +12,7 @@ use ppmid_orchestrator::{
     target::store::reads,
 };
 
-use crate::lab::{Engine, Lab, PATIENCE, Site, on_both_engines, until};
+use crate::lab::{self, Engine, Lab, PATIENCE, Site, on_both_engines, until};
 
 on_both_engines!(
     each_model_ends_as_its_steps_say,
@@ -108,17 +108,15 @@ async fn killed_with_a_read_answered(engine: Engine) {
 }
 
 async fn told(engine: Engine, crash: Option<&str>) {
-    if crash.is_some() && !cfg!(feature = "crash-points") {
-        return eprintln!("SKIPPED: the crash points are compiled in by --features crash-points (tests/run does)");
+    if crash.is_some() && lab::without_crash_points() {
+        return;
     }
     let Some(lab) = Lab::new(engine).await else { return };
     lab.configure("request_timeout_seconds = 5\n");
     load(&lab);
     let dcc = lab.simulator(&scenario()).await;
     if let Some(point) = crash {
-        let mut serve = lab.start_serving(&[("PPMID_CRASH_AT", point)]);
-        serve.until_it_ends();
-        assert!(serve.log().contains("crash point"), "{}", serve.log());
+        lab.serve_until_it_dies_at(point);
     }
     let serve = lab.serve();
     until("the end of the campaign", PATIENCE * 3, || (lab.status("spring")["state"] == "finished").then_some(()));

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::lab::{Engine, Lab, PATIENCE, Site, http, on_both_engines, until};
+use crate::lab::{self, Engine, Lab, PATIENCE, Site, http, on_both_engines, until};
 
 on_both_engines!(never_killed, killed_when_its_batch_was_committed, killed_when_it_was_posted);
 
@@ -47,8 +47,8 @@ fn tried(lab: &Lab) -> Vec<String> {
 }
 
 async fn story(engine: Engine, killed_at: Option<&str>) {
-    if killed_at.is_some() && !cfg!(feature = "crash-points") {
-        return eprintln!("SKIPPED: the crash points are compiled in by --features crash-points (tests/run does)");
+    if killed_at.is_some() && lab::without_crash_points() {
+        return;
     }
     let Some(lab) = Lab::new(engine).await else { return };
     let image = lab.load_eligible(3);
@@ -63,9 +63,7 @@ async fn story(engine: Engine, killed_at: Option<&str>) {
     lab.start_campaign("spring", &image, 10);
     assert_eq!(lab.targets("spring")[WITHOUT as usize - 1][1..3], ["held", "KEYS_MISSING"].map(String::from));
     if let Some(point) = killed_at {
-        let mut serve = lab.start_serving(&[("PPMID_CRASH_AT", point)]);
-        let status = serve.until_it_ends();
-        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{}", serve.log());
+        lab.serve_until_it_dies_at(point);
     }
     let serve = lab.serve();
     until("DCC's word that it still needs its key", PATIENCE, || {

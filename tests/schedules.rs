@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::{
     harness::{Folder, assert_polite, ran},
-    lab::{Engine, Lab, PATIENCE, free_port, on_both_engines, until},
+    lab::{self, Engine, Lab, PATIENCE, free_port, on_both_engines, until},
 };
 
 on_both_engines!(
@@ -74,14 +74,12 @@ async fn killed_with_a_run_done(engine: Engine) {
 }
 
 async fn killed_at(point: &str, engine: Engine) {
-    if !cfg!(feature = "crash-points") {
-        return eprintln!("SKIPPED: the crash points are compiled in by --features crash-points (tests/run does)");
+    if lab::without_crash_points() {
+        return;
     }
     let Some(lab) = Lab::new(engine).await else { return };
     lab.done(&["schedule", "add", "--name", "ticks", "--cron", EVERY_SECOND, "--do", "recheck", "keys"]);
-    let mut serve = lab.start_serving(&[("PPMID_CRASH_AT", point)]);
-    let status = serve.until_it_ends();
-    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{}", serve.log());
+    lab.serve_until_it_dies_at(point);
     assert_eq!((in_state(&lab, "ticks", "succeeded"), in_state(&lab, "ticks", "running")), (1, 1), "{:?}", runs(&lab, "ticks"));
     let again = lab.serve();
     again.until_it_says("runs of schedules died with their process");

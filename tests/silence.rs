@@ -2,7 +2,7 @@
 //! about by 8.2. Who was upgraded all the same ends `verified`; who was not is sent again once, in a request of its own, and ends
 //! `expired`; and a kill while silence is followed changes none of it.
 
-use crate::lab::{Engine, Lab, PATIENCE, Site, on_both_engines, until};
+use crate::lab::{self, Engine, Lab, PATIENCE, Site, on_both_engines, until};
 
 on_both_engines!(who_is_silent_is_asked_and_sent_again, killed_before_the_first_is_asked, killed_before_they_are_queued_again);
 
@@ -28,8 +28,8 @@ async fn killed_before_they_are_queued_again(engine: Engine) {
 }
 
 async fn told(engine: Engine, crash: Option<&str>) {
-    if crash.is_some() && !cfg!(feature = "crash-points") {
-        return eprintln!("SKIPPED: the crash points are compiled in by --features crash-points (tests/run does)");
+    if crash.is_some() && lab::without_crash_points() {
+        return;
     }
     let Some(lab) = Lab::new(engine).await else { return };
     lab.configure("request_timeout_seconds = 5\n");
@@ -46,9 +46,7 @@ async fn told(engine: Engine, crash: Option<&str>) {
         ))
         .await;
     if let Some(point) = crash {
-        let mut serve = lab.start_serving(&[("PPMID_CRASH_AT", point)]);
-        serve.until_it_ends();
-        assert!(serve.log().contains("crash point"), "{}", serve.log());
+        lab.serve_until_it_dies_at(point);
     }
     let serve = lab.serve();
     until("the end of the campaign", PATIENCE * 3, || (lab.status("spring")["state"] == "finished").then_some(()));

@@ -103,6 +103,12 @@ impl App {
         Ok((refusal, Decider { at, policies, decision, firmware_version, policy_set, cpl_facts, others }))
     }
 
+    /// The same beside the other campaigns, for a look at one that stores nothing.
+    pub(super) async fn judge_campaign(&self, tx: &mut Tx, campaign: &Campaign, at: Time) -> Outcome<(Option<Refusal>, Decider)> {
+        let (refusal, decider) = self.judge_image(tx, campaign.image_id, at).await?;
+        Ok((refusal, decider.beside(campaign::store::other_started_plans(tx, campaign.id).await?)))
+    }
+
     /// As [`App::decider`], for no image in particular: the rules about products do not judge.
     pub async fn decider_without_image(&self, tx: &mut Tx, at: Time) -> Outcome<Decider> {
         let policies = self.policies_at(at)?;

@@ -89,6 +89,12 @@ impl App {
             if stands {
                 continue;
             }
+            let what_waits = match retry.hold_campaign {
+                false => "Nothing is held".to_string(),
+                true => format!(
+                    "No {cohort} site is sent while this stands (retry.toml, hold_campaign): `ppmid alarm end` lets them go"
+                ),
+            };
             let mut tx = self.db.begin().await?;
             let alarm = NewAlarm {
                 kind: AlarmKind::KeysShare,
@@ -100,13 +106,7 @@ impl App {
                     retry.expected_share,
                     (1.0 / found.chance).min(1e12)
                 ),
-                remedy: match retry.hold_campaign {
-                    false => "ppmid keys report names errors and suppliers; ask DCC what happened. Nothing is held".into(),
-                    true => format!(
-                        "ppmid keys report names errors and suppliers; ask DCC what happened. No {cohort} site is sent while this stands \
-                         (retry.toml, hold_campaign): `ppmid alarm end` lets them go"
-                    ),
-                },
+                remedy: format!("ppmid keys report names errors and suppliers; ask DCC what happened. {what_waits}"),
             };
             self.raise_alarm(&mut tx, &alarm).await?;
             tx.commit().await?;

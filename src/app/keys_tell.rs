@@ -35,8 +35,7 @@ impl App {
     pub(super) async fn tell_given_up(&self, tx: &mut Tx, cases: &[DeviceId], why: GivenUp) -> Outcome {
         let of = |device: &DeviceId| {
             let sentence = format!("the PPMID key of {device} is still missing and it is not tried again: {why}");
-            let remedy = format!("`ppmid keys escalate {device} --incident REF --to TEAM`, or `ppmid keys assign`");
-            Notification::of_case(CaseNews::Escalated, *device, sentence, remedy, Vec::new())
+            Notification::of_case(CaseNews::Escalated, *device, sentence, somebody(*device), Vec::new())
         };
         self.tell_in_groups(tx, &cases.iter().map(of).collect::<Vec<_>>()).await
     }
@@ -78,6 +77,11 @@ fn story(device: DeviceId) -> String {
     format!("`ppmid keys show {device}` tells its story")
 }
 
+/// How it becomes somebody's.
+fn somebody(device: DeviceId) -> String {
+    format!("`ppmid keys escalate {device} --incident REF --to TEAM`, or `ppmid keys assign`")
+}
+
 fn with_error(sentence: String, brief: &Brief) -> String {
     match &brief.last_error {
         Some(error) => format!("{sentence}: {error}"),
@@ -98,8 +102,7 @@ fn opened(brief: &Brief) -> Notification {
 fn investigated(brief: &Brief) -> Notification {
     let device = brief.device;
     let sentence = with_error(format!("the missing PPMID key of {device} wants investigation, DCC's tool says"), brief);
-    let remedy = format!("`ppmid keys escalate {device} --incident REF --to TEAM`, or `ppmid keys assign`");
-    Notification::of_case(CaseNews::Escalated, device, sentence, remedy, vec![("attempts", brief.attempts)])
+    Notification::of_case(CaseNews::Escalated, device, sentence, somebody(device), vec![("attempts", brief.attempts)])
 }
 
 fn resolved(device: DeviceId, how: &str) -> Notification {

@@ -77,7 +77,7 @@ pub use keys_sweep::Swept;
 pub use messages::{MessageQuery, OpenedMessage};
 pub use plan::PlanProgress;
 pub use prepare::NextBatch;
-pub use prune::Pruned;
+pub use prune::{Pruned, SLICE_PAUSE};
 pub use quarantine::Decided as QuarantineDecided;
 pub use recheck::Rechecked;
 pub use replay::Replayed;

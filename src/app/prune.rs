@@ -1,6 +1,8 @@
 //! The archive is kept as long as `archive.keep_months` says, and no longer. In slices: nobody waits long for the database's one
 //! writer while a year's messages go.
 
+use std::time::Duration;
+
 use super::App;
 use crate::{
     clock::Time,
@@ -10,6 +12,8 @@ use crate::{
     schedule::store as schedules,
 };
 
+/// Between two slices: longer than a slice takes, so that whoever waits for the database gets it.
+pub const SLICE_PAUSE: Duration = Duration::from_millis(100);
 /// Messages deleted in one transaction: about what a group that is settled takes.
 const SLICE_MESSAGES: u32 = 500;
 /// Requests whose bytes are deleted in one transaction: each has megabytes.

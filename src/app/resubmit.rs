@@ -118,8 +118,8 @@ impl App {
         {
             return Ok(false);
         }
-        let (refusal, decider) = self.judge_image(&mut look, campaign.image_id, now).await?;
-        let decider = decider.beside(campaign::store::other_started_plans(&mut look, campaign.id).await?).resubmitting();
+        let (refusal, decider) = self.judge_campaign(&mut look, &campaign, now).await?;
+        let decider = decider.resubmitting();
         Ok(refusal.is_some() || !self.to_resubmit(&mut look, &decider, plan, Which::MayGoNow, 1).await?.is_empty())
     }
 
@@ -197,9 +197,8 @@ impl App {
         }
         for campaign in campaign::store::list(tx).await?.iter().filter(|c| c.state == CampaignState::Started) {
             let Some(plan) = campaign.plan_id.filter(|_| is_approved_under(campaign, policies)) else { continue };
-            if let (None, decider) = self.judge_image(tx, campaign.image_id, now).await? {
-                let decider = decider.beside(campaign::store::other_started_plans(tx, campaign.id).await?).resubmitting();
-                let all = self.to_resubmit(tx, &decider, plan, Which::Any, usize::MAX).await?;
+            if let (None, decider) = self.judge_campaign(tx, campaign, now).await? {
+                let all = self.to_resubmit(tx, &decider.resubmitting(), plan, Which::Any, usize::MAX).await?;
                 cases.extend(all.iter().map(|c| c.member.case));
             }
         }

@@ -121,17 +121,14 @@ impl App {
             None => None,
         };
         let image = campaign.as_ref().map(|c| c.image_id).or(image);
-        let (refusal, decider) = match image {
-            Some(image) => self.judge_image(&mut tx, image, at).await?,
-            None => {
+        let (refusal, decider) = match (&campaign, image) {
+            (Some(campaign), _) => self.judge_campaign(&mut tx, campaign, at).await?,
+            (None, Some(image)) => self.judge_image(&mut tx, image, at).await?,
+            (None, None) => {
                 let (role, version) = (&self.settings.organisation.role, self.settings.gateway.duis_version.to_string());
                 let decider = self.decider_without_image(&mut tx, at).await?;
                 (policy::own_refusal(&decider.policies, role, &version), decider)
             }
-        };
-        let decider = match &campaign {
-            Some(c) => decider.beside(campaign::store::other_started_plans(&mut tx, c.id).await?),
-            None => decider,
         };
         let rows = sites(&mut tx, &[device], &self.settings.organisation.mpids, at).await?;
         let row = rows.first().ok_or_else(|| unknown(device))?;

@@ -11,9 +11,9 @@ use super::{
 };
 use crate::{
     campaign::{self, CampaignState, store::Followed},
-    clock::Time,
+    clock::{Day, Time},
     db::Tx,
-    estate::{self, store::SupplyNotice},
+    estate::{self, SiteRow, store::SupplyNotice},
     failure::Outcome,
     gateway::inbox::{InboxMessage, InboxState},
     ids::{DeviceId, Mpan},
@@ -61,12 +61,8 @@ impl App {
             let rows = sites(&mut look, &devices, &self.settings.organisation.mpids, now).await?;
             drop(look);
             let day = now.london_day();
-            let ours: HashSet<DeviceId> = rows.iter().filter(|r| r.is_ours_on(day)).map(|r| r.site.device_id).collect();
-            let facts_of_loss: HashMap<DeviceId, Option<Box<str>>> =
-                rows.iter().map(|r| (r.site.device_id, fact_of_loss(r, day))).collect();
-            let why = |device: &DeviceId| facts_of_loss.get(device).and_then(Option::as_deref);
-            let changes: Vec<Change> =
-                page.into_iter().filter_map(|t| change(ours.contains(&t.device), why(&t.device), t)).collect();
+            let rows: HashMap<DeviceId, &SiteRow> = rows.iter().map(|r| (r.site.device_id, r)).collect();
+            let changes: Vec<Change> = page.into_iter().filter_map(|t| change(rows.get(&t.device).copied(), day, t)).collect();
             if facts.is_none() || !self.save_marks(&changes, facts).await? {
                 continue;
             }
@@ -92,10 +88,12 @@ impl App {
 }
 
 /// The state stays what DCC's messages make it.
-fn change(is_ours: bool, why: Option<&str>, target: Target) -> Option<Change> {
+fn change(row: Option<&SiteRow>, day: Day, target: Target) -> Option<Change> {
+    let is_ours = row.is_some_and(|row| row.is_ours_on(day));
     let (reason, detail) = match (is_ours, target.reason == Reason::SupplyLost) {
         (false, false) => {
-            let why = why.unwrap_or("no registration of ours is known");
+            let why = row.and_then(|row| fact_of_loss(row, day));
+            let why = why.as_deref().unwrap_or("no registration of ours is known");
             (Reason::SupplyLost, format!("left the portfolio after it was sent, and cannot be recalled: {why}"))
         }
         (true, true) => (Reason::Eligible, "in the portfolio again: the registrations were corrected".to_string()),

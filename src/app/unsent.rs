@@ -43,8 +43,7 @@ impl App {
         let Some((_, batch)) = found else { return Ok(None) };
         let Some(campaign) = campaign::store::get(&mut look, batch.campaign_id).await? else { return Ok(None) };
         let (facts, now) = (whole_facts(&mut look).await?, self.now());
-        let (refusal, decider) = self.judge_image(&mut look, campaign.image_id, now).await?;
-        let decider = decider.beside(campaign::store::other_started_plans(&mut look, campaign.id).await?);
+        let (refusal, decider) = self.judge_campaign(&mut look, &campaign, now).await?;
         let decider = decider.of_batch(batch.resubmission);
         let all_pass = refusal.is_none() && !self.any_fails(&mut look, &decider, &batch.members).await?;
         let still = whole_facts(&mut look).await?;
@@ -140,8 +139,7 @@ impl App {
             let Some(campaign) = campaign::store::get(&mut look, id).await?.filter(|c| c.state == CampaignState::Started) else {
                 return Ok(left);
             };
-            let (refusal, decider) = self.judge_image(&mut look, campaign.image_id, self.now()).await?;
-            let decider = decider.beside(campaign::store::other_started_plans(&mut look, id).await?);
+            let (refusal, decider) = self.judge_campaign(&mut look, &campaign, self.now()).await?;
             let suspect = refusal.is_some() || self.any_fails(&mut look, &decider, &page).await?;
             drop(look);
             if suspect {

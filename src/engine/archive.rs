@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::loops::Shared;
 use crate::{
-    app::Pruned,
+    app::{Pruned, SLICE_PAUSE},
     clock::Time,
     gateway::{Forward, Pace, backoff},
 };
@@ -15,8 +15,6 @@ const FORWARD_PERIOD: Duration = Duration::from_secs(1);
 const PRUNE_PERIOD_MILLIS: i64 = 3_600_000;
 /// How often the loop looks at the clock.
 const PRUNE_LOOK: Duration = Duration::from_secs(10);
-/// Between two slices: longer than a slice takes, so that whoever waits for the database gets it.
-const SLICE_PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) async fn forward(mut shared: Shared, to: Arc<dyn Forward>) {
     let mut down = 0u32;

@@ -71,6 +71,15 @@ pub struct Lab {
     daemons: AtomicU16,
 }
 
+/// Whether this build has no crash points; says loudly that it skips what needs them.
+pub fn without_crash_points() -> bool {
+    let without = !cfg!(feature = "crash-points");
+    if without {
+        eprintln!("SKIPPED: the crash points are compiled in by --features crash-points (tests/run does)");
+    }
+    without
+}
+
 impl Lab {
     /// A folder with configuration, keys and certificates. `None` where the engine is not there, which was said.
     pub async fn new(engine: Engine) -> Option<Lab> {
@@ -171,6 +180,14 @@ impl Lab {
             self.folder.command(&["serve"]).envs(environment.iter().copied()),
             self.folder.path().join(format!("serve-{n}.log")),
         )
+    }
+
+    /// Serves until the process kills itself at this crash point.
+    pub fn serve_until_it_dies_at(&self, point: &str) {
+        let mut serve = self.start_serving(&[("PPMID_CRASH_AT", point)]);
+        let status = serve.until_it_ends();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{}", serve.log());
+        assert!(serve.log().contains("crash point"), "{}", serve.log());
     }
 
     /// A simulated DCC in this process, which outlives the daemons.

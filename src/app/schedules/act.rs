@@ -1,18 +1,13 @@
 //! What each action does: the verb that a person's command calls, under the schedule's name, so that it obeys what a person obeys. Gives
 //! what came of it in a sentence; what more there is to say goes to the run's log.
 
-use std::time::Duration;
-
 use super::Claimed;
 use crate::{
-    app::{App, Pruned, top_up::Asker},
+    app::{App, Pruned, SLICE_PAUSE, top_up::Asker},
     campaign::{CampaignState, top_up::TopUpState},
     failure::{Failure, Outcome},
     schedule::Action,
 };
-
-/// Between two slices of pruning: longer than a slice takes, so that whoever waits for the database gets it.
-const SLICE_PAUSE: Duration = Duration::from_millis(100);
 
 impl App {
     pub(super) async fn act(&self, claimed: &Claimed, log: &mut Vec<String>) -> Outcome<String> {
