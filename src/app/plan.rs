@@ -21,13 +21,16 @@ use crate::{
 
 /// Sites read in one step: some 20 ms.
 const PAGE_SITES: u32 = 6_000;
-/// Pages read ahead of those who decide, while registrations are still being read: some 25 MB.
-const PAGES_AHEAD: usize = 40;
+/// Pages read ahead of those who decide, while registrations are still being read: some 20 MB.
+const PAGES_AHEAD: usize = 32;
 /// Pages decided ahead of the writer: 2 MB.
 const DECIDED_AHEAD: usize = 8;
 /// Sites written in one transaction: well below half a second, so that a message that comes in does not wait, and few enough
 /// commits that the disk is not what planning waits for.
 const WRITE_SITES: usize = 60_000;
+/// Sites written in the first transaction; each has twice those of the one before, so that the writer, which is the last to have
+/// something to do, does not wait for a whole one.
+const FIRST_SITES: usize = 12_000;
 /// Rows of a superseded plan removed in one transaction.
 const REMOVE_ROWS: usize = 20_000;
 /// How long to wait before looking again whether an import is still being applied.
@@ -238,12 +241,14 @@ async fn gather(
     let mut tally = Tally::default();
     let stopped = || Failure::failed("the plan's rows could not be written");
     let mut rows = empty.recv().await.ok_or_else(stopped)?;
+    let mut wanted = FIRST_SITES;
     while let Some(page) = deciding.pages.recv().await {
         for d in page? {
             tally.add(d.device, d.reason);
             rows.push(&d);
         }
-        if rows.len() >= WRITE_SITES {
+        if rows.len() >= wanted {
+            wanted = WRITE_SITES.min(wanted * 2);
             filled.send(rows).await.map_err(|_| stopped())?;
             rows = empty.recv().await.ok_or_else(stopped)?;
         }

@@ -95,23 +95,15 @@ impl Kept {
         *latest = day.max(*latest);
     }
 
-    /// Unpacks one page while the next is read.
+    /// Reads both halves of the MPANs at once: the planner has nothing else to do before it has them.
     async fn load_registrations(&mut self, db: &Db, own: &[Mpid]) -> DbResult<()> {
-        let (pages, mut read) = mpsc::channel(2);
-        let reading = tokio::spawn(read_registrations(db.clone(), own.to_vec(), pages));
-        while let Some(page) = read.recv().await {
-            let page: Page = page?;
-            let start = self.registrations.len();
-            for row in page.packed.split(';').filter(|row| !row.is_empty()) {
-                let row = unpack(row)?;
-                if page.below.is_none_or(|below| row.mpan < below) {
-                    self.registrations.push(row);
-                }
-            }
-            self.registrations[start..].sort_unstable();
-        }
-        // A reader that died closed its channel too.
-        reading.await.map_err(|_| DbError::bad_row("registrations", "?", "packed", "reading them did not end"))?;
+        let Some((first, last)) = span(&mut db.read().await?).await? else { return Ok(()) };
+        let middle = first.midpoint(last);
+        let half = |from, to| load_span(db.clone(), own.to_vec(), from, to);
+        // The second is a task: two futures of one would unpack on one processor.
+        let second = tokio::spawn(half(middle, last));
+        self.registrations = half(first.saturating_sub(1), middle).await?;
+        self.registrations.append(&mut second.await.map_err(|_| did_not_end())??);
         self.registrations.shrink_to_fit();
         self.fill_buckets();
         Ok(())
@@ -137,40 +129,62 @@ impl Kept {
     /// Shows every site of a page with what is kept of it.
     pub fn for_each(&self, page: &PackedPage, mut look: impl FnMut(&SiteRow)) -> DbResult<()> {
         page.for_each_with(
-            |mpan| self.of(mpan.to_db()),
-            |row, registrations| {
-                self.fill(row, registrations);
+            |mpans| self.of(mpans),
+            |row, own| {
+                self.fill(row, own);
                 look(row);
             },
         )
     }
 
-    fn fill(&self, row: &mut SiteRow, registrations: &[Row]) {
+    fn fill(&self, row: &mut SiteRow, own: Own<'_>) {
         let (device, mpan) = (row.site.device_id.to_db(), row.site.mpan);
         row.own_registrations.clear();
-        row.own_registrations.extend(registrations.iter().map(|r| Registration {
+        let spelt = |r: Row| Registration {
             mpan,
             supplier_mpid: r.supplier,
             effective_from: Day(i64::from(r.from)),
             effective_to: (r.to != OPEN).then_some(Day(i64::from(r.to))),
-        }));
-        if registrations.len() > 1 {
+        };
+        row.own_registrations.extend(own.first.map(spelt));
+        if let [_, others @ ..] = own.all
+            && !others.is_empty()
+        {
+            row.own_registrations.extend(others.iter().copied().map(spelt));
             row.own_registrations.sort_unstable_by_key(|r| (r.effective_from, r.supplier_mpid));
         }
         row.exclusion = self.by_device.get(&device).or_else(|| self.by_mpan.get(&mpan.to_db())).cloned();
         row.noticed = if self.noticed.is_empty() { None } else { self.noticed.get(&mpan.to_db()).copied() };
     }
 
-    /// The rows of an MPAN.
-    fn of(&self, mpan: i64) -> &[Row] {
-        let Some(first) = self.registrations.first().filter(|first| first.mpan <= mpan) else { return &[] };
-        let bucket = mpan.abs_diff(first.mpan) / self.span;
-        let Some([begin, end]) = usize::try_from(bucket).ok().and_then(|n| self.buckets.get(n..)?.first_chunk()) else {
-            return &[];
+    /// The rows of each MPAN. What is needed of memory is asked for before any of it is looked at: a look-up whose end decides
+    /// where the next begins waits for memory alone (measured).
+    fn of(&self, mpans: &[Mpan]) -> Vec<Own<'_>> {
+        let Some(first) = self.registrations.first() else { return vec![Own::default(); mpans.len()] };
+        let bucket = |mpan: i64| {
+            let n = usize::try_from(mpan.abs_diff(first.mpan) / self.span).unwrap_or(usize::MAX);
+            let ends = self.buckets.get(n..).and_then(|b| b.first_chunk()).filter(|_| mpan >= first.mpan);
+            ends.map_or(&[][..], |[begin, end]| &self.registrations[*begin as usize..*end as usize])
         };
-        let rows = &self.registrations[*begin as usize..*end as usize];
+        let buckets: Vec<&[Row]> = mpans.iter().map(|mpan| bucket(mpan.to_db())).collect();
+        let ends = |rows: &&[Row]| rows.first().map_or(0, |r| r.mpan) ^ rows.last().map_or(0, |r| r.mpan);
+        std::hint::black_box(buckets.iter().map(ends).fold(0, |all, ends| all ^ ends));
+        mpans.iter().zip(buckets).map(|(mpan, rows)| Own::among(rows, mpan.to_db())).collect()
+    }
+}
+
+/// The rows of one MPAN, and a copy of the first: most have one, which is then not fetched again.
+#[derive(Debug, Clone, Copy, Default)]
+struct Own<'a> {
+    first: Option<Row>,
+    all: &'a [Row],
+}
+
+impl<'a> Own<'a> {
+    fn among(rows: &'a [Row], mpan: i64) -> Own<'a> {
         let rows = &rows[rows.partition_point(|row| row.mpan < mpan)..];
-        &rows[..rows.partition_point(|row| row.mpan == mpan)]
+        let all = &rows[..rows.partition_point(|row| row.mpan == mpan)];
+        Own { first: all.first().copied(), all }
     }
 }
 
@@ -181,11 +195,36 @@ struct Page {
     below: Option<i64>,
 }
 
-async fn read_registrations(db: Db, own: Vec<Mpid>, pages: mpsc::Sender<DbResult<Page>>) {
-    let (mut after, mut limit) = (i64::MIN, PAGE_ROWS);
+/// Reads the own registrations of the MPANs beyond `after` up to `last`, in their order: unpacks one page while the next is read.
+async fn load_span(db: Db, own: Vec<Mpid>, after: i64, last: i64) -> DbResult<Vec<Row>> {
+    let mut all = Vec::new();
+    let (pages, mut read) = mpsc::channel(2);
+    let reading = tokio::spawn(read_span(db, own, after, last, pages));
+    while let Some(page) = read.recv().await {
+        let page: Page = page?;
+        let start = all.len();
+        for row in page.packed.split(';').filter(|row| !row.is_empty()) {
+            let row = unpack(row)?;
+            if page.below.is_none_or(|below| row.mpan < below) {
+                all.push(row);
+            }
+        }
+        all[start..].sort_unstable();
+    }
+    // A reader that died closed its channel too.
+    reading.await.map_err(|_| did_not_end())?;
+    Ok(all)
+}
+
+fn did_not_end() -> DbError {
+    DbError::bad_row("registrations", "?", "packed", "reading them did not end")
+}
+
+async fn read_span(db: Db, own: Vec<Mpid>, mut after: i64, last: i64, pages: mpsc::Sender<DbResult<Page>>) {
+    let mut limit = PAGE_ROWS;
     loop {
         let found = match db.read().await {
-            Ok(mut tx) => registrations(&mut tx, &own, after, limit).await,
+            Ok(mut tx) => registrations(&mut tx, &own, after, last, limit).await,
             Err(e) => Err(e),
         };
         let page = match found {
@@ -206,19 +245,33 @@ async fn read_registrations(db: Db, own: Vec<Mpid>, pages: mpsc::Sender<DbResult
     }
 }
 
-/// Own registrations by MPAN beyond `after`, packed; how many, and the first and the last MPAN.
-async fn registrations(tx: &mut Tx, own: &[Mpid], after: i64, limit: i64) -> DbResult<(String, i64, Option<i64>, Option<i64>)> {
-    let names: Vec<String> = (0..own.len()).map(|i| format!("${}", i + 3)).collect();
+/// The first and the last MPAN of which anybody's registration is known.
+async fn span(tx: &mut Tx) -> DbResult<Option<(i64, i64)>> {
+    // Two look-ups in an index, where one statement for both would read all of it.
+    let (first, last): (Option<i64>, Option<i64>) = sql!(tx, c => sqlx::query_as(
+        "select (select min(mpan) from registrations), (select max(mpan) from registrations)").fetch_one(c).await)?;
+    Ok(first.zip(last))
+}
+
+/// Own registrations by MPAN beyond `after` up to `last`, packed; how many, and the first and the last MPAN.
+async fn registrations(
+    tx: &mut Tx,
+    own: &[Mpid],
+    after: i64,
+    last: i64,
+    limit: i64,
+) -> DbResult<(String, i64, Option<i64>, Option<i64>)> {
+    let names: Vec<String> = (0..own.len()).map(|i| format!("${}", i + 4)).collect();
     let text = format!(
         "select coalesce(string_agg(format('%s %s %s %s', p.mpan, p.supplier_mpid, p.effective_from, p.effective_to), ';'), ''),
                 count(*), min(p.mpan), max(p.mpan) from
          (select mpan, supplier_mpid, effective_from, effective_to from registrations
-          where mpan > $1 and supplier_mpid in ({}) order by mpan, effective_from, supplier_mpid limit $2) p",
+          where mpan > $1 and mpan <= $2 and supplier_mpid in ({}) order by mpan, effective_from, supplier_mpid limit $3) p",
         names.join(", ")
     );
     let text = sqlx::AssertSqlSafe(text);
     Ok(sql!(tx, c => {
-        let mut query = sqlx::query_as(text).bind(after).bind(limit);
+        let mut query = sqlx::query_as(text).bind(after).bind(last).bind(limit);
         for mpid in own {
             query = query.bind(mpid.to_string());
         }

@@ -135,27 +135,29 @@ pub struct PackedPage {
 impl PackedPage {
     /// Shows every site by rising [`DeviceId::to_db`]. It is one row used again and again: a million sites allocate nothing.
     pub fn for_each(&self, mut look: impl FnMut(&mut SiteRow)) -> DbResult<()> {
-        self.for_each_with(|_| (), |row, ()| look(row))
+        self.for_each_with(|mpans| vec![(); mpans.len()], |row, ()| look(row))
     }
 
-    /// As [`PackedPage::for_each`], each site with what `find` gave for its MPAN. All are asked for before the first site is
-    /// shown, so that the processor waits for several look-ups at once.
-    pub fn for_each_with<T>(&self, find: impl Fn(Mpan) -> T, mut look: impl FnMut(&mut SiteRow, T)) -> DbResult<()> {
-        let mut sites: Vec<(i64, Mpan, &str)> = Vec::new();
+    /// As [`PackedPage::for_each`], each site with what `find` gave for its MPAN: one for each. All are asked for before the first
+    /// site is shown, so that the processor waits for several look-ups at once.
+    pub fn for_each_with<T>(&self, find: impl Fn(&[Mpan]) -> Vec<T>, mut look: impl FnMut(&mut SiteRow, T)) -> DbResult<()> {
+        let mut sites: Vec<(i64, Mpan, Fields<'_>)> = Vec::new();
         for packed in self.text.split(SITE).filter(|packed| !packed.is_empty()) {
             let mut fields = Fields(Some(packed));
             let (id, mpan) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
-            sites.push((parse("sites", id, "device_id", id)?, Mpan::from_db(parse("sites", id, "mpan", mpan)?), packed));
+            sites.push((parse("sites", id, "device_id", id)?, Mpan::from_db(parse("sites", id, "mpan", mpan)?), fields));
         }
         // The order in which an aggregate meets its rows is the engine's own business.
         if !sites.is_sorted_by_key(|s| s.0) {
             sites.sort_unstable_by_key(|s| s.0);
         }
-        let found: Vec<T> = sites.iter().map(|(_, mpan, _)| find(*mpan)).collect();
+        let mpans: Vec<Mpan> = sites.iter().map(|site| site.1).collect();
+        let found = find(&mpans);
+        debug_assert_eq!(found.len(), mpans.len());
         let mut keys = self.keys.as_deref().map(Keys::of).transpose()?;
         let mut row = blank();
-        for ((id, _, packed), found) in sites.into_iter().zip(found) {
-            unpack(packed, &mut row)?;
+        for ((id, mpan, fields), found) in sites.into_iter().zip(found) {
+            unpack(id, mpan, fields, &mut row)?;
             if let Some(keys) = &mut keys {
                 let latest = keys.take(id)?;
                 (row.key, row.key_at) = (latest.map(|k| k.0), latest.map(|k| k.1));
@@ -418,16 +420,15 @@ fn blank() -> SiteRow {
     SiteRow { site, own_registrations: Vec::new(), key: None, key_at: None, exclusion: None, noticed: None }
 }
 
-/// Fills every field of the row that the page holds; the rest stay as they are in a blank one.
-fn unpack(packed: &str, row: &mut SiteRow) -> DbResult<()> {
-    let mut fields = Fields(Some(packed));
-    let mut next = || fields.next().ok_or_else(|| DbError::bad_row("sites", "?", "packed", packed));
-    let id = next()?;
+/// Fills every field of the row that the page holds; the rest stay as they are in a blank one. The fields are those after the MPAN.
+fn unpack(id: i64, mpan: Mpan, mut fields: Fields<'_>, row: &mut SiteRow) -> DbResult<()> {
+    let packed = fields.0;
+    let ended = || DbError::bad_row("sites", id, "packed", packed.unwrap_or_default());
+    let mut next = || fields.next().ok_or_else(ended);
     let number = |column: &'static str, text: &str| -> DbResult<i64> { parse("sites", id, column, text) };
     let maybe = |column, text: &str| if text.is_empty() { Ok(None) } else { number(column, text).map(Some) };
-    let mpan = Mpan::from_db(number("mpan", next()?)?);
     let site = &mut row.site;
-    site.device_id = DeviceId::from_db(number("device_id", id)?);
+    site.device_id = DeviceId::from_db(id);
     site.mpan = mpan;
     site.cohort = parse("sites", id, "cohort", next()?)?;
     write(&mut site.manufacturer, next()?);
@@ -441,7 +442,7 @@ fn unpack(packed: &str, row: &mut SiteRow) -> DbResult<()> {
         // A page of few fields: nothing else was asked for.
         return Ok(());
     }
-    let mut next = || fields.next().ok_or_else(|| DbError::bad_row("sites", "?", "packed", packed));
+    let mut next = || fields.next().ok_or_else(ended);
     site.chf_device_id = maybe("chf_device_id", next()?)?.map(DeviceId::from_db);
     site.gsme_device_id = maybe("gsme_device_id", next()?)?.map(DeviceId::from_db);
     write_maybe(&mut site.region, next()?);
