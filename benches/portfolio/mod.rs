@@ -128,6 +128,7 @@ fn sign(folder: &Path, file: &[u8], now: Time) -> Vec<u8> {
 }
 
 /// Processor seconds of this process so far, in user and system mode (Linux; elsewhere 0).
+#[allow(dead_code, reason = "not every benchmark asks")]
 pub fn cpu_seconds() -> f64 {
     const TICKS_A_SECOND: f64 = 100.0;
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();

@@ -38,6 +38,7 @@ impl App {
             self.reconcile_key_cases().await?;
             self.watch_key_share().await?;
         }
+        self.copy_case_facts().await?;
         Ok(report)
     }
 

@@ -57,13 +57,18 @@ fn percent(part: i64, whole: i64) -> f64 {
     if whole == 0 { 0.0 } else { rounded(part as f64 * 100.0 / whole as f64) }
 }
 
-/// Of the open cases, the oldest first.
-fn ages(open_since: &[Time], now: Time) -> Ages {
-    // Oldest first: a share `p` of the cases is younger than the one at `1 - p`.
+/// Of open cases, counted by whole days, the oldest first.
+fn ages(by_age: &[(i64, i64)]) -> Ages {
+    let open: i64 = by_age.iter().map(|(_, n)| n).sum();
+    // A share `p` of the cases is younger than the one at `1 - p`.
     let at = |p: f64| {
-        let place = ((1.0 - p) * open_since.len() as f64).round() as usize;
-        let place = place.min(open_since.len().saturating_sub(1));
-        open_since.get(place).map_or(0, |t| (now.0 - t.0).max(0) / DAY_MILLIS)
+        let place = (((1.0 - p) * open as f64).round() as i64).min(open - 1);
+        let mut before = 0;
+        let found = by_age.iter().find(|(_, n)| {
+            before += n;
+            before > place
+        });
+        found.map_or(0, |(days, _)| (*days).max(0))
     };
     Ages { p50: at(0.5), p90: at(0.9), max: at(1.0) }
 }
@@ -72,28 +77,38 @@ impl App {
     pub async fn key_stats(&self) -> Outcome<KeyStats> {
         let now = self.now();
         let mut tx = self.db.read().await?;
-        let cases = counts_of(&keys::store::count_by_state(&mut tx, None).await?);
-        let handled = keys::store::tool_population(&mut tx, now).await?;
-        let ever = keys::store::devices_with_cases(&mut tx).await?;
         let by_cohort = keys::store::count_by_cohort(&mut tx).await?;
-        let open_since = keys::store::open_since(&mut tx).await?;
-        let resolved = keys::store::resolved_at(&mut tx, now.plus_millis(-RATE_DAYS * DAY_MILLIS), now).await?;
-        let mut resolved_by_day = BTreeMap::new();
-        for at in &resolved {
-            *resolved_by_day.entry(at.london_day().to_string()).or_default() += 1;
+        let mut by_state = BTreeMap::new();
+        for row in &by_cohort {
+            *by_state.entry(row.state).or_default() += row.cases;
         }
-        let per_day = resolved.len() as f64 / RATE_DAYS as f64;
+        let cases = counts_of(&by_state);
+        let handled = match keys::store::handled(&mut tx).await? {
+            Some(handled) => handled,
+            None => keys::store::tool_population(&mut tx, Time(i64::MAX)).await?,
+        };
+        let ever = by_cohort.iter().map(|row| row.devices).sum();
+        let age_days = ages(&keys::store::open_by_age(&mut tx, now).await?);
+        let mut resolved_by_day = BTreeMap::new();
+        for (hour, n) in keys::store::resolved_by_hour(&mut tx, now.plus_millis(-RATE_DAYS * DAY_MILLIS), now).await? {
+            *resolved_by_day.entry(hour.london_day().to_string()).or_default() += n;
+        }
+        let resolved: i64 = resolved_by_day.values().sum();
+        let per_day = resolved as f64 / RATE_DAYS as f64;
         let all = cases.retrying + cases.investigating + cases.resolved + cases.closed;
         Ok(KeyStats {
             handled_by_the_tool: handled,
             share_percent: percent(ever, handled),
             retrying_percent: percent(cases.retrying, all),
             open: cases.retrying + cases.investigating,
-            age_days: ages(&open_since, now),
+            age_days,
             resolved_by_day,
             resolved_per_day: rounded(per_day),
-            forecast_days: (!resolved.is_empty()).then(|| (cases.retrying as f64 / per_day).ceil() as i64),
-            by_cohort: by_cohort.into_iter().map(|(cohort, state, cases)| CohortCases { cohort, state, cases }).collect(),
+            forecast_days: (resolved > 0).then(|| (cases.retrying as f64 / per_day).ceil() as i64),
+            by_cohort: by_cohort
+                .into_iter()
+                .map(|row| CohortCases { cohort: row.cohort, state: row.state.to_string(), cases: row.cases })
+                .collect(),
             cases,
         })
     }
@@ -116,10 +131,10 @@ mod tests {
 
     #[test]
     fn ages_are_of_the_open_cases() {
-        let now = Time(100 * DAY_MILLIS);
-        let days: Vec<Time> = (0..10).map(|n| Time(n * 10 * DAY_MILLIS)).collect();
-        assert_eq!(ages(&days, now), Ages { p50: 50, p90: 90, max: 100 });
-        assert_eq!(ages(&[], now), Ages::default());
-        assert_eq!(ages(&[Time(99 * DAY_MILLIS)], now), Ages { p50: 1, p90: 1, max: 1 });
+        let one_each: Vec<(i64, i64)> = (1..=10).rev().map(|n| (n * 10, 1)).collect();
+        assert_eq!(ages(&one_each), Ages { p50: 50, p90: 90, max: 100 });
+        assert_eq!(ages(&[(30, 1), (2, 98), (-1, 1)]), Ages { p50: 2, p90: 2, max: 30 });
+        assert_eq!(ages(&[]), Ages::default());
+        assert_eq!(ages(&[(1, 1)]), Ages { p50: 1, p90: 1, max: 1 });
     }
 }

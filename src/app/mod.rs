@@ -16,6 +16,7 @@ mod heard;
 mod import;
 mod keys;
 mod keys_act;
+mod keys_facts;
 mod keys_report;
 mod keys_request;
 mod keys_sweep;

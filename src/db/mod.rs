@@ -85,6 +85,14 @@ impl Db {
             let pool = PgPoolOptions::new()
                 .max_connections(POSTGRES_CONNECTIONS)
                 .acquire_timeout(Duration::from_secs(ACQUIRE_SECONDS))
+                // Our statements are short, and many look a site up row by row: the server then estimates more than there is to do, and
+                // compiles for longer than it runs. A server that knows no such setting goes on without.
+                .after_connect(|connection, _| {
+                    Box::pin(async move {
+                        drop(sqlx::raw_sql("set jit = off").execute(connection).await);
+                        Ok(())
+                    })
+                })
                 .connect_with(options)
                 .await
                 .map_err(|e| DbError::Connect { url: masked(url), source: e })?;

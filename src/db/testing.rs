@@ -105,6 +105,14 @@ async fn postgres_database(server: &str, options: &str) -> String {
 #[cfg(test)]
 mod tests {
     #[tokio::test]
+    async fn a_postgresql_server_compiles_none_of_our_statements() {
+        let Some(t) = super::postgres().await else { return };
+        let mut tx = t.db.read().await.unwrap();
+        let jit: String = crate::sql!(&mut tx, c => sqlx::query_scalar("show jit").fetch_one(c).await).unwrap();
+        assert_eq!(jit, "off");
+    }
+
+    #[tokio::test]
     async fn both_engines_migrate_once_and_again() {
         for t in super::databases().await {
             t.db.migrate().await.unwrap();

@@ -10,6 +10,7 @@ mod evidence;
 mod forecast;
 mod forward;
 mod keys;
+mod keys_facts;
 mod keys_late;
 mod keys_share;
 mod let_go;

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use super::{month::Dice, *};
 use crate::{clock::Day, db::testing as testing_db, estate::Cohort, keys::KeyReport};
-use check::{Ledger, cases, cases_agree, report_agrees, site_of};
+use check::{Ledger, cases, cases_agree, holders_agree, report_agrees, site_of};
 use deaths::Deaths;
 use end::End;
 use naive::{Naive, Said, Site};
@@ -245,6 +245,7 @@ impl Sixty {
         Ledger::read(&self.lab.app).await.agrees_with(&self.naive, now);
         let report = self.lab.app.key_report(now, None).await.unwrap();
         report_agrees(&report, &self.naive);
+        holders_agree(&self.lab.app, &self.naive).await;
         self.reports.push(report);
     }
 }

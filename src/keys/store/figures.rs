@@ -10,6 +10,8 @@ use crate::{
     sql,
 };
 
+const HOUR_MILLIS: i64 = 3_600_000;
+
 /// How many cases are in each state, of everybody or of the members of a plan.
 pub async fn count_by_state(tx: &mut Tx, members_of: Option<i64>) -> DbResult<BTreeMap<KeyCaseState, i64>> {
     // Of one device only the latest case counts for a plan.
@@ -30,15 +32,26 @@ pub async fn count_by_state(tx: &mut Tx, members_of: Option<i64>) -> DbResult<BT
     Ok(counts)
 }
 
-/// Cases by state and cohort (`None` where the site is not known): for `keys stats`.
-pub async fn count_by_cohort(tx: &mut Tx) -> DbResult<Vec<(Option<String>, String, i64)>> {
-    Ok(sql!(tx, c => sqlx::query_as(
-        "select cohort, state, count(*) from key_cases group by cohort, state order by cohort, state").fetch_all(c).await)?)
+/// So many cases of a cohort (`None` where the site is not known) are in a state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CohortCount {
+    pub cohort: Option<String>,
+    pub state: KeyCaseState,
+    pub cases: i64,
+    /// Of them those that are their device's first.
+    pub devices: i64,
 }
 
-/// How many devices ever had a case.
-pub async fn devices_with_cases(tx: &mut Tx) -> DbResult<i64> {
-    Ok(sql!(tx, c => sqlx::query_scalar("select count(distinct device_id) from key_cases").fetch_one(c).await)?)
+/// Cases by cohort and state.
+pub async fn count_by_cohort(tx: &mut Tx) -> DbResult<Vec<CohortCount>> {
+    let found: Vec<(Option<String>, String, i64, i64)> = sql!(tx, c => sqlx::query_as(
+        "select cohort, state, count(*), cast(sum(case when previous is null then 1 else 0 end) as bigint)
+         from key_cases group by cohort, state order by cohort, state").fetch_all(c).await)?;
+    let one = |(cohort, state, cases, devices): (Option<String>, String, i64, i64)| {
+        let state = state.parse().map_err(|_| DbError::bad_row("key_cases", "count", "state", &state))?;
+        Ok(CohortCount { cohort, state, cases, devices })
+    };
+    found.into_iter().map(one).collect()
 }
 
 /// How many devices the transitional tool handled (L§13: the population of the 0.3%) by a moment.
@@ -58,19 +71,20 @@ pub async fn tool_population_by_cohort(tx: &mut Tx) -> DbResult<Vec<(String, i64
          join sites s on s.device_id = r.device_id group by s.cohort order by s.cohort").fetch_all(c).await)?)
 }
 
-/// When each open case was first seen, the oldest first.
-pub async fn open_since(tx: &mut Tx) -> DbResult<Vec<Time>> {
-    let found: Vec<i64> = sql!(tx, c => sqlx::query_scalar(
-        "select first_seen from key_cases where state in ('retrying', 'investigating') order by first_seen").fetch_all(c).await)?;
-    Ok(found.into_iter().map(Time).collect())
+/// How many open cases are so many whole days old, the oldest first.
+pub async fn open_by_age(tx: &mut Tx, now: Time) -> DbResult<Vec<(i64, i64)>> {
+    let text = "select ($1 - first_seen) / 86400000, count(*) from key_cases where state in ('retrying', 'investigating')
+                group by ($1 - first_seen) / 86400000 order by ($1 - first_seen) / 86400000 desc";
+    Ok(sql!(tx, c => sqlx::query_as(text).bind(now.0).fetch_all(c).await)?)
 }
 
-/// When each case that was resolved after `since` was, oldest first.
-pub async fn resolved_at(tx: &mut Tx, since: Time, by: Time) -> DbResult<Vec<Time>> {
-    let found: Vec<i64> = sql!(tx, c => sqlx::query_scalar(
-        "select ended_at from key_cases where state = 'resolved' and ended_at > $1 and ended_at <= $2 order by ended_at")
+/// How many cases were resolved in each hour after `since`: its first moment, and the number. (A London day begins with an hour.)
+pub async fn resolved_by_hour(tx: &mut Tx, since: Time, by: Time) -> DbResult<Vec<(Time, i64)>> {
+    let found: Vec<(i64, i64)> = sql!(tx, c => sqlx::query_as(
+        "select ended_at / 3600000, count(*) from key_cases where state = 'resolved' and ended_at > $1 and ended_at <= $2
+         group by ended_at / 3600000 order by ended_at / 3600000")
         .bind(since.0).bind(by.0).fetch_all(c).await)?;
-    Ok(found.into_iter().map(Time).collect())
+    Ok(found.into_iter().map(|(hour, n)| (Time(hour * HOUR_MILLIS), n)).collect())
 }
 
 type ThenRow =

@@ -1,6 +1,7 @@
 //! Key cases in the database: brought into line with the results, listed, counted, acted upon, asked for again, sent again.
 
 mod act;
+mod facts;
 mod figures;
 mod query;
 mod reconcile;
@@ -19,8 +20,9 @@ use crate::{
 pub use act::{
     KeyAttempt, KeyEvent, applicable, assign, attempts, close, escalate, events, giving_up, inherit, latest_said, note, retry,
 };
+pub use facts::{Copied, copied, copy_page, handled, imports, remember};
 pub use figures::{
-    cases_then, count_by_cohort, count_by_state, devices_with_cases, open_since, resolved_at, tool_population,
+    CohortCount, cases_then, count_by_cohort, count_by_state, open_by_age, resolved_by_hour, tool_population,
     tool_population_by_cohort,
 };
 pub use query::{After, Picked, list, pick};

@@ -1,8 +1,10 @@
-//! Which cases: the incident team's filters as SQL over `key_cases`, a page at a time. Promise: facts of a site are looked up by its key,
-//! case by case, so no filter reads the sites; a page costs what it shows, not what lies before it.
+//! Which cases: the incident team's filters as SQL over `key_cases`, a page at a time. Promise: facts of a site are those copied beside its
+//! case (`facts.rs`), or else looked up by its key, case by case, so no filter reads the sites; of a page only what it shows is looked up, and
+//! each order has an index.
 
 use sqlx::AssertSqlSafe;
 
+use super::facts::are_copied;
 use crate::{
     clock::{Day, Time},
     db::{DbError, DbResult, Tx, rows},
@@ -33,10 +35,42 @@ macro_rules! bound {
     };
 }
 
+/// Of a plan of no more sites its members are read, of a larger one each case is looked up.
+const FEW_SITES: i64 = 20_000;
+
+/// What is known before a filter becomes SQL.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known {
+    day: Day,
+    /// The facts beside the cases are those of the sites.
+    facts: bool,
+    /// The plan that is asked for has few sites.
+    few: bool,
+}
+
+impl Known {
+    pub async fn of(tx: &mut Tx, f: &CaseFilter, day: Day) -> DbResult<Known> {
+        let of_site = f.model.is_some() || f.region.is_some() || f.mpid.is_some();
+        let facts = of_site && are_copied(tx, day).await?;
+        let sites: Option<i64> = match f.plan {
+            None => None,
+            Some(plan) => {
+                sql!(tx, c => sqlx::query_scalar("select sites from plans where id = $1").bind(plan).fetch_optional(c).await)?
+            }
+        };
+        Ok(Known { day, facts, few: sites.is_some_and(|n| n <= FEW_SITES) })
+    }
+}
+
 /// `%piece%`, with what LIKE would take for a pattern spelled out.
 fn containing(piece: &str) -> String {
     let plain = piece.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
     format!("%{plain}%")
+}
+
+/// A text in which capitals do not matter; SQLite's LIKE sees none anyway.
+fn folded(tx: &Tx, column: &str) -> String {
+    if tx.is_sqlite() { column.to_string() } else { format!("lower({column})") }
 }
 
 impl Where {
@@ -50,9 +84,13 @@ impl Where {
         self.parts.push(part.replace('?', &format!("${}", self.binds.len())));
     }
 
-    /// The conditions of a filter over `key_cases k`; `day` says who holds an MPAN. A scalar subquery, not a join or `exists`: neither
+    /// The conditions of a filter over `key_cases k`; the day says who holds an MPAN. A scalar subquery, not a join or `exists`: neither
     /// engine then thinks of reading all sites.
-    pub fn of(tx: &Tx, f: &CaseFilter, day: Day) -> Where {
+    pub fn of(tx: &Tx, f: &CaseFilter, known: Known) -> Where {
+        let of_site = |column: &str| match known.facts {
+            true => format!("k.{column} = ?"),
+            false => format!("(select s.{column} from sites s where s.device_id = k.device_id) = ?"),
+        };
         let mut w = Where { parts: vec!["true".into()], binds: Vec::new() };
         if !f.devices.is_empty() {
             let (ids, among) = rows::integers(tx, 1 + w.binds.len() as u32, f.devices.iter().map(|d| d.to_db()));
@@ -69,22 +107,25 @@ impl Where {
             w.text("k.cohort = ?", cohort.as_str());
         }
         if let Some(model) = &f.model {
-            w.text("(select s.model from sites s where s.device_id = k.device_id) = ?", model);
+            w.text(&of_site("model"), model);
         }
         if let Some(region) = &f.region {
-            w.text("(select s.region from sites s where s.device_id = k.device_id) = ?", region);
+            w.text(&of_site("region"), region);
         }
         if let Some(mpid) = f.mpid {
-            let held = format!(
-                "(select r.supplier_mpid from registrations r where r.mpan = (select s.mpan from sites s where s.device_id = k.device_id)
-                  and r.effective_from <= {day} and (r.effective_to is null or {day} < r.effective_to)
-                  order by r.effective_from desc limit 1) = ?",
-                day = day.0
-            );
+            let held = match known.facts {
+                true => "k.supplier = ?".to_string(),
+                false => format!(
+                    "(select r.supplier_mpid from registrations r where r.mpan = (select s.mpan from sites s where s.device_id = k.device_id)
+                      and r.effective_from <= {day} and (r.effective_to is null or {day} < r.effective_to)
+                      order by r.effective_from desc limit 1) = ?",
+                    day = known.day.0
+                ),
+            };
             w.text(&held, mpid.to_string());
         }
         if let Some(error) = &f.error {
-            w.text("lower(k.last_error) like ? escape '\\'", containing(error));
+            w.text(&format!("{} like ? escape '\\'", folded(tx, "k.last_error")), containing(error));
         }
         if let Some(at) = f.first_seen_by {
             w.int("k.first_seen <= ?", at.0);
@@ -107,12 +148,22 @@ impl Where {
             None => {}
         }
         if let Some(plan) = f.plan {
-            w.int("(select t.state from targets t where t.plan_id = ? and t.device_id = k.device_id) <> 'ineligible'", plan);
+            let member = match known.few {
+                true => "k.device_id in (select t.device_id from targets t where t.plan_id = ? and t.state <> 'ineligible')",
+                false => "(select t.state from targets t where t.plan_id = ? and t.device_id = k.device_id) <> 'ineligible'",
+            };
+            w.int(member, plan);
         }
         if let Some(text) = &f.text {
-            let anywhere = "(lower(coalesce(k.last_error, '') || ' ' || coalesce(k.incident, '') || ' ' || coalesce(k.closed_reason, '')) like ? escape '\\'
-                or (select max(e.id) from key_events e where e.case_id = k.id and lower(e.text) like ? escape '\\') is not null)";
-            w.text(anywhere, containing(text));
+            let like = |column| format!("{} like ? escape '\\'", folded(tx, column));
+            let anywhere = format!(
+                "({} or {} or {} or k.id in (select e.case_id from key_events e where {}))",
+                like("k.last_error"),
+                like("k.incident"),
+                like("k.closed_reason"),
+                like("e.text")
+            );
+            w.text(&anywhere, containing(text));
         }
         if f.unescalated {
             w.parts.push("k.incident is null".into());
@@ -151,7 +202,7 @@ type CaseRow = (
     (Option<i64>, Option<String>, Option<String>, Option<String>, Option<String>, Option<String>, Option<i64>, Option<i64>),
 );
 
-/// The text of a page. `$n` are the filter's, then where the page before ended.
+/// The text of a page. `$n` are the filter's, then where the page before ended. What is shown of sites is looked up for the page alone.
 fn page_sql(w: &Where, order: CaseOrder, descending: bool, after: bool, limit: usize) -> String {
     let value = ordered_by(order);
     let (than, direction) = if descending { ("<", "desc") } else { (">", "asc") };
@@ -160,12 +211,17 @@ fn page_sql(w: &Where, order: CaseOrder, descending: bool, after: bool, limit: u
     } else {
         String::new()
     };
+    let of_site = |column: &str| format!("(select s.{column} from sites s where s.device_id = page.device_id)");
     format!(
-        "select {value}, k.id, k.device_id, (select s.mpan from sites s where s.device_id = k.device_id), k.cohort,
-                (select s.model from sites s where s.device_id = k.device_id), (select s.region from sites s where s.device_id = k.device_id),
-                k.state, k.attempts, k.first_seen, k.last_attempt, k.next_attempt, k.last_error, k.incident, k.team, k.assignee,
-                k.closed_reason, k.ended_at, k.previous
-         from key_cases k where {}{on} order by {value} {direction}, k.id {direction} limit {limit}",
+        "select page.value, page.id, page.device_id, {}, page.cohort, {}, {}, page.state, page.attempts, page.first_seen, page.last_attempt,
+                page.next_attempt, page.last_error, page.incident, page.team, page.assignee, page.closed_reason, page.ended_at, page.previous
+         from (select {value} as value, k.id, k.device_id, k.cohort, k.state, k.attempts, k.first_seen, k.last_attempt, k.next_attempt,
+                      k.last_error, k.incident, k.team, k.assignee, k.closed_reason, k.ended_at, k.previous
+               from key_cases k where {}{on} order by {value} {direction}, k.id {direction} limit {limit}) as page
+         order by page.value {direction}, page.id {direction}",
+        of_site("mpan"),
+        of_site("model"),
+        of_site("region"),
         w.text_of()
     )
 }
@@ -179,7 +235,8 @@ pub async fn list(
     after: Option<After>,
     limit: usize,
 ) -> DbResult<(Vec<KeyCase>, Option<After>)> {
-    let mut w = Where::of(tx, filter, day);
+    let known = Known::of(tx, filter, day).await?;
+    let mut w = Where::of(tx, filter, known);
     let sql = page_sql(&w, order, descending, after.is_some(), limit);
     if let Some(after) = after {
         w.binds.extend([Bind::Int(after.value), Bind::Int(after.id)]);
@@ -266,7 +323,8 @@ pub struct Picked {
 
 /// Every case a filter names, by number, at most `limit`.
 pub async fn pick(tx: &mut Tx, filter: &CaseFilter, day: Day, limit: usize) -> DbResult<Vec<Picked>> {
-    let w = Where::of(tx, filter, day);
+    let known = Known::of(tx, filter, day).await?;
+    let w = Where::of(tx, filter, known);
     let sql = format!(
         "select k.id, k.device_id, k.state,
                 (select count(*) from key_requests q where q.case_id = k.id and q.ended_at is null)
@@ -284,9 +342,13 @@ pub async fn pick(tx: &mut Tx, filter: &CaseFilter, day: Day, limit: usize) -> D
 
 /// How the engine goes about a page, for the test that no filter reads all sites.
 #[cfg(test)]
-pub async fn explain(tx: &mut Tx, filter: &CaseFilter, order: CaseOrder, day: Day) -> DbResult<String> {
-    let w = Where::of(tx, filter, day);
-    let sql = page_sql(&w, order, false, false, 100);
+pub async fn explain(tx: &mut Tx, filter: &CaseFilter, order: CaseOrder, after: bool, day: Day) -> DbResult<String> {
+    let known = Known::of(tx, filter, day).await?;
+    let mut w = Where::of(tx, filter, known);
+    let sql = page_sql(&w, order, false, after, 100);
+    if after {
+        w.binds.extend([Bind::Int(1_000), Bind::Int(100)]);
+    }
     let word = if tx.is_sqlite() { "explain query plan" } else { "explain" };
     let sql = format!("{word} {sql}");
     Ok(match tx {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::json;
 use sqlx::AssertSqlSafe;
 
-use super::{execute, resubmit};
+use super::{execute, facts::copy_of, resubmit};
 use crate::{
     clock::Time,
     db::{
@@ -108,7 +108,7 @@ async fn reconcile_once(
 ) -> DbResult<Vec<DeviceId>> {
     let known = Known::fetch(tx, devices).await?;
     let (mut inserts, mut updates, mut attempts) = (Rows::default(), Rows::default(), Rows::default());
-    let (mut touched, mut relapsed) = (Vec::new(), Vec::new());
+    let (mut touched, mut new, mut relapsed) = (Vec::new(), Vec::new(), Vec::new());
     for device in devices {
         let ended = known.ended.get(device);
         let since = |r: &&(KeyResult, AttemptKind)| ended.is_none_or(|(at, _)| r.0.attempted_at > *at);
@@ -163,6 +163,7 @@ async fn reconcile_once(
             None => {
                 inserts.push(values(device.to_db()));
                 done.opened.push(brief);
+                new.push(*device);
             }
         }
         touched.push(*device);
@@ -172,6 +173,7 @@ async fn reconcile_once(
         }
     }
     write(tx, inserts, updates, now).await?;
+    copy_of(tx, &new, now.london_day()).await?;
     write_attempts(tx, attempts).await?;
     answer_requests(tx, &touched, now).await?;
     Ok(relapsed)

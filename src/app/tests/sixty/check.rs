@@ -190,6 +190,18 @@ fn then(case: &Case, at: Time) -> KeyCaseState {
     if by_result || by_word { KeyCaseState::Investigating } else { KeyCaseState::Retrying }
 }
 
+/// Who holds the sites of the cases today, as the filter finds them.
+pub async fn holders_agree(app: &App, naive: &Naive) {
+    let day = app.now().london_day();
+    let mut tx = app.db.read().await.unwrap();
+    for mpid in ["EELC", "OTHR"] {
+        let filter = CaseFilter { mpid: mpid.parse().ok(), ..CaseFilter::default() };
+        let (found, _) = keys::store::list(&mut tx, &filter, (CaseOrder::NextAttempt, true), day, None, 1_000_000).await.unwrap();
+        let wanted = naive.cases().filter(|(_, site, _)| site.supplier(day) == mpid).count();
+        assert_eq!(found.len(), wanted, "{mpid} on {day}");
+    }
+}
+
 /// The report's figures add up, and are those of the naive ledger.
 pub fn report_agrees(report: &KeyReport, naive: &Naive) {
     let at = report.as_of;

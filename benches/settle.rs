@@ -1,0 +1,162 @@
+//! `cargo bench --bench settle`: the settle loop alone, from an inbox of verified alerts, in transitions a second, beside a bare set-based
+//! INSERT (of what a row was) and UPDATE of the same rows in tables that are the same, in the same run: in groups as large as the loop's,
+//! each committed, and all at once.
+//!
+//! `PPMID_BENCH_SITES` and `PPMID_BENCH_MESSAGES` set how many, `PPMID_TEST_POSTGRES` names a server to measure as well.
+
+mod portfolio;
+mod rollout;
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use ppmid_orchestrator::{db::Db, sql};
+
+use portfolio::{child, cpu_seconds, on_each_engine, open, peak_kilobytes, prepare, sites};
+
+const MESSAGES: usize = 400_000;
+/// As many as the loop settles in one transaction.
+const GROUP: usize = 500;
+/// What an alert changes of a row, and how it was.
+const HISTORY: &str =
+    "plan_id, device_id, version, state, reason, batch_id, attempts, registration_supplier, registration_from, registration_to, answer_by,
+     detail, updated_at, cause, cause_ref, policy_set, cpl_fact, key_result_at, fact";
+
+fn main() {
+    let runtime = tokio::runtime::Runtime::new().expect("threads");
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [verb, folder, url] = arguments.as_slice() {
+        match verb.as_str() {
+            "prepare" => return runtime.block_on(fill(Path::new(folder), url)),
+            "measure" => return runtime.block_on(measure(Path::new(folder), url)),
+            _ => {}
+        }
+    }
+    on_each_engine(&runtime, |engine, place, url| {
+        println!("{engine}, {} sites", sites());
+        child("prepare", place, url);
+        child("measure", place, url);
+    });
+}
+
+async fn fill(folder: &Path, url: &str) {
+    let started = Instant::now();
+    prepare(folder, url).await;
+    let app = open(folder, url).await;
+    let wanted = std::env::var("PPMID_BENCH_MESSAGES").ok().and_then(|n| n.parse().ok()).unwrap_or(MESSAGES);
+    let told = rollout::under_way(&app, folder, wanted).await;
+    println!("  {told} messages wait to be settled, after {:.0} s", started.elapsed().as_secs_f64());
+    app.db.close().await;
+}
+
+async fn measure(folder: &Path, url: &str) {
+    let app = open(folder, url).await;
+    let pinned = rollout::pinned(folder);
+    let before = count(&app.db, "target_history").await;
+    let (started, busy, mut messages) = (Instant::now(), cpu_seconds(), 0);
+    loop {
+        match app.settle_some(&pinned).await.expect("they are settled") {
+            0 => break,
+            n => messages += n,
+        }
+    }
+    let (took, busy) = (started.elapsed(), cpu_seconds() - busy);
+    let moved = count(&app.db, "target_history").await - before;
+    println!(
+        "  {messages} messages, {moved} transitions settled in {:.1} s (processor {busy:.1} s): {:.0} a second, peak memory {} MB",
+        took.as_secs_f64(),
+        rate(moved, took),
+        peak_kilobytes() >> 10
+    );
+    let plan = app.campaign(rollout::CAMPAIGN).await.expect("a campaign").plan_id.expect("a plan");
+    let devices = devices(&app.db, plan).await;
+    for (name, group) in [("in groups", GROUP), ("all at once", devices.len())] {
+        let (rows, floor) = floor(&app.db, plan, &devices, group).await;
+        println!(
+            "  bare INSERT and UPDATE {name}: {rows} rows in {:.1} s, {:.0} a second; settling has {:.2} of that",
+            floor.as_secs_f64(),
+            rate(rows, floor),
+            rate(moved, took) / rate(rows, floor)
+        );
+    }
+    app.db.close().await;
+}
+
+fn rate(rows: i64, took: Duration) -> f64 {
+    rows as f64 / took.as_secs_f64()
+}
+
+async fn count(db: &Db, table: &str) -> i64 {
+    let text = sqlx::AssertSqlSafe(format!("select count(*) from {table}"));
+    let mut tx = db.read().await.expect("a reader");
+    sql!(&mut tx, c => sqlx::query_scalar(text).fetch_one(c).await).expect("a number")
+}
+
+/// Those that were told of, in order.
+async fn devices(db: &Db, plan: i64) -> Vec<i64> {
+    let mut tx = db.read().await.expect("a reader");
+    let text = "select device_id from targets where plan_id = $1 and batch_id is not null order by device_id";
+    sql!(&mut tx, c => sqlx::query_scalar(text).bind(plan).fetch_all(c).await).expect("devices")
+}
+
+/// Moves each device twice, as the alerts do, in copies of both tables. Gives how many rows, and the seconds.
+async fn floor(db: &Db, plan: i64, devices: &[i64], group: usize) -> (i64, Duration) {
+    for table in ["targets", "target_history"] {
+        copy_of(db, table).await;
+    }
+    execute(db, &format!("insert into targets_copy select * from targets where plan_id = {plan}")).await;
+    if !matches!(db, Db::Sqlite { .. }) {
+        execute(db, "analyze targets_copy").await;
+    }
+    let (started, mut rows) = (Instant::now(), 0);
+    for state in ["accepted", "activated"] {
+        for group in devices.chunks(group) {
+            let (first, last) = (group[0], group[group.len() - 1]);
+            let which = format!("plan_id = {plan} and device_id between {first} and {last} and batch_id is not null");
+            let keep = format!("insert into target_history_copy ({HISTORY}) select {HISTORY} from targets_copy where {which}");
+            let change = format!(
+                "update targets_copy set state = '{state}', answer_by = null, detail = 'as DCC said', updated_at = {last}, \
+                 version = version + 1, cause = 'message', cause_ref = {first} where {which}"
+            );
+            let mut tx = db.begin().await.expect("a writer");
+            for text in [keep, change] {
+                let text = sqlx::AssertSqlSafe(text);
+                rows += sql!(&mut tx, c => sqlx::query(text).persistent(false).execute(c).await.map(|done| done.rows_affected()))
+                    .expect("the statement is right") as i64;
+            }
+            tx.commit().await.expect("a commit");
+        }
+    }
+    let took = started.elapsed();
+    for table in ["targets", "target_history"] {
+        execute(db, &format!("drop table {table}_copy")).await;
+    }
+    // A transition is a row that is kept and a row that is changed.
+    (rows / 2, took)
+}
+
+/// An empty table that is the same, its indexes too.
+async fn copy_of(db: &Db, table: &'static str) {
+    execute(db, &format!("drop table if exists {table}_copy")).await;
+    if !matches!(db, Db::Sqlite { .. }) {
+        return execute(db, &format!("create table {table}_copy (like {table} including all)")).await;
+    }
+    let texts: Vec<String> = {
+        let mut tx = db.read().await.expect("a reader");
+        let text = "select sql from sqlite_schema where tbl_name = $1 and sql is not null order by type desc, name";
+        sql!(&mut tx, c => sqlx::query_scalar(text).bind(table).fetch_all(c).await).expect("the table is there")
+    };
+    for text in texts {
+        let named = text.replacen(&format!("{table} ("), &format!("{table}_copy ("), 1);
+        execute(db, &named.replacen("CREATE INDEX ", "CREATE INDEX copy_of_", 1)).await;
+    }
+}
+
+async fn execute(db: &Db, text: &str) {
+    let text = sqlx::AssertSqlSafe(text.to_string());
+    let mut tx = db.begin().await.expect("a writer");
+    sql!(&mut tx, c => sqlx::query(text).execute(c).await.map(|_| ())).expect("the statement is right");
+    tx.commit().await.expect("a commit");
+}
