@@ -8,6 +8,7 @@ const TOKENS: &[(&str, &str, &str)] = &[
     ("{{BLOB}}", "blob", "bytea"),
     ("{{BOOL}}", "integer", "boolean"),
     ("{{STRICT}}", "strict", ""),
+    ("{{GENERATED}}", "virtual", "stored"),
     ("{{CLUSTERED}}", "strict, without rowid", ""),
 ];
 

@@ -64,13 +64,17 @@ impl Known {
 
 /// `%piece%`, with what LIKE would take for a pattern spelled out.
 fn containing(piece: &str) -> String {
-    let plain = piece.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    let plain = piece.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
     format!("%{plain}%")
 }
 
-/// A text in which capitals do not matter; SQLite's LIKE sees none anyway.
-fn folded(tx: &Tx, column: &str) -> String {
-    if tx.is_sqlite() { column.to_string() } else { format!("lower({column})") }
+/// That a text contains a piece, whose capitals do not matter: those of ASCII on SQLite, whose LIKE sees none, and those that the database's
+/// locale knows on PostgreSQL, where `folded` is the text without any.
+fn contains(tx: &Tx, column: &str, folded: &str) -> String {
+    match tx.is_sqlite() {
+        true => format!("{column} like ? escape '\\'"),
+        false => format!("{folded} like lower(?) escape '\\'"),
+    }
 }
 
 impl Where {
@@ -125,7 +129,7 @@ impl Where {
             w.text(&held, mpid.to_string());
         }
         if let Some(error) = &f.error {
-            w.text(&format!("{} like ? escape '\\'", folded(tx, "k.last_error")), containing(error));
+            w.text(&contains(tx, "k.last_error", "k.error_folded"), containing(error));
         }
         if let Some(at) = f.first_seen_by {
             w.int("k.first_seen <= ?", at.0);
@@ -155,13 +159,12 @@ impl Where {
             w.int(member, plan);
         }
         if let Some(text) = &f.text {
-            let like = |column| format!("{} like ? escape '\\'", folded(tx, column));
             let anywhere = format!(
                 "({} or {} or {} or k.id in (select e.case_id from key_events e where {}))",
-                like("k.last_error"),
-                like("k.incident"),
-                like("k.closed_reason"),
-                like("e.text")
+                contains(tx, "k.last_error", "k.error_folded"),
+                contains(tx, "k.incident", "lower(k.incident)"),
+                contains(tx, "k.closed_reason", "lower(k.closed_reason)"),
+                contains(tx, "e.text", "e.text_folded")
             );
             w.text(&anywhere, containing(text));
         }
@@ -169,7 +172,8 @@ impl Where {
             w.parts.push("k.incident is null".into());
         }
         if f.latest {
-            w.parts.push("k.id = (select max(x.id) from key_cases x where x.device_id = k.device_id)".into());
+            // Each case of a device but its first names the one before it.
+            w.parts.push("not exists (select 1 from key_cases x where x.previous = k.id)".into());
         }
         w
     }
@@ -241,7 +245,9 @@ pub async fn list(
     if let Some(after) = after {
         w.binds.extend([Bind::Int(after.value), Bind::Int(after.id)]);
     }
-    let found: Vec<Flat> = sql!(tx, c => bound!(sqlx::query_as(AssertSqlSafe(sql)), w.binds).fetch_all(c).await)?;
+    // Not kept prepared: what it costs depends on what is asked, and PostgreSQL would soon plan it without looking.
+    let found: Vec<Flat> =
+        sql!(tx, c => bound!(sqlx::query_as(AssertSqlSafe(sql)).persistent(false), w.binds).fetch_all(c).await)?;
     let next = (found.len() == limit).then(|| found.last().map(|r| After { value: r.0.0.0, id: r.0.0.1 })).flatten();
     Ok((found.into_iter().map(|r| case(r.0)).collect::<DbResult<_>>()?, next))
 }

@@ -189,3 +189,43 @@ async fn pages_of_every_order_follow_each_other() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_piece_of_text_is_found_whatever_its_capitals() {
+    for t in databases().await {
+        let mut tx = t.db.begin().await.unwrap();
+        let cases = "insert into key_cases (device_id, state, attempts, first_seen, opened_at, last_error, incident, closed_reason) values
+            (1, 'retrying', 1, 1, 1, 'no WAN at CAFÉ_1', null, null), (2, 'retrying', 1, 1, 1, null, 'INC7', null),
+            (3, 'closed', 1, 1, 1, 'other', null, 'HAN errors'), (4, 'retrying', 1, 1, 1, null, null, null)";
+        let event = "insert into key_events (case_id, at, who, kind, text)
+            select id, 1, 'jane', 'note', 'Hub in a CUPBOARD' from key_cases where device_id = 4";
+        for text in [cases, event] {
+            sql!(&mut tx, c => sqlx::query(text).execute(c).await.map(|_| ())).unwrap();
+        }
+        let mut found = Vec::new();
+        for piece in ["CAFÉ", "wan AT", "fÉ_1", "inc7", "han ERR", "cupboard", "FÉx1", "%", ""] {
+            let mut devices = Vec::new();
+            for filter in [
+                CaseFilter { error: Some(piece.into()), ..CaseFilter::default() },
+                CaseFilter { text: Some(piece.into()), ..CaseFilter::default() },
+            ] {
+                let (page, _) = list(&mut tx, &filter, (CaseOrder::Case, false), Day(1), None, 10).await.unwrap();
+                devices.push(page.iter().map(|case| case.device_id.0).collect::<Vec<_>>());
+            }
+            found.push((piece, devices));
+        }
+        let wanted: [(&str, [&[u64]; 2]); 9] = [
+            ("CAFÉ", [&[1], &[1]]),
+            ("wan AT", [&[1], &[1]]),
+            ("fÉ_1", [&[1], &[1]]),
+            ("inc7", [&[], &[2]]),
+            ("han ERR", [&[], &[3]]),
+            ("cupboard", [&[], &[4]]),
+            ("FÉx1", [&[], &[]]),
+            ("%", [&[], &[]]),
+            ("", [&[1, 3], &[1, 2, 3, 4]]),
+        ];
+        let wanted: Vec<_> = wanted.iter().map(|(piece, all)| (*piece, all.iter().map(|d| d.to_vec()).collect())).collect();
+        assert_eq!(found, wanted, "{}", t.engine);
+    }
+}
