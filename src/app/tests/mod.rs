@@ -33,6 +33,7 @@ mod thresholds;
 mod top_up;
 mod two_campaigns;
 mod waiting;
+mod waves;
 mod windows;
 
 use std::sync::Arc;
@@ -172,6 +173,7 @@ impl Lab {
             filter: SiteFilter::default(),
             rollout: None,
             batch_size: Some(batch_size),
+            waves: Vec::new(),
         };
         let id = self.app.create_campaign(new, OPERATOR).await.unwrap();
         self.app.plan_campaign(name, None, OPERATOR, &mut |_| {}).await.unwrap();
