@@ -49,7 +49,14 @@ async fn prepare_and_plan(folder: &Path, url: &str) {
     prepare(folder, url).await;
     let app = open(folder, url).await;
     let image = image::store::list(&mut app.db.read().await.expect("a reader")).await.expect("images")[0].id;
-    let new = NewCampaignRequest { name: CAMPAIGN.into(), image, filter: SiteFilter::default(), rollout: None, batch_size: None };
+    let new = NewCampaignRequest {
+        name: CAMPAIGN.into(),
+        image,
+        filter: SiteFilter::default(),
+        rollout: None,
+        batch_size: None,
+        waves: Vec::new(),
+    };
     app.create_campaign(new, WHO).await.expect("a campaign");
     app.plan_campaign(CAMPAIGN, None, WHO, &mut |_| {}).await.expect("a plan");
     app.db.close().await;

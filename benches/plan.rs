@@ -42,8 +42,14 @@ async fn measure(folder: &Path, url: &str) {
     for run in 1..=RUNS {
         let name = format!("bench {run}");
         let image = image::store::list(&mut app.db.read().await.expect("a reader")).await.expect("images")[0].id;
-        let new =
-            NewCampaignRequest { name: name.clone(), image, filter: SiteFilter::default(), rollout: None, batch_size: None };
+        let new = NewCampaignRequest {
+            name: name.clone(),
+            image,
+            filter: SiteFilter::default(),
+            rollout: None,
+            batch_size: None,
+            waves: Vec::new(),
+        };
         app.create_campaign(new, WHO).await.expect("a campaign");
         let (started, busy) = (Instant::now(), cpu_seconds());
         let plan = app.plan_campaign(&name, None, WHO, &mut |_| {}).await.expect("a plan");

@@ -27,5 +27,6 @@ mod silence;
 mod simulator;
 mod thresholds;
 mod tidy;
+mod waves;
 mod windows;
 mod wire_peers;

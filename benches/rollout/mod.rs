@@ -30,7 +30,7 @@ const GROUP: usize = 1_000;
 /// Plans a campaign over what a filter names; gives its number.
 pub async fn planned(app: &App, name: &str, filter: SiteFilter) -> i64 {
     let image = image::store::list(&mut app.db.read().await.expect("a reader")).await.expect("images")[0].id;
-    let new = NewCampaignRequest { name: name.into(), image, filter, rollout: None, batch_size: None };
+    let new = NewCampaignRequest { name: name.into(), image, filter, rollout: None, waves: Default::default(), batch_size: None };
     let campaign = app.create_campaign(new, WHO).await.expect("a campaign");
     app.plan_campaign(name, None, WHO, &mut |_| {}).await.expect("a plan");
     campaign

@@ -37,6 +37,8 @@ crate::spelled! {
         KeysGivenUp = "keys-given-up",
         /// More keys of a cohort are missing than chance explains.
         KeysShare = "keys-share",
+        /// A wave of a campaign does not go on by itself, and nothing new of the campaign leaves.
+        WaveHeld = "wave-held",
         /// A schedule's run failed, or died with its process; a run that succeeds ends this.
         ScheduleFailed = "schedule-failed",
     }

@@ -17,7 +17,7 @@ use crate::{
     gateway::{outbox, quarantine},
     ids::ImageId,
     image,
-    policy::Refusal,
+    policy::{Refusal, WaveSize},
     target::{
         Event,
         store::{self as targets, Because, Cause, Moved, Which, silent},
@@ -34,6 +34,8 @@ pub struct NewCampaignRequest {
     pub rollout: Option<String>,
     /// `None` is the policy's.
     pub batch_size: Option<i64>,
+    /// Sizes of waves that take the place of the rollout's, by name.
+    pub waves: Vec<(String, WaveSize)>,
 }
 
 /// How often a guarded change is tried again when somebody else changed the campaign in between.
@@ -44,10 +46,11 @@ impl App {
         let policies = self.policies()?;
         check_name(&new.name)?;
         let rollout = new.rollout.unwrap_or_else(|| policies.rollout.default.clone());
-        if policies.rollout.preset(&rollout).is_none() {
+        let Some(preset) = policies.rollout.preset(&rollout) else {
             return Err(Failure::failed(format!("there is no rollout {rollout:?}"))
                 .help(format!("rollout.toml has: {}", policies.rollout.names())));
-        }
+        };
+        preset.waves_with(&new.waves).map_err(super::waves::do_not_fit)?;
         let most = policies.eligibility.batch_size;
         let batch_size = new.batch_size.unwrap_or(most);
         if !(1..=most).contains(&batch_size) {
@@ -68,11 +71,15 @@ impl App {
             filter: new.filter,
             rollout,
             batch_size,
+            waves: new.waves,
             created_by: who.to_string(),
         };
         let now = self.now();
         let id = campaign::store::insert(&mut tx, &row, now).await?;
-        let detail = json!({"name": row.name, "image": row.image_id, "filter": row.filter, "rollout": row.rollout, "batch_size": batch_size});
+        let mut detail = json!({"name": row.name, "image": row.image_id, "filter": row.filter, "rollout": row.rollout, "batch_size": batch_size});
+        if !row.waves.is_empty() {
+            detail["waves"] = json!(row.waves);
+        }
         record(&mut tx, now, who, "campaign.create", format!("campaign {id}"), detail).await?;
         tx.commit().await?;
         Ok(id)
@@ -114,6 +121,7 @@ impl App {
                     .help("start it after planning and approving it again in a new campaign"));
             }
             self.refuse_void_approval(tx, campaign, &decider.policies, who).await?;
+            self.refuse_failing_wave(tx, campaign, now).await?;
             let was = json!({"was": campaign.state, "code": campaign.stopped_code});
             if let Some(plan) = campaign.plan_id {
                 silent::begin_anew(tx, plan, now).await?;
@@ -137,6 +145,7 @@ impl App {
             let cancelled = targets::move_all(tx, plan, Which::Plan, Event::Cancelled, by_a_person, now).await?;
             campaign.ended_at = Some(now);
             self.end_halt_alarm(tx, campaign, who, "the campaign was aborted").await?;
+            self.end_wave_alarm(tx, campaign, who, "the campaign was aborted").await?;
             self.end_void_alarm(tx, campaign, who, "the campaign was aborted").await?;
             Ok(json!({"cancelled": cancelled}))
         })
@@ -195,6 +204,20 @@ impl App {
     }
 
     pub(super) async fn halt_with_code(&self, tx: &mut Tx, campaign: &Campaign, code: &str, message: &str) -> Outcome {
+        let id = campaign.id;
+        let remedy = format!("put right what stops it, then `ppmid campaign resume {id}`, or `ppmid campaign abort {id}`");
+        self.halt_with_remedy(tx, campaign, code, message, remedy).await
+    }
+
+    /// The same, with what the alarm says is to be done.
+    pub(super) async fn halt_with_remedy(
+        &self,
+        tx: &mut Tx,
+        campaign: &Campaign,
+        code: &str,
+        message: &str,
+        remedy: String,
+    ) -> Outcome {
         let now = self.now();
         let Ok(state) = campaign.state.on(Command::Halt) else { return Ok(()) };
         let halted = Campaign {
@@ -206,14 +229,14 @@ impl App {
             ..campaign.clone()
         };
         if campaign::store::save(tx, &halted, campaign.state).await? {
-            let alarm = halt_alarm(campaign, code, message);
+            let alarm = halt_alarm(campaign, code, message, remedy);
             self.raise_alarm(tx, &alarm).await?;
             record(tx, now, "engine", "campaign.halt", alarm.subject, json!({"code": code, "reason": message})).await?;
         }
         Ok(())
     }
 
-    async fn end_halt_alarm(&self, tx: &mut Tx, campaign: &Campaign, who: &str, why: &str) -> Outcome {
+    pub(super) async fn end_halt_alarm(&self, tx: &mut Tx, campaign: &Campaign, who: &str, why: &str) -> Outcome {
         self.end_alarm(tx, AlarmKind::CampaignHalted, &campaign.subject(), who, why).await
     }
 
@@ -249,13 +272,13 @@ impl App {
     }
 }
 
-fn halt_alarm(campaign: &Campaign, code: &str, message: &str) -> NewAlarm {
+fn halt_alarm(campaign: &Campaign, code: &str, message: &str, remedy: String) -> NewAlarm {
     NewAlarm {
         kind: AlarmKind::CampaignHalted,
         subject: campaign.subject(),
         campaign: Some(campaign.id),
         sentence: format!("campaign {} was halted: {code}: {message}", campaign.name),
-        remedy: format!("put right what stops it, then `ppmid campaign resume {0}`, or `ppmid campaign abort {0}`", campaign.id),
+        remedy,
     }
 }
 

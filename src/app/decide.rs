@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use crate::{
     app::App,
-    campaign::{self, Campaign, Groups},
+    campaign::{self, Campaign, Groups, waves::Drawing},
     clock::{Day, Time},
     db::Tx,
     estate::{
@@ -155,13 +155,14 @@ impl Decider {
         &self.decision
     }
 
-    /// Decides about the sites of a packed page, to which `kept` adds what it knows, and counts them.
+    /// Decides about the sites of a packed page, to which `kept` adds what it knows, counts them, and notes the members for the waves.
     pub async fn decide_packed(
         &self,
         tx: &mut Tx,
         page: &PackedPage,
         kept: Option<&Kept>,
         groups: &mut Groups,
+        mut drawing: Option<&mut Drawing>,
     ) -> Outcome<Vec<Decided>> {
         let mut devices = Vec::new();
         if !self.others.is_empty() {
@@ -172,6 +173,9 @@ impl Decider {
         let mut decide = |row: &SiteRow| {
             let one = self.decide_one(row, elsewhere.contains(&row.site.device_id));
             groups.add(&row.site, one.reason);
+            if let Some(drawing) = &mut drawing {
+                drawing.add(&row.site, one.reason);
+            }
             decided.push(one);
         };
         match kept {

@@ -68,8 +68,9 @@ impl App {
     ) -> Outcome<Timing> {
         let took = latencies::of_plan(tx, plan).await?;
         let percentiles = took.iter().filter_map(|(stage, took)| Some((*stage, took.percentiles()?))).collect();
-        if campaign.state != CampaignState::Started {
-            // While nothing leaves, nobody knows when it goes on.
+        let waits_for_a_wave = !matches!(self.begun_waves(tx, plan).await?, Some(None));
+        if campaign.state != CampaignState::Started || waits_for_a_wave {
+            // While nothing leaves, or a wave is watched, nobody knows when it goes on.
             return Ok(Timing { took: percentiles, forecast: None });
         }
         let n = |state: &TargetState| by_state.get(state).copied().unwrap_or(0);

@@ -14,6 +14,7 @@ mod forecast;
 mod forward;
 mod heard;
 mod import;
+mod in_flight;
 mod keys;
 mod keys_act;
 mod keys_facts;
@@ -49,6 +50,8 @@ mod thresholds;
 mod top_up;
 mod unsent;
 mod watch;
+mod waves;
+mod waves_view;
 mod windows;
 
 #[cfg(test)]
@@ -71,6 +74,7 @@ pub use control::NewCampaignRequest;
 pub use decide::Decider;
 pub use deliver::{DueDelivery, Tested};
 pub use forward::ForwardPass;
+pub use in_flight::InFlight;
 pub use keys_act::{Acted, CaseAction, Meant};
 pub use keys_report::{Ages, KeyStats};
 pub use keys_request::{CaseStory, RerunRequest};
@@ -93,6 +97,7 @@ pub use supply::SupplyChanges;
 pub use teams::{ReadyTeam, ready_teams};
 pub use thresholds::{AdtRoom, AdtStatus, AdtUse, AdtWait};
 pub use top_up::ToppedUp;
+pub use waves_view::{WaveOfSite, WaveState, WaveStatus};
 pub use windows::WaitsFor;
 
 /// Longest name or reason a person may give, in characters.

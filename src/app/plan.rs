@@ -8,7 +8,10 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{App, find_campaign, notify::waits_for_approval, record};
 use crate::{
-    campaign::{self, Campaign, CampaignState, Command, Groups, Plan, PlanReport, PlanState, Tally},
+    campaign::{
+        self, Campaign, CampaignState, Command, Groups, Plan, PlanReport, PlanState, Tally,
+        waves::{self, Drawing, Drawn},
+    },
     clock::Time,
     estate::{
         self, SiteFilter,
@@ -75,14 +78,19 @@ impl App {
         campaign.state.on(Command::Plan)?;
         let decider = self.decider(&mut tx, &campaign, at).await?;
         let policies = (decider.policy_set, decider.policies.hash());
+        let waves = super::waves::wanted(&campaign, &decider.policies)?;
         let plan = campaign::store::begin_plan(&mut tx, campaign.id, at, &policies, who, now).await?;
         tx.commit().await?;
 
-        let (tally, report) = self.decide_all(&campaign, decider, plan, progress).await?;
+        let drawing = waves.map(|all| Drawing::new(waves::seed_of(campaign.id, plan, campaign.image_id), all));
+        let (tally, (report, drawn)) = self.decide_all(&campaign, decider, plan, drawing, progress).await?;
         if facts != facts_version(self).await? && again > 0 {
             // A file took effect between two pages: the plan would be of neither estate.
             self.drop_plan(campaign.id, plan).await?;
             return Box::pin(self.plan_once(id_or_name, as_of, who, again - 1, progress)).await;
+        }
+        if let Some(drawn) = drawn {
+            self.keep_waves(plan, drawn).await?;
         }
         let state = if as_of.is_some() { PlanState::WhatIf } else { PlanState::Ready };
         let stored = self.put_in_force(&campaign, plan, state, &tally, &report, who).await?;
@@ -96,11 +104,12 @@ impl App {
         campaign: &Campaign,
         decider: super::Decider,
         plan: i64,
+        drawing: Option<Drawing>,
         progress: &mut (dyn FnMut(PlanProgress) + Send),
-    ) -> Outcome<(Tally, PlanReport)> {
+    ) -> Outcome<(Tally, Judged)> {
         let (now, policy_set) = (self.now(), decider.policy_set);
         let empty = || targets::Planned::new(plan, policy_set, now);
-        let deciding = self.begin_deciding(campaign.filter.clone(), decider).await?;
+        let deciding = self.begin_deciding(campaign.filter.clone(), decider, drawing).await?;
         // One is filled while the other is written.
         let (filled, mut to_write) = mpsc::channel(1);
         let (written, to_fill) = mpsc::channel(2);
@@ -120,15 +129,24 @@ impl App {
         gathering.await.map_err(|_| Failure::failed("the estate could not be decided about to its end"))?
     }
 
-    /// Decides about every site of a filter, on other threads.
-    pub(super) async fn begin_deciding(&self, filter: SiteFilter, decider: super::Decider) -> Outcome<Deciding> {
+    /// Decides about every site of a filter, on other threads; a drawing notes the members on the way.
+    pub(super) async fn begin_deciding(
+        &self,
+        filter: SiteFilter,
+        decider: super::Decider,
+        drawing: Option<Drawing>,
+    ) -> Outcome<Deciding> {
         let (pages, read) = mpsc::channel(PAGES_AHEAD);
         let (decisions, decided) = mpsc::channel(DECIDED_AHEAD);
         // A campaign that names its devices asks for few: what is kept would be most of the work.
         let keep = filter.devices.is_empty() && Kept::fits(&mut self.db.read().await?).await?;
-        let reads = if keep { Reads::SitesAndKeys } else { Reads::Everything };
+        let reads = match (keep, drawing.is_some()) {
+            (true, false) => Reads::SitesAndKeys,
+            (true, true) => Reads::SitesRegionsAndKeys,
+            (false, _) => Reads::Everything,
+        };
         let reader = tokio::spawn(read_pages(self.clone(), filter, decider.at, reads, pages));
-        let judge = tokio::spawn(decide_pages(self.clone(), decider, keep, read, decisions));
+        let judge = tokio::spawn(decide_pages(self.clone(), decider, keep, read, decisions, drawing));
         Ok(Deciding { pages: decided, reader, judge })
     }
 
@@ -215,17 +233,20 @@ impl App {
     }
 }
 
+/// What is to be said of all sites that were decided about, and the waves where there are any.
+pub(super) type Judged = (PlanReport, Option<Drawn>);
+
 /// An estate that is being decided about.
 pub(super) struct Deciding {
     /// What was decided, in the order of Device IDs.
     pub pages: mpsc::Receiver<Outcome<Vec<Decided>>>,
     reader: JoinHandle<()>,
-    judge: JoinHandle<Outcome<PlanReport>>,
+    judge: JoinHandle<Outcome<Judged>>,
 }
 
 impl Deciding {
     /// Called when there are no more pages: what is to be said of all of it.
-    pub async fn end(self) -> Outcome<PlanReport> {
+    pub async fn end(self) -> Outcome<Judged> {
         // A task that died closed its channel too: its end was not the estate's.
         let judged = self.reader.await.and(self.judge.await);
         judged.map_err(|_| Failure::failed("the estate could not be read to its end"))?
@@ -237,7 +258,7 @@ async fn gather(
     mut deciding: Deciding,
     mut empty: mpsc::Receiver<targets::Planned>,
     filled: mpsc::Sender<targets::Planned>,
-) -> Outcome<(Tally, PlanReport)> {
+) -> Outcome<(Tally, Judged)> {
     let mut tally = Tally::default();
     let stopped = || Failure::failed("the plan's rows could not be written");
     let mut rows = empty.recv().await.ok_or_else(stopped)?;
@@ -286,7 +307,8 @@ async fn decide_pages(
     keep: bool,
     mut pages: mpsc::Receiver<Outcome<PackedPage>>,
     decided: Sent<Vec<Decided>>,
-) -> Outcome<PlanReport> {
+    mut drawing: Option<Drawing>,
+) -> Outcome<Judged> {
     let mut groups = Groups::default();
     let kept = match keep {
         true => Kept::load(&app.db, scan(&app, &SiteFilter::default(), decider.at)).await.map(Some),
@@ -296,19 +318,20 @@ async fn decide_pages(
         Ok(kept) => kept,
         Err(e) => {
             let _ = decided.send(Err(e.into())).await;
-            return Ok(PlanReport::default());
+            return Ok((PlanReport::default(), None));
         }
     };
     while let Some(page) = pages.recv().await {
         let page = match page {
-            Ok(page) => decide_page(&app, &decider, kept.as_ref(), &page, &mut groups).await,
+            Ok(page) => decide_page(&app, &decider, kept.as_ref(), &page, &mut groups, drawing.as_mut()).await,
             Err(failure) => Err(failure),
         };
         if decided.send(page).await.is_err() {
-            return Ok(PlanReport::default());
+            return Ok((PlanReport::default(), None));
         }
     }
-    app.plan_report(&mut app.db.read().await?, &decider, &groups).await
+    let report = app.plan_report(&mut app.db.read().await?, &decider, &groups).await?;
+    Ok((report, drawing.map(Drawing::end)))
 }
 
 async fn decide_page(
@@ -317,9 +340,10 @@ async fn decide_page(
     kept: Option<&Kept>,
     page: &PackedPage,
     groups: &mut Groups,
+    drawing: Option<&mut Drawing>,
 ) -> Outcome<Vec<Decided>> {
     let mut tx = app.db.read().await?;
-    decider.decide_packed(&mut tx, page, kept, groups).await
+    decider.decide_packed(&mut tx, page, kept, groups, drawing).await
 }
 
 /// Changes whenever a file takes effect.

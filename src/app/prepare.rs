@@ -9,6 +9,7 @@ use super::{
     import::whole_facts,
     record,
     send::{PAGE_MEMBERS, unbuildable},
+    waves::WAVE_LOOK_MILLIS,
     windows::look_again,
 };
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
     policy::windows::Closures,
     target::{
         TargetState,
-        store::{self as targets, Because, Cause, Decided, deadline},
+        store::{self as targets, Because, Cause, Decided, Within, deadline},
     },
 };
 
@@ -32,7 +33,7 @@ use crate::{
 pub enum NextBatch {
     Prepared(RequestId),
     Nothing,
-    /// Something is closed (windows.toml), and nothing that is open waits. There is no need to look again before.
+    /// Nothing may go for now: windows are closed, a wave is watched, or a cap has no room. There is no need to look again before.
     Closed {
         look_again: Time,
     },
@@ -48,29 +49,33 @@ impl App {
         })
     }
 
-    /// The same, and whether it is windows or freezes that keep members back. Only members whose group is open are looked at.
+    /// The same, and whether it is windows, freezes, a wave or a cap that keeps members back. Only members whose wave has begun and whose
+    /// group is open are looked at; the waves are judged before.
     pub async fn next_batch(&self, campaign_id: i64) -> Outcome<NextBatch> {
+        let (has_waves, _) = self.judge_waves(campaign_id).await?;
         let mut look = self.db.read().await?;
-        let (planned, size) = match campaign::store::get(&mut look, campaign_id).await? {
-            Some(c) if c.state == CampaignState::Started && !self.is_known_void(&mut look, &c).await? => {
-                (c.plan_id, c.batch_size as u64)
-            }
+        let campaign = match campaign::store::get(&mut look, campaign_id).await? {
+            Some(c) if c.state == CampaignState::Started && !self.is_known_void(&mut look, &c).await? => c,
             _ => return Ok(NextBatch::Nothing),
         };
-        let Some(plan) = planned else { return Ok(NextBatch::Nothing) };
+        let Some(plan) = campaign.plan_id else { return Ok(NextBatch::Nothing) };
         let now = self.now();
         let closures = self.closures(&mut look, now).await?;
         // Looked at without the write lock first: where nothing is queued, this means reading the whole plan; where everything is
         // closed, nothing is read.
-        if closures.all || targets::queued_where_open(&mut look, plan, &closures, now, None, 1).await?.is_empty() {
+        let next = if closures.all { None } else { self.next_wave(&mut look, plan, &closures, now).await? };
+        let soon = NextBatch::Closed { look_again: now.plus_millis(WAVE_LOOK_MILLIS) };
+        let Some((_, within)) = next else {
             return Ok(match closures.none() {
+                true if has_waves => soon,
                 true => NextBatch::Nothing,
                 false => NextBatch::Closed { look_again: look_again(&closures, now) },
             });
-        }
-        if self.adt_batch(&mut look, plan, size).await?.is_err() {
+        };
+        if self.adt_batch(&mut look, plan, within, campaign.batch_size as u64).await?.is_err() {
             return Ok(NextBatch::Nothing);
         }
+        let out = self.look_in_flight(&mut look, &campaign, &self.policies()?).await?;
         drop(look);
         let mut tx = self.db.begin().await?;
         let campaign = campaign::store::lock(&mut tx, campaign_id).await?;
@@ -81,10 +86,16 @@ impl App {
         if facts.is_none() {
             return Ok(NextBatch::Nothing);
         }
-        if targets::queued_where_open(&mut tx, plan, &closures, now, None, 1).await?.is_empty() {
+        let Some((wave, within)) = self.next_wave(&mut tx, plan, &closures, now).await? else { return Ok(NextBatch::Nothing) };
+        let Ok(size) = self.adt_batch(&mut tx, plan, within, campaign.batch_size as u64).await? else {
             return Ok(NextBatch::Nothing);
+        };
+        let mut size = size as usize;
+        if let Some(out) = self.take_in_flight_turn(&mut tx, plan, out).await? {
+            let queued = targets::queued(&mut tx, plan, within, now, None, size).await?.len();
+            let Some(room) = out.batch(size as i64, queued as i64) else { return Ok(soon) };
+            size = room as usize;
         }
-        let Ok(size) = self.adt_batch(&mut tx, plan, campaign.batch_size as u64).await? else { return Ok(NextBatch::Nothing) };
         let Some(decider) = self.decider_or_stop(&mut tx, &campaign).await? else {
             if whole_facts(&mut tx).await? == facts {
                 tx.commit().await?;
@@ -95,10 +106,10 @@ impl App {
             tx.commit().await?;
             return Ok(NextBatch::Nothing);
         };
-        let members = self.choose_members(&mut tx, size as usize, plan, &decider, &closures).await?;
+        let members = self.choose_members(&mut tx, size, (plan, within), &decider, &closures).await?;
         let prepared = match members.is_empty() {
             true => None,
-            false => Some(self.commit_batch(&mut tx, &campaign, plan, &members, &bytes, &decider).await?.0),
+            false => Some(self.commit_batch(&mut tx, &campaign, (plan, wave), &members, &bytes, &decider).await?.0),
         };
         if whole_facts(&mut tx).await? != facts {
             return Ok(NextBatch::Nothing);
@@ -127,7 +138,7 @@ impl App {
         &self,
         tx: &mut Tx,
         size: usize,
-        plan: i64,
+        (plan, within): (i64, Within),
         decider: &super::Decider,
         closures: &Closures,
     ) -> Outcome<Vec<Decided>> {
@@ -135,7 +146,7 @@ impl App {
         let mut after = None;
         while members.len() < size {
             let limit = PAGE_MEMBERS.min(size - members.len());
-            let page = targets::queued_where_open(tx, plan, closures, decider.at, after, limit).await?;
+            let page = targets::queued_where_open(tx, plan, within, closures, decider.at, after, limit).await?;
             let Some(last) = page.last().copied() else { break };
             after = Some(last);
             let mpids = &self.settings.organisation.mpids;
@@ -153,7 +164,7 @@ impl App {
         &self,
         tx: &mut Tx,
         campaign: &Campaign,
-        plan: i64,
+        (plan, wave): (i64, Option<i64>),
         members: &[Decided],
         image: &[u8],
         decider: &super::Decider,
@@ -161,7 +172,7 @@ impl App {
         let now = self.now();
         let devices: Vec<DeviceId> = members.iter().map(|d| d.device).collect();
         let resubmission = decider.decision().resubmits();
-        let batch = campaign::store::insert_batch(tx, campaign.id, plan, &devices, resubmission, now).await?;
+        let batch = campaign::store::insert_batch(tx, campaign.id, plan, &devices, (resubmission, wave), now).await?;
         let answer_by = Some(now.plus_millis(decider.policies.eligibility.answer_within.millis()));
         let sending = targets::Sending { plan, batch, resubmission, policy_set: decider.policy_set, answer_by };
         let sent = targets::send(tx, sending, members, now).await?;
@@ -190,6 +201,9 @@ impl App {
             json!({"request": id, "devices": members.len(), "digest": body_digest, "policies": decider.policies.hash()});
         if resubmission {
             detail["resubmission"] = true.into();
+        }
+        if let Some(wave) = wave {
+            detail["wave"] = wave.into();
         }
         record(tx, now, "engine", "batch.prepare", format!("campaign {} batch {batch}", campaign.id), detail).await?;
         Ok((id, batch))

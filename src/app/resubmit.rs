@@ -74,6 +74,8 @@ impl App {
         let mut chosen = self.to_resubmit(&mut tx, &decider, plan, Which::MayGoNow, most).await?;
         let room = self.adt_room(&mut tx, UPDATES).await?.batch(campaign.batch_size as u64, chosen.len() as u64);
         chosen.truncate(room.unwrap_or(0) as usize);
+        let in_flight = self.room_in_flight(&mut tx, &campaign, &decider.policies).await?;
+        chosen.truncate(in_flight.unwrap_or(i64::MAX) as usize);
         if chosen.is_empty() {
             return Ok(None);
         }
@@ -83,7 +85,7 @@ impl App {
         };
         chosen.sort_by_key(|c| c.decided.device.to_db());
         let members: Vec<Decided> = chosen.iter().map(|c| c.decided.clone()).collect();
-        let (id, batch) = self.commit_batch(&mut tx, &campaign, plan, &members, &image, &decider).await?;
+        let (id, batch) = self.commit_batch(&mut tx, &campaign, (plan, None), &members, &image, &decider).await?;
         let cases: Vec<(i64, DeviceId, String)> = chosen.into_iter().map(|c| (c.member.case, c.member.device, c.rule)).collect();
         let detail = format!("batch {batch} of campaign {}, request {id}", campaign.id);
         keys::store::resubmitted(&mut tx, batch, &cases, &detail, self.now()).await?;
@@ -133,8 +135,8 @@ impl App {
         for campaign in campaign::store::list(tx).await?.iter().filter(|c| c.state == CampaignState::Started) {
             let Some(plan) = campaign.plan_id.filter(|_| !closures.all) else { continue };
             if !self.is_known_void(tx, campaign).await?
-                && !targets::queued_where_open(tx, plan, &closures, now, None, 1).await?.is_empty()
-                && self.adt_batch(tx, plan, campaign.batch_size as u64).await?.is_err()
+                && let Some((_, within)) = self.next_wave(tx, plan, &closures, now).await?
+                && self.adt_batch(tx, plan, within, campaign.batch_size as u64).await?.is_err()
             {
                 return Ok(true);
             }
@@ -152,12 +154,17 @@ impl App {
         most: usize,
     ) -> Outcome<Vec<ToResubmit>> {
         let (mut chosen, mut after) = (Vec::new(), None);
+        let Some(up_to) = self.begun_waves(tx, plan).await? else { return Ok(chosen) };
         let windows = self.windows(tx, decider.at).await?;
         while chosen.len() < most {
             let page = keys::store::due_members(tx, plan, decider.at, after, PAGE_CASES).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.clone());
-            let devices: Vec<DeviceId> = page.iter().map(|m| m.device).collect();
+            let mut devices: Vec<DeviceId> = page.iter().map(|m| m.device).collect();
+            if let Some(up_to) = up_to {
+                let waves = targets::waves::waves_of(tx, plan, &devices).await?;
+                devices.retain(|d| waves.get(d).is_some_and(|wave| *wave <= up_to));
+            }
             let rows = sites(tx, &devices, &self.settings.organisation.mpids, decider.at).await?;
             let decided = decider.decide(tx, &rows).await?;
             // Where no rule asks for a key (L§12: SECURE), DCC's word alone holds a site.

@@ -70,6 +70,8 @@ pub struct Explanation {
     pub steps: DeviceSteps,
     /// How long the update may stay silent, by those or else by eligibility.toml.
     pub answer_within: Period,
+    /// The wave it goes in; none where the campaign has no waves or not this site.
+    pub wave: Option<super::WaveOfSite>,
     /// Alerts that stand and say that the site was lost: what they end of own registrations is ended in the findings.
     pub supply_notices: Vec<StoredNotice>,
     /// What was decided about it in the campaign, and concluded of its silence, as it is stored, oldest first.
@@ -147,6 +149,10 @@ impl App {
         let mut supply_notices = estate::store::supply_notices_of(&mut tx, row.site.mpan).await?;
         supply_notices.retain(|n| n.received_at <= at && n.answered_by_import.is_none());
         let policy_hash = decider.policies.hash();
+        let wave = match &campaign {
+            Some(campaign) => self.wave_of_site(&mut tx, campaign, device).await?,
+            None => None,
+        };
         let waits_for = self.site_waits_for(&mut tx, row, at).await?;
         let steps = decider.policies.steps.of_site(&row.site);
         let answer_within = steps.answer_within.unwrap_or(decider.policies.eligibility.answer_within);
@@ -162,6 +168,7 @@ impl App {
             waits_for,
             steps,
             answer_within,
+            wave,
             supply_notices,
             decisions,
         })

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{AdtStatus, App, WaitsFor};
+use super::{AdtStatus, App, InFlight, WaitsFor, WaveStatus};
 use crate::{
     alarm::{self, Alarm},
     campaign::{
@@ -116,6 +116,10 @@ pub struct Status {
     pub pathways: Vec<FirstImage>,
     /// Sites whose version differs only by case or leading zeros from one that the image or the lists name.
     pub versions_spelt_differently: i64,
+    /// In their order; one for everything where the rollout has no more.
+    pub waves: Vec<WaveStatus>,
+    /// Devices that are out, and how many may be; null where there is no cap.
+    pub in_flight: Option<InFlight>,
     pub batches: i64,
     /// 11.1 RequestIDs posted at least once.
     pub requests_sent: u64,
@@ -183,6 +187,8 @@ impl App {
         let keys_missing = targets::count_without_key(&mut tx, plan.id).await?;
         let timing = self.timing(&mut tx, &campaign, plan.id, &by_state).await?;
         Ok(Status {
+            waves: self.wave_statuses(&mut tx, &plan, &by_state).await?,
+            in_flight: self.in_flight(&mut tx, &campaign).await?,
             adt: self.adt_status(&mut tx, &campaign, queued).await?,
             shares: Shares::of(&targets::count_shares(&mut tx, plan.id).await?, supply_lost, keys_missing),
             topped_up: top_up::store::taken(&mut tx, plan.id).await?.0,
@@ -240,6 +246,8 @@ impl Status {
             by_reason: BTreeMap::new(),
             pathways: Vec::new(),
             versions_spelt_differently: 0,
+            waves: Vec::new(),
+            in_flight: None,
             batches: 0,
             requests_sent: 0,
             by_state: BTreeMap::new(),

@@ -17,7 +17,10 @@ use crate::{
     },
     ids::RequestId,
     policy::{Counts, Cut, MARGIN_MAX_MILLIS, Resends, Room, Sent, THRESHOLD_PERIOD_MAX_DAYS, Use},
-    target::{TargetState, store as targets},
+    target::{
+        TargetState,
+        store::{self as targets, Within},
+    },
 };
 
 /// What campaigns send: 11.1 UpdateFirmware.
@@ -202,12 +205,12 @@ impl App {
     }
 
     /// How many devices the next batch of a plan may have.
-    pub(super) async fn adt_batch(&self, tx: &mut Tx, plan: i64, size: u64) -> Outcome<Result<u64, AdtWait>> {
+    pub(super) async fn adt_batch(&self, tx: &mut Tx, plan: i64, within: Within, size: u64) -> Outcome<Result<u64, AdtWait>> {
         let room = self.adt_room(tx, UPDATES).await?;
         if room.has_room_for(size) && room.may_send(1).is_ok() {
             return Ok(Ok(size));
         }
-        let queued = targets::queued(tx, plan, self.now(), None, size as usize).await?.len();
+        let queued = targets::queued(tx, plan, within, self.now(), None, size as usize).await?.len();
         Ok(room.batch(size, queued as u64))
     }
 

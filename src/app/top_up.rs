@@ -146,7 +146,7 @@ impl App {
         } else {
             tx.commit().await?;
         }
-        let mut deciding = self.begin_deciding(campaign.filter.clone(), decider).await?;
+        let mut deciding = self.begin_deciding(campaign.filter.clone(), decider, None).await?;
         let mut found = Found { devices: Vec::new(), tally: Tally::default() };
         while let Some(page) = deciding.pages.recv().await {
             let page: Vec<Decided> = page?.into_iter().filter(|d| d.reason.outcome() != policy::Outcome::Ineligible).collect();

@@ -26,10 +26,16 @@ impl App {
             if current.state != CampaignState::Started || !all_over(&mut tx, plan).await? {
                 continue;
             }
+            // The last answers count too: what they stop waits for a person.
+            if self.judge_waves_in(&mut tx, &current).await? && is_halted(&mut tx, campaign.id).await? {
+                tx.commit().await?;
+                continue;
+            }
             current.state = current.state.on(Command::Finish)?;
             current.ended_at = Some(now);
             campaign::store::save(&mut tx, &current, CampaignState::Started).await?;
             self.end_void_alarm(&mut tx, &current, "engine", "the campaign has ended").await?;
+            self.end_wave_alarm(&mut tx, &current, "engine", "the campaign has ended").await?;
             record(&mut tx, now, "engine", "campaign.finish", campaign.subject(), json!({})).await?;
             self.tell(&mut tx, &[has_finished(&current)]).await?;
             tx.commit().await?;
@@ -37,6 +43,10 @@ impl App {
         }
         Ok(finished)
     }
+}
+
+async fn is_halted(tx: &mut Tx, campaign: i64) -> Outcome<bool> {
+    Ok(campaign::store::get(tx, campaign).await?.is_some_and(|c| c.state == CampaignState::Halted))
 }
 
 /// Every target has come to its end, and no read of one is open.

@@ -3,12 +3,14 @@
 
 pub mod batch;
 pub mod forecast;
+pub mod health;
 pub mod latency;
 mod model;
 mod plan;
 mod report;
 pub mod store;
 pub mod top_up;
+pub mod waves;
 
 pub use model::{Campaign, CampaignState, Command, NotNow};
 pub use plan::{Plan, PlanState, Tally};

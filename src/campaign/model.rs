@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::{clock::Time, estate::SiteFilter, failure::Failure, ids::ImageId};
+use crate::{clock::Time, estate::SiteFilter, failure::Failure, ids::ImageId, policy::WaveSize};
 
 crate::spelled! {
     CampaignState, "a campaign state" {
@@ -96,6 +96,9 @@ pub struct Campaign {
     pub rollout: String,
     /// Most devices in one request.
     pub batch_size: i64,
+    /// Sizes of waves that take the place of the rollout's, by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waves: Vec<(String, WaveSize)>,
     pub created_at: Time,
     pub created_by: String,
     pub plan_id: Option<i64>,

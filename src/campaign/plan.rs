@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
-use super::PlanReport;
+use super::{PlanReport, waves::Waves};
 use crate::{
     clock::Time,
     ids::{DeviceId, ImageId, hex},
@@ -45,6 +45,8 @@ pub struct Plan {
     pub ineligible: i64,
     pub by_reason: BTreeMap<Reason, i64>,
     pub report: PlanReport,
+    /// `None`: everything goes at once, and nothing is asked of it.
+    pub waves: Option<Waves>,
 }
 
 /// Counts and hashes the decisions of a plan, site by site, in the order of Device IDs.
@@ -81,11 +83,15 @@ impl Tally {
 }
 
 impl Plan {
-    /// What an approval of this plan is bound to: image, candidates, how it is cut, and what matters of the policies.
+    /// What an approval of this plan is bound to: image, candidates, how it is cut, the waves with their thresholds where it has any, and
+    /// what matters of the policies.
     pub fn approval_hash(&self, image: ImageId, rollout: &str, batch_size: i64, policy_binding: &str) -> String {
         let mut hash = Sha256::new();
         let candidates = self.candidate_hash.as_deref().unwrap_or_default();
-        for part in [image.to_string().as_str(), candidates, rollout, batch_size.to_string().as_str(), policy_binding] {
+        let waves = self.waves.as_ref().map(Waves::to_json);
+        let (image, batch_size) = (image.to_string(), batch_size.to_string());
+        let parts = [image.as_str(), candidates, rollout, batch_size.as_str(), policy_binding];
+        for part in parts.into_iter().chain(waves.as_deref()) {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part.as_bytes());
         }

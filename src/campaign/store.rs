@@ -16,7 +16,7 @@ use crate::{
     db::{DbError, DbResult, Tx},
     estate::SiteFilter,
     ids::{DeviceId, ImageId},
-    policy::{Outcome, Reason},
+    policy::{Outcome, Reason, WaveSize},
     sql,
 };
 
@@ -30,6 +30,7 @@ pub struct NewCampaign {
     pub filter: SiteFilter,
     pub rollout: String,
     pub batch_size: i64,
+    pub waves: Vec<(String, WaveSize)>,
     pub created_by: String,
 }
 
@@ -42,6 +43,7 @@ struct CampaignRow {
     filter: String,
     rollout: String,
     batch_size: i64,
+    waves: Option<String>,
     created_at: i64,
     created_by: String,
     plan_id: Option<i64>,
@@ -67,6 +69,10 @@ impl TryFrom<CampaignRow> for Campaign {
             image_id: row.image_id.parse().map_err(|_| bad("image_id", &row.image_id))?,
             state: row.state.parse().map_err(|_| bad("state", &row.state))?,
             filter: serde_json::from_str(&row.filter).map_err(|_| bad("filter", &row.filter))?,
+            waves: match &row.waves {
+                Some(text) => serde_json::from_str(text).map_err(|_| bad("waves", text))?,
+                None => Vec::new(),
+            },
             id: row.id,
             name: row.name,
             rollout: row.rollout,
@@ -91,11 +97,12 @@ impl TryFrom<CampaignRow> for Campaign {
 
 pub async fn insert(tx: &mut Tx, new: &NewCampaign, now: Time) -> DbResult<i64> {
     let filter = serde_json::to_string(&new.filter).expect("a filter is plain data");
+    let waves = (!new.waves.is_empty()).then(|| serde_json::to_string(&new.waves).expect("sizes are plain data"));
     Ok(sql!(tx, c => sqlx::query_scalar(
-        "insert into campaigns (name, image_id, state, filter, rollout, batch_size, created_at, created_by)
-         values ($1, $2, 'draft', $3, $4, $5, $6, $7) returning id")
+        "insert into campaigns (name, image_id, state, filter, rollout, batch_size, created_at, created_by, waves)
+         values ($1, $2, 'draft', $3, $4, $5, $6, $7, $8) returning id")
         .bind(&new.name).bind(new.image_id.to_string()).bind(filter).bind(&new.rollout).bind(new.batch_size).bind(now.0).bind(&new.created_by)
-        .fetch_one(c).await)?)
+        .bind(waves).fetch_one(c).await)?)
 }
 
 pub async fn get(tx: &mut Tx, id: i64) -> DbResult<Option<Campaign>> {
@@ -158,6 +165,7 @@ struct PlanRow {
     ineligible: i64,
     by_reason: String,
     report: Option<String>,
+    waves: Option<String>,
 }
 
 impl TryFrom<PlanRow> for Plan {
@@ -174,8 +182,13 @@ impl TryFrom<PlanRow> for Plan {
             Some(text) => serde_json::from_str(text).map_err(|_| bad("report", text))?,
             None => PlanReport::default(),
         };
+        let waves = match &row.waves {
+            Some(text) => Some(serde_json::from_str(text).map_err(|_| bad("waves", text))?),
+            None => None,
+        };
         Ok(Plan {
             report,
+            waves,
             state: row.state.parse().map_err(|_| bad("state", &row.state))?,
             by_reason,
             id: row.id,
@@ -335,13 +348,14 @@ pub async fn insert_batch(
     campaign: i64,
     plan: i64,
     members: &[DeviceId],
-    resubmission: bool,
+    (resubmission, wave): (bool, Option<i64>),
     now: Time,
 ) -> DbResult<i64> {
     Ok(sql!(tx, c => sqlx::query_scalar(
-        "insert into batches (campaign_id, plan_id, number, members, size, resubmission, state, created_at, updated_at)
-         values ($1, $2, (select coalesce(max(number), 0) + 1 from batches where campaign_id = $1), $3, $4, $5, 'prepared', $6, $6) returning id")
-        .bind(campaign).bind(plan).bind(encode_members(members)).bind(members.len() as i64).bind(resubmission).bind(now.0).fetch_one(c).await)?)
+        "insert into batches (campaign_id, plan_id, number, members, size, resubmission, state, created_at, updated_at, wave)
+         values ($1, $2, (select coalesce(max(number), 0) + 1 from batches where campaign_id = $1), $3, $4, $5, 'prepared', $6, $6, $7) returning id")
+        .bind(campaign).bind(plan).bind(encode_members(members)).bind(members.len() as i64).bind(resubmission).bind(now.0)
+        .bind(wave).fetch_one(c).await)?)
 }
 
 pub async fn get_batch(tx: &mut Tx, id: i64) -> DbResult<Option<Batch>> {

@@ -16,13 +16,14 @@ mod evidence;
 pub(super) mod reads;
 mod view;
 mod watch;
+mod waves;
 
 /// Rollouts: create, plan, approve, start, follow, stop
 #[derive(clap::Subcommand)]
 pub enum Command {
     /// Create a campaign; prints its id
     #[command(
-        after_help = "Examples:\n  ppmid campaign create --name spring --image 3f9c...\n  ppmid campaign create --name pilot --image 3f9c... --cohort IOC --region North --batch-size 500"
+        after_help = "Examples:\n  ppmid campaign create --name spring --image 3f9c...\n  ppmid campaign create --name pilot --image 3f9c... --cohort IOC --region North --batch-size 500\n  ppmid campaign create --name spring --image 3f9c... --rollout staged --wave canary=500"
     )]
     Create(CreateArgs),
     /// List campaigns
@@ -53,6 +54,7 @@ pub enum Command {
     /// Go on after a pause or a halt
     #[command(after_help = "Example:\n  ppmid campaign resume spring")]
     Resume(CampaignArg),
+    GoOn(waves::GoOnArgs),
     /// Cancel for good what has not been sent; what was sent is beyond recall and is followed
     #[command(after_help = "Example:\n  ppmid campaign abort spring")]
     Abort(CampaignArg),
@@ -107,6 +109,9 @@ pub struct CreateArgs {
     /// Most devices in one request
     #[arg(long, value_name = "N")]
     batch_size: Option<i64>,
+    /// Another size for a wave of the rollout: a share (canary=0.5%), a number of sites (canary=500) or rest; repeatable
+    #[arg(long, value_name = "NAME=SIZE")]
+    wave: Vec<String>,
 }
 
 #[derive(clap::Args)]
@@ -149,6 +154,9 @@ pub struct TargetsArgs {
     /// Only targets with this reason, e.g. SUPPLY_LOST
     #[arg(long)]
     reason: Option<String>,
+    /// Only targets in this wave, by its name
+    #[arg(long, value_name = "NAME")]
+    wave: Option<String>,
 }
 
 #[derive(clap::Args)]
@@ -204,6 +212,7 @@ pub async fn run(ctx: &Context, command: Command) -> Outcome {
             let done = ctx.app().await?.resume_campaign(&args.campaign, &os_user_at_host()).await?;
             say(ctx, &done, "goes on")
         }
+        Command::GoOn(args) => waves::go_on(ctx, &args).await,
         Command::Abort(args) => {
             let done = ctx.app().await?.abort_campaign(&args.campaign, &os_user_at_host()).await?;
             say(ctx, &done, "aborted; what was sent is beyond recall and is followed")
@@ -221,7 +230,11 @@ pub async fn run(ctx: &Context, command: Command) -> Outcome {
             say(ctx, &done, &format!("{queued} devices queued again"))
         }
         Command::Evidence(args) => evidence::run(ctx, args).await,
-        Command::Targets(args) => view::targets(ctx, &args.campaign, args.state.as_deref(), args.reason.as_deref()).await,
+        Command::Targets(args) => {
+            let wanted =
+                view::Wanted { state: args.state.as_deref(), reason: args.reason.as_deref(), wave: args.wave.as_deref() };
+            view::targets(ctx, &args.campaign, wanted).await
+        }
         Command::Reads(args) => reads::list(ctx, &args.campaign, args.state.as_deref()).await,
     }
 }
@@ -253,7 +266,8 @@ async fn create(ctx: &Context, args: CreateArgs) -> Outcome {
         Failure::usage(format!("--image: {e}")).help("`ppmid image list` shows the image ids")
     })?;
     let app = ctx.app().await?;
-    let new = NewCampaignRequest { name: args.name, image, filter, rollout: args.rollout, batch_size: args.batch_size };
+    let waves = waves::sizes(&args.wave)?;
+    let new = NewCampaignRequest { name: args.name, image, filter, rollout: args.rollout, batch_size: args.batch_size, waves };
     let id = app.create_campaign(new, &os_user_at_host()).await?;
     table::line(id)
 }

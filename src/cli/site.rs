@@ -92,6 +92,9 @@ fn explain_head(answer: &Explanation) -> Vec<(&'static str, String)> {
         ("policy_hash", answer.policy_hash.clone()),
         ("steps", steps_line(answer)),
     ];
+    if let Some(wave) = &answer.wave {
+        head.push(("wave", format!("{}, {} of {}: {}", wave.name, wave.number, wave.of, wave.state)));
+    }
     if let Some(refusal) = &answer.refusal {
         head.push(("campaign_refused", format!("{}: {}", refusal.code, refusal.message)));
     }
@@ -168,6 +171,7 @@ fn explain_json(answer: &Explanation) -> Value {
             "read_within": answer.steps.read().map(|_| answer.steps.read_within),
             "from": answer.steps.from,
         },
+        "wave": answer.wave,
         "supply_notices": answer.supply_notices,
         "decisions": answer.decisions,
     })
@@ -290,6 +294,7 @@ fn show_json(dossier: &Dossier) -> Value {
 mod tests {
     use super::*;
     use crate::{
+        app::{WaveOfSite, WaveState},
         estate::{Cohort, KeyStatus, Site},
         policy::{
             Decision, PolicySet, ReadStep, Reason, SiteFacts, evaluate, explain,
@@ -408,6 +413,7 @@ mod tests {
             ],
             steps: PolicySet::compiled().steps.of_site(&site),
             answer_within: PolicySet::compiled().eligibility.answer_within,
+            wave: Some(WaveOfSite { number: 2, name: "early".into(), of: 4, state: WaveState::Waiting }),
             supply_notices: vec![lost()],
             decisions: vec![decided_before(None, None), decided_before(Some(Cause::Send), Some(4))],
         };

@@ -7,7 +7,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{archive, dispatch::dispatch, keys, lease::Lease, notify, schedules};
+use super::{archive, dispatch::dispatch, keys, lease::Lease, notify, schedules, waves};
 use crate::{
     app::{App, SupplyChanges},
     campaign::{self, CampaignState},
@@ -73,6 +73,7 @@ impl Engine {
         loops.spawn(archive::prune(shared.clone()));
         loops.spawn(keys::sweep(shared.clone()));
         loops.spawn(schedules::fire(shared.clone()));
+        loops.spawn(waves::judge(shared.clone()));
         Engine { app, lease, stop, loops, shared }
     }
 

@@ -12,6 +12,7 @@ mod notify;
 mod reload;
 mod schedules;
 mod store;
+mod waves;
 
 pub use lease::{holder, is_gone};
 pub use loops::{Engine, Nudge};

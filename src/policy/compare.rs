@@ -242,6 +242,30 @@ mod tests {
     }
 
     #[test]
+    fn waves_void_no_approval_of_before_they_existed_and_bind_where_there_are_any() {
+        let of = |preset: &str| -> Vec<String> {
+            let all = leaves(&PolicySet::compiled()).into_iter();
+            let own = all.filter(|l| l.key.starts_with(preset) && !l.key.ends_with("description"));
+            own.map(|l| format!("{} = {}", l.key.trim_start_matches(preset), l.value)).collect()
+        };
+        let mut direct = of("preset.direct.");
+        direct.sort();
+        assert_eq!(direct, ["soak = 0s", "top_up = asked", "top_up_sites = 0", "waves = 100%"]);
+        let staged = of("preset.staged.");
+        for leaf in ["waves = 0.1%, 1%, 10%, rest", "wave[0].name = canary", "wave[2].soak = 72h", "wave[3].max_failures = 5%"] {
+            assert!(staged.iter().any(|l| l == leaf), "{leaf} is not in {staged:#?}");
+        }
+        let stricter = edited(PolicyName::Rollout, "max_failures = \"5%\"", "max_failures = \"4.99%\"");
+        let shipped = PolicySet::compiled();
+        assert_ne!(binding(&shipped, "staged"), binding(&stricter, "staged"));
+        assert_eq!(binding(&shipped, "direct"), binding(&stricter, "direct"));
+        let all = edited(PolicyName::Rollout, "# in_flight_in_all", "in_flight_in_all");
+        assert_eq!(binding(&shipped, "staged"), binding(&all, "staged"), "a cap on all is corrected while campaigns run");
+        let own = edited(PolicyName::Rollout, "# in_flight = 20000", "in_flight = 20000");
+        assert_ne!(binding(&shipped, "direct"), binding(&own, "direct"));
+    }
+
+    #[test]
     fn a_campaign_is_bound_to_its_own_preset() {
         let more = "[preset.other]\nwaves = [\"100%\"]\n\n[preset.direct]";
         let other = edited(PolicyName::Rollout, "[preset.direct]", more);

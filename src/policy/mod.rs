@@ -21,6 +21,7 @@ mod rollout;
 mod room;
 mod rules;
 mod set;
+mod share;
 mod steps;
 pub mod store;
 #[cfg(test)]
@@ -41,10 +42,9 @@ pub use reason::{Outcome, Reason};
 pub use refusal::{ELECTRICITY_SUPPLIER_ROLE, Refusal, RefusalCode, campaign_refusal, own_refusal};
 pub use response_codes::{CodeEntry, Disposition, ResponseCodes, S1spEntry};
 pub use retry::{HoursOfDay, Percent, Retry, RetryRule, SmallShare};
-pub use rollout::{Preset, Rollout, TopUps};
+pub use rollout::{ONLY_WAVE, Preset, Rollout, SILENT, TopUps, Watch, Wave, WaveSize};
 pub use room::{Cut, Room, Sent, Use};
 pub use set::PolicySet;
+pub use share::Share;
 pub use steps::{DeadlineFor, DeviceSteps, ModelKey, ReadStep, Steps, StepsFrom, UpgradeStep};
-pub use thresholds::{
-    Counts, LIMITED_REQUESTS, MARGIN_MAX_MILLIS, Resends, Share, THRESHOLD_PERIOD_MAX_DAYS, Threshold, Thresholds,
-};
+pub use thresholds::{Counts, LIMITED_REQUESTS, MARGIN_MAX_MILLIS, Resends, THRESHOLD_PERIOD_MAX_DAYS, Threshold, Thresholds};

@@ -2,18 +2,14 @@
 //! What room that leaves is in [`super::room`]. Promise: a threshold that cannot be read, or that could never let anything go, does
 //! not load.
 
-use std::{fmt, str::FromStr};
-
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use toml::de::DeValue;
 
 use super::{
-    Period,
+    Period, Share,
     document::{Place, Read, Section, parsed, read_document, text, whole},
     files::{Head, read_head},
 };
-use crate::ids::IdError;
-
 /// Service reference variants that this program sends: a threshold of another would be obeyed by nobody.
 pub const LIMITED_REQUESTS: [&str; 3] = ["8.2", "11.1", "11.2"];
 /// What was sent is remembered at least this long (gateway's ledger), so no period may be longer.
@@ -23,7 +19,8 @@ pub const MARGIN_MAX_MILLIS: i64 = 3_600_000;
 /// Thirty million sites a few times over.
 const AMOUNT_MAX: i64 = 1_000_000_000;
 const MARGIN_DEFAULT: &str = "1m";
-const WARN_AT_DEFAULT: Share = Share(8_000);
+const WARN_AT_DEFAULT: Share = Share::percent(80);
+const WARN_AT_WANTED: &str = "a share such as \"80%\" or \"2.5%\", more than 0% and at most 100%";
 
 crate::spelled! {
     /// How a request with a list of n devices counts.
@@ -42,51 +39,6 @@ crate::spelled! {
         Count = "count",
         /// Each RequestID counts once.
         Once = "once",
-    }
-}
-
-/// A share in hundredths of a percent: more than nothing, at most all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Share(u32);
-
-impl Share {
-    pub const WANTED: &'static str = "a share such as \"80%\" or \"2.5%\", more than 0% and at most 100%";
-
-    /// This share of `whole`, rounded up.
-    pub fn of(self, whole: u64) -> u64 {
-        (u128::from(whole) * u128::from(self.0)).div_ceil(10_000) as u64
-    }
-}
-
-impl FromStr for Share {
-    type Err = IdError;
-
-    fn from_str(s: &str) -> Result<Share, IdError> {
-        let wrong = || IdError::new(s, Self::WANTED);
-        let number = s.strip_suffix('%').ok_or_else(wrong)?;
-        let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
-        let digits = |t: &str, most: usize| !t.is_empty() && t.len() <= most && t.bytes().all(|b| b.is_ascii_digit());
-        if !digits(whole, 3) || !digits(part, 2) {
-            return Err(wrong());
-        }
-        let hundredths: u32 = format!("{whole}{part:0<2}").parse().map_err(|_| wrong())?;
-        (1..=10_000).contains(&hundredths).then_some(Share(hundredths)).ok_or_else(wrong)
-    }
-}
-
-impl fmt::Display for Share {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.0 / 100, self.0 % 100) {
-            (whole, 0) => write!(f, "{whole}%"),
-            (whole, part) if part % 10 == 0 => write!(f, "{whole}.{}%", part / 10),
-            (whole, part) => write!(f, "{whole}.{part:02}%"),
-        }
-    }
-}
-
-impl Serialize for Share {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
     }
 }
 
@@ -114,7 +66,7 @@ impl Threshold {
 
     /// From this much on an alarm stands: our own share, or DCC's warning where others use up their reserve, whichever is less.
     pub fn alarm_at(&self) -> u64 {
-        let own = self.warn_at.of(self.ours());
+        let own = self.warn_at.of_rounded_up(self.ours());
         self.warning.map_or(own, |w| own.min(w.saturating_sub(self.reserve))).max(1)
     }
 }
@@ -174,7 +126,7 @@ fn read_threshold(mut table: Section<'_, '_>, before: &[Threshold]) -> Read<Thre
         warning: table.optional("warning", "a whole number from 1", amount(1))?,
         quarantine: table.required("quarantine", "a whole number from 1", amount(1))?,
         reserve: table.optional("reserve", "a whole number from 0", amount(0))?.unwrap_or(0),
-        warn_at: table.optional("warn_at", Share::WANTED, parsed)?.unwrap_or(WARN_AT_DEFAULT),
+        warn_at: table.optional("warn_at", WARN_AT_WANTED, warn_at)?.unwrap_or(WARN_AT_DEFAULT),
     };
     if threshold.reserve >= threshold.quarantine {
         let problem = format!("{} of {} leave nothing to send", threshold.reserve, threshold.quarantine);
@@ -191,6 +143,10 @@ fn read_threshold(mut table: Section<'_, '_>, before: &[Threshold]) -> Read<Thre
     Ok(threshold)
 }
 
+fn warn_at(value: &DeValue<'_>) -> Option<Share> {
+    parsed::<Share>(value).filter(|share| share.hundredths() > 0)
+}
+
 fn period_to(value: &DeValue<'_>, most_millis: i64) -> Option<Period> {
     parsed::<Period>(value).filter(|p| p.millis() <= most_millis)
 }
@@ -198,19 +154,6 @@ fn period_to(value: &DeValue<'_>, most_millis: i64) -> Option<Period> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn shares_are_read_and_written() {
-        for (text, of_1000, written) in
-            [("80%", 800, "80%"), ("2.5%", 25, "2.5%"), ("0.01%", 1, "0.01%"), ("100%", 1_000, "100%"), ("33.33%", 334, "33.33%")]
-        {
-            let share: Share = text.parse().unwrap();
-            assert_eq!((share.of(1_000), share.to_string()), (of_1000, written.to_string()), "{text}");
-        }
-        for bad in ["", "80", "%", "0%", "0.00%", "101%", "100.01%", "-1%", "1.234%", "1.%", ".5%", "80 %", "0.8", "٣%"] {
-            assert!(bad.parse::<Share>().is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn the_alarm_comes_at_our_share_or_where_dcc_may_warn() {

@@ -221,5 +221,6 @@ fn plan(p: &Plan) -> Value {
         "held": p.held,
         "ineligible": p.ineligible,
         "by_reason": p.by_reason,
+        "waves": p.waves,
     })
 }

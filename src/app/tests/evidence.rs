@@ -209,6 +209,7 @@ async fn without_a_plan_there_is_no_evidence() {
             filter: SiteFilter::default(),
             rollout: None,
             batch_size: None,
+            waves: Vec::new(),
         };
         lab.app.create_campaign(new, OPERATOR).await.unwrap();
         let key = audit_key().verifying_key();

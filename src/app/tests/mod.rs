@@ -34,6 +34,7 @@ mod thresholds;
 mod top_up;
 mod two_campaigns;
 mod waiting;
+mod waves;
 mod windows;
 
 use std::sync::Arc;
@@ -173,6 +174,7 @@ impl Lab {
             filter: SiteFilter::default(),
             rollout: None,
             batch_size: Some(batch_size),
+            waves: Vec::new(),
         };
         let id = self.app.create_campaign(new, OPERATOR).await.unwrap();
         self.app.plan_campaign(name, None, OPERATOR, &mut |_| {}).await.unwrap();

@@ -81,6 +81,7 @@ async fn as_of_an_earlier_moment_what_dcc_said_later_is_not_known() {
             filter: SiteFilter::default(),
             rollout: None,
             batch_size: Some(10),
+            waves: Vec::new(),
         };
         lab.app.create_campaign(new, OPERATOR).await.unwrap();
         let plan = lab.app.plan_campaign("then", Some(before), OPERATOR, &mut |_| {}).await.unwrap();

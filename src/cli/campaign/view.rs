@@ -15,7 +15,7 @@ use crate::{
     },
     failure::{Failure, Outcome},
     ids::DeviceId,
-    policy::Reason,
+    policy::{ONLY_WAVE, Reason},
     target::{
         TargetState,
         store::{self as targets, silent::SilenceCounts},
@@ -40,6 +40,7 @@ pub fn plan(output: Output, plan: &Plan) -> Outcome {
         "sites": plan.sites, "eligible": plan.eligible, "held": plan.held, "ineligible": plan.ineligible,
         "by_reason": plan.by_reason, "what_if": plan.state == PlanState::WhatIf, "as_of": plan.decided_at, "policies": plan.policy_hash,
         "pathways": plan.report.pathways, "versions_spelt_differently": plan.report.versions_spelt_differently,
+        "waves": plan.waves.as_ref().map_or(&[][..], |waves| &waves.waves),
     });
     match output {
         Output::Json => table::object(output, &[], &json),
@@ -60,6 +61,7 @@ pub fn plan(output: Output, plan: &Plan) -> Outcome {
                 plan.sites, plan.eligible, plan.held, plan.ineligible
             ))?;
             reasons(&plan.by_reason)?;
+            super::waves::planned(plan)?;
             product_notes(&plan.report.pathways, plan.report.versions_spelt_differently)
         }
     }
@@ -148,6 +150,7 @@ pub fn status(output: Output, status: &Status) -> Outcome {
     for (state, n) in &status.by_state {
         table::line(format!("  {n:>9}  {state}"))?;
     }
+    super::waves::status(&status.waves, status.in_flight.as_ref())?;
     for w in &status.waits_for {
         let region = w.region.as_ref().map_or(String::new(), |r| format!(", region {r}"));
         let until = w.until.map_or(String::new(), |t| format!(", {t}"));
@@ -260,10 +263,20 @@ struct TargetLine {
     attempts: i64,
     updated_at: crate::clock::Time,
     detail: Option<String>,
+    /// Null where the plan has no waves.
+    wave: Option<String>,
+}
+
+/// Which targets are listed.
+pub struct Wanted<'a> {
+    pub state: Option<&'a str>,
+    pub reason: Option<&'a str>,
+    pub wave: Option<&'a str>,
 }
 
 /// One row for every site considered, in the order of Device IDs, however many.
-pub async fn targets(ctx: &Context, campaign: &str, state: Option<&str>, reason: Option<&str>) -> Outcome {
+pub async fn targets(ctx: &Context, campaign: &str, listed: Wanted<'_>) -> Outcome {
+    let Wanted { state, reason, wave } = listed;
     let wanted: Option<TargetState> =
         state.map(str::parse).transpose().map_err(|e: crate::ids::IdError| Failure::usage(e.to_string()).help(STATES))?;
     let because: Option<Reason> = reason.map(str::parse).transpose().map_err(|e: crate::ids::IdError| {
@@ -277,6 +290,7 @@ pub async fn targets(ctx: &Context, campaign: &str, state: Option<&str>, reason:
     if plan.state == PlanState::WhatIf {
         eprintln!("note: this is a what-if plan, as of {}: it is not in force and cannot be approved", plan.decided_at);
     }
+    let in_wave = wave.map(|name| wave_named(&plan, name)).transpose()?;
     let mut listing = Listing::stdout(ctx.output(), &["device_id", "state", "reason", "batch", "attempts", "updated_at"])?;
     let mut after = None;
     loop {
@@ -284,6 +298,10 @@ pub async fn targets(ctx: &Context, campaign: &str, state: Option<&str>, reason:
         let Some(last) = page.last() else { break };
         after = Some(last.device);
         for t in page.iter().filter(|t| wanted.is_none_or(|w| t.state == w) && because.is_none_or(|b| t.reason == b)) {
+            let number = plan.waves.as_ref().filter(|_| t.state != TargetState::Ineligible).map(|w| w.of_target(t.wave));
+            if in_wave.is_some_and(|wanted| number.unwrap_or(wanted) != wanted || t.state == TargetState::Ineligible) {
+                continue;
+            }
             let cells = [
                 t.device.to_string(),
                 t.state.to_string(),
@@ -300,11 +318,21 @@ pub async fn targets(ctx: &Context, campaign: &str, state: Option<&str>, reason:
                 attempts: t.attempts,
                 updated_at: t.updated_at,
                 detail: t.detail.clone(),
+                wave: number.and_then(|n| plan.waves.as_ref()?.get(n)).map(|w| w.wave.name.clone()),
             };
             listing.row(&cells, &line)?;
         }
     }
     listing.finish()
+}
+
+/// 1, 2, ... of the wave that is called so.
+fn wave_named(plan: &Plan, name: &str) -> Outcome<i64> {
+    let (number, names) = match &plan.waves {
+        Some(waves) => (waves.number_of(name), waves.names()),
+        None => ((name == ONLY_WAVE).then_some(1), ONLY_WAVE.to_string()),
+    };
+    number.ok_or_else(|| Failure::usage(format!("the campaign has no wave {name:?}")).help(format!("its waves: {names}")))
 }
 
 #[cfg(test)]

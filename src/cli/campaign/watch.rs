@@ -104,6 +104,8 @@ fn words(status: &Status, rate: Option<i64>) -> Vec<String> {
         pace += &format!("; at the pace so far 90% by {}, the end about {}", f.most_by, f.end_about);
     }
     all.push(pace);
+    let shown = status.waves.iter().filter(|w| w.verdict.is_some());
+    all.extend(shown.map(|w| format!("wave {}: {}", w.name, super::waves::words(w))));
     for w in &status.waits_for {
         all.push(format!("{} queued devices of {} wait for {}", w.sites, w.cohort, w.why));
     }

@@ -92,8 +92,14 @@ impl Trial {
     /// Creates, plans, approves and starts the campaign. Gives its name.
     pub async fn campaign(&self, image: ImageId, progress: &Progress) -> Outcome<String> {
         let app = &self.app;
-        let new =
-            NewCampaignRequest { name: "spring".into(), image, filter: SiteFilter::default(), rollout: None, batch_size: None };
+        let new = NewCampaignRequest {
+            name: "spring".into(),
+            image,
+            filter: SiteFilter::default(),
+            rollout: None,
+            batch_size: None,
+            waves: Vec::new(),
+        };
         let id = app.create_campaign(new, OPERATOR).await?.to_string();
         let plan = app.plan_campaign(&id, None, OPERATOR, &mut |_| {}).await?;
         progress.say(&format!(

@@ -312,7 +312,10 @@ mod tests {
     use crate::{
         clock::Time,
         db::{bulk::Rows, testing::databases},
-        estate::store::{Reads, SiteFilter, scan_packed, scan_sites},
+        estate::{
+            Site,
+            store::{Reads, SiteFilter, scan_packed, scan_sites},
+        },
     };
 
     /// More than a page of registrations, MPANs with none, one and several, and one with more than a page; some exclusions.
@@ -329,6 +332,7 @@ mod tests {
                 "firmware_version",
                 "device_status",
                 "dmc",
+                "region",
             ],
         );
         let mut registrations =
@@ -348,6 +352,7 @@ mod tests {
                 "1".into(),
                 "x".into(),
                 "d".into(),
+                (n % 3 > 0).then_some(["North", "South"][(n % 2) as usize]).into(),
             ]);
             let rows = if mpan == 450 { PAGE_ROWS * 2 + 5 } else { mpan % 70 };
             for r in 0..rows {
@@ -394,11 +399,19 @@ mod tests {
                 let mut tx = t.db.read().await.unwrap();
                 assert!(Kept::fits(&mut tx).await.unwrap());
                 let wanted = scan_sites(&mut tx, None, 1_000, scan).await.unwrap().sites;
-                let page: PackedPage = scan_packed(&mut tx, None, 1_000, scan, Reads::SitesAndKeys).await.unwrap();
+                let with_regions = scan_packed(&mut tx, None, 1_000, scan, Reads::SitesRegionsAndKeys).await.unwrap();
+                let without = scan_packed(&mut tx, None, 1_000, scan, Reads::SitesAndKeys).await.unwrap();
                 drop(tx);
                 let kept = Kept::load(&t.db, scan).await.unwrap();
-                let mut found = Vec::new();
-                kept.for_each(&page, |row| found.push(row.clone())).unwrap();
+                let all = |page: &PackedPage| {
+                    let mut found = Vec::new();
+                    kept.for_each(page, |row| found.push(row.clone())).unwrap();
+                    found
+                };
+                let found = all(&with_regions);
+                assert!(found.iter().any(|row| row.site.region.is_some()) && found.iter().any(|row| row.site.region.is_none()));
+                let bare = |row: &SiteRow| SiteRow { site: Site { region: None, ..row.site.clone() }, ..row.clone() };
+                assert_eq!(all(&without), found.iter().map(bare).collect::<Vec<_>>());
                 assert_eq!(found.len(), 900);
                 assert!(found.iter().any(|row| row.exclusion.is_some()) && found.iter().any(|row| row.exclusion.is_none()));
                 assert_eq!(found, wanted, "{} day {day}", t.engine);

@@ -120,6 +120,19 @@ pub enum Reads {
     /// What [`super::Kept`] does not know, and of the site itself what rules go by: without registrations, exclusion and notices, and without
     /// `chf_device_id`, `gsme_device_id`, `region` and `as_at`. Keys come in the order of devices too, and are merged.
     SitesAndKeys,
+    /// As that, with the region.
+    SitesRegionsAndKeys,
+}
+
+impl Reads {
+    /// Fields of a packed site.
+    fn fields(self) -> usize {
+        match self {
+            Reads::Everything => FIELDS,
+            Reads::SitesAndKeys => FEW_FIELDS,
+            Reads::SitesRegionsAndKeys => FEW_FIELDS + 1,
+        }
+    }
 }
 
 /// A page as the database packed it: read quickly, looked at elsewhere.
@@ -192,7 +205,7 @@ pub async fn scan_packed(tx: &mut Tx, after: Option<DeviceId>, limit: u32, scan:
     if scan.filter.devices.is_empty() {
         let (text, count, last) = read(tx, from, limit, None, scan, reads).await?;
         let keys = match (reads, last) {
-            (Reads::SitesAndKeys, Some(last)) => Some(keys(tx, from, last, scan.at).await?),
+            (Reads::SitesAndKeys | Reads::SitesRegionsAndKeys, Some(last)) => Some(keys(tx, from, last, scan.at).await?),
             _ => None,
         };
         let next = last.filter(|_| count >= i64::from(limit)).map(DeviceId::from_db);
@@ -302,7 +315,7 @@ async fn read(tx: &mut Tx, from: i64, limit: u32, devices: Option<&[i64]>, scan:
         wanted += &format!(" and s.region in ({})", list(&mut filter.regions.iter().cloned()));
     }
     let own = match scan.own_mpids {
-        _ if reads == Reads::SitesAndKeys => String::new(),
+        _ if reads != Reads::Everything => String::new(),
         [] => "''".to_string(),
         some => list(&mut some.iter().map(ToString::to_string)),
     };
@@ -328,19 +341,12 @@ const FIXED_PARAMETERS: usize = 6;
 
 /// Columns of a packed site.
 const FIELDS: usize = 18;
-/// As many as [`Reads::SitesAndKeys`] reads: the rest are hub, gas meter, region, `as_at`, registrations, key, exclusion and notices.
+/// As many as [`Reads::SitesAndKeys`] reads: the rest are region, hub, gas meter, `as_at`, registrations, key, exclusion and notices.
 const FEW_FIELDS: usize = 10;
 
 /// `format`'s own: one call a site, where a chain of `||` would copy what it has so far for each field. A null is written as nothing.
 fn one_format(reads: Reads) -> String {
-    vec!["%s"; fields(reads)].join(&FIELD.to_string())
-}
-
-fn fields(reads: Reads) -> usize {
-    match reads {
-        Reads::Everything => FIELDS,
-        Reads::SitesAndKeys => FEW_FIELDS,
-    }
+    vec!["%s"; reads.fields()].join(&FIELD.to_string())
 }
 
 fn page_text(wanted: &str, own: &str, reads: Reads, past: bool) -> String {
@@ -357,9 +363,9 @@ fn page_text(wanted: &str, own: &str, reads: Reads, past: bool) -> String {
         status,
         "s.dmc".into(),
         "s.migrated_on".into(),
+        "s.region".into(),
         "s.chf_device_id".into(),
         "s.gsme_device_id".into(),
-        "s.region".into(),
         "s.as_at".into(),
         format!(
             "(select string_agg(format('%s %s %s', r.supplier_mpid, r.effective_from, r.effective_to), ';') from registrations r \
@@ -381,7 +387,7 @@ fn page_text(wanted: &str, own: &str, reads: Reads, past: bool) -> String {
         "select coalesce(string_agg(p.packed, $4), ''), count(*), max(p.device_id) from (select s.device_id, \
          format(cast($3 as text), {}) as packed from sites s where s.device_id >= $1 and cast($5 as bigint) + cast($6 as bigint) is not null{wanted} \
          order by s.device_id limit $2) p",
-        all[..fields(reads)].join(", ")
+        all[..reads.fields()].join(", ")
     )
 }
 
@@ -442,10 +448,13 @@ fn unpack(id: i64, mpan: Mpan, mut fields: Fields<'_>, row: &mut SiteRow) -> DbR
         // A page of few fields: nothing else was asked for.
         return Ok(());
     }
+    write_maybe(&mut site.region, fields.next().unwrap_or_default());
+    if fields.0.is_none() {
+        return Ok(());
+    }
     let mut next = || fields.next().ok_or_else(ended);
     site.chf_device_id = maybe("chf_device_id", next()?)?.map(DeviceId::from_db);
     site.gsme_device_id = maybe("gsme_device_id", next()?)?.map(DeviceId::from_db);
-    write_maybe(&mut site.region, next()?);
     site.as_at = maybe("as_at", next()?)?.map(Time);
     registrations(mpan, next()?, &mut row.own_registrations)?;
     let key = next()?;

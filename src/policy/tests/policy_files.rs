@@ -39,8 +39,14 @@ fn the_shipped_files_are_what_the_contract_says() {
         assert_eq!(policy.needs_tool_key, tool, "{cohort}");
         assert!(policy.clause.is_some(), "{cohort}");
     }
-    assert_eq!(set.rollout.names(), "direct");
-    assert_eq!(set.rollout.preset(&set.rollout.default).unwrap().soak, Period::ZERO);
+    assert_eq!((set.rollout.names().as_str(), set.rollout.default.as_str()), ("direct, staged", "direct"));
+    let direct = set.rollout.preset("direct").unwrap();
+    assert!(
+        direct.is_plain() && direct.soak == Period::ZERO && direct.in_flight.is_none() && set.rollout.in_flight_in_all.is_none()
+    );
+    let staged: Vec<String> =
+        set.rollout.preset("staged").unwrap().waves.iter().map(|w| format!("{} {}", w.name, w.size)).collect();
+    assert_eq!(staged, ["canary 0.1%", "early 1%", "wide 10%", "rest rest"]);
     assert!(set.files().iter().all(|f| f.head.version == 1 && f.head.effective_from == day("2020-11-24")));
     let reasons = Case::new().explain().into_iter().map(|f| f.reason).filter(|r| *r != Reason::CohortNotLive);
     assert!(reasons.into_iter().all(|r| e.source(r.as_str()).is_some()), "every rule names its source");
@@ -313,14 +319,28 @@ fn every_kind_of_bad_rollout_and_response_codes_is_named() {
     let good = "disposition = \"accepted\"\nsentence = \"Done.\"\n";
     insta::assert_snapshot!(
         [
-            rollout("default = \"direct\"", "default = \"staged\""),
+            rollout("default = \"direct\"", "default = \"careful\""),
             rollout("default = \"direct\"", ""),
             rollout("[preset.direct]", "[presets.direct]"),
-            rollout("waves = [\"100%\"]", "waves = [\"1%\", \"99%\"]"),
+            rollout("waves = [\"100%\"]", "waves = [\"1%\", \"98%\"]"),
             rollout("waves = [\"100%\"]", "waves = [\"100%\", \"100%\"]"),
-            rollout("soak = \"0s\"", "soak = \"24h\""),
+            rollout("waves = [\"100%\"]", "waves = [\"1.005%\", \"rest\"]"),
+            rollout("waves = [\"100%\"]", "waves = []"),
+            rollout("soak = \"0s\"", "soak = \"a day\""),
+            rollout("max_failures = \"5%\"", "max_failures = 5"),
+            rollout("max_failures = \"5%\"", "max_failure = \"5%\""),
+            rollout("least_success = \"90%\"", "least_success = \"most\""),
+            rollout("minimum_sample = 20", "minimum_sample = 0"),
+            rollout("deadline = \"14d\"", "deadline = \"47h\""),
+            rollout("exclude = []", "exclude = [\"no answer\"]"),
+            rollout("name = \"early\"", "name = \"canary\""),
+            rollout("name = \"early\"", "name = \"Early wave\""),
+            rollout("size = \"rest\"", "size = \"50\""),
+            rollout("size = \"1%\"", "size = \"rest\""),
+            rollout("[[preset.staged.wave]]\nname = \"canary\"", "waves = [\"100%\"]\n[[preset.staged.wave]]\nname = \"canary\""),
+            rollout("# in_flight = 20000", "in_flight = 0"),
             rollout("soak = \"0s\"", "soaks = \"0s\""),
-            rollout("[preset.direct]", "[preset]\nstaged = 1\n[preset.direct]"),
+            rollout("[preset.direct]", "[preset]\ncareful = 1\n[preset.direct]"),
             codes("code = 1"),
             codes("[code]"),
             codes(&format!("[[code]]\n{good}")),

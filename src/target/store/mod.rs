@@ -11,6 +11,7 @@ pub mod reads;
 pub mod silent;
 #[cfg(test)]
 mod tests;
+pub mod waves;
 
 use sqlx::AssertSqlSafe;
 
@@ -27,6 +28,7 @@ pub use decide::{Decided, Planned, Sending, decide_again, send, take_in};
 pub use history::{Because, Cause};
 pub use moves::{Change, Moved, Which, apply, move_all, set_deadline};
 pub use queue::{queued, queued_by_group, queued_where_open};
+pub use waves::Within;
 
 /// Most rows one statement changes or reads: long enough to be fast, short enough to keep nobody waiting.
 pub const GROUP_ROWS: usize = 1_000;
@@ -47,16 +49,46 @@ pub struct Target {
     pub version: i64,
     /// How often it was queued again because it was silent and ran what it ran.
     pub retries: i64,
+    /// 1, 2, ... of the plan's waves; `None`: the last, or the only one.
+    pub wave: Option<i64>,
 }
 
-type TargetRow =
-    (i64, i64, String, String, Option<i64>, i64, Option<String>, Option<i64>, Option<i64>, Option<String>, i64, i64, i64);
+type TargetRow = (
+    i64,
+    i64,
+    String,
+    String,
+    Option<i64>,
+    i64,
+    Option<String>,
+    Option<i64>,
+    Option<i64>,
+    Option<String>,
+    i64,
+    i64,
+    i64,
+    Option<i64>,
+);
 
-const COLUMNS: &str = "plan_id, device_id, state, reason, batch_id, attempts, registration_supplier, registration_from, answer_by, detail, updated_at, version, retries";
+const COLUMNS: &str = "plan_id, device_id, state, reason, batch_id, attempts, registration_supplier, registration_from, answer_by, detail, updated_at, version, retries, wave";
 
 fn target(row: TargetRow) -> DbResult<Target> {
-    let (plan_id, device, state, reason, batch_id, attempts, supplier, from, answer_by, detail, updated_at, version, retries) =
-        row;
+    let (
+        plan_id,
+        device,
+        state,
+        reason,
+        batch_id,
+        attempts,
+        supplier,
+        from,
+        answer_by,
+        detail,
+        updated_at,
+        version,
+        retries,
+        wave,
+    ) = row;
     let device = DeviceId::from_db(device);
     let bad = |column, found: &str| DbError::bad_row("targets", device, column, found);
     let registration = match (supplier, from) {
@@ -76,6 +108,7 @@ fn target(row: TargetRow) -> DbResult<Target> {
         updated_at: Time(updated_at),
         version,
         retries,
+        wave,
     })
 }
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 use sqlx::AssertSqlSafe;
 
-use super::first_after;
+use super::{Within, first_after};
 use crate::{
     clock::Time,
     db::{
@@ -16,12 +16,23 @@ use crate::{
     sql,
 };
 
-/// A page of a plan's queued devices that may be sent at `now` as far as their own wait is concerned, by Device ID.
-pub async fn queued(tx: &mut Tx, plan: i64, now: Time, after: Option<DeviceId>, limit: usize) -> DbResult<Vec<DeviceId>> {
+/// A page of the queued devices that may be sent at `now` as far as their own wait is concerned, by Device ID.
+pub async fn queued(
+    tx: &mut Tx,
+    plan: i64,
+    within: Within,
+    now: Time,
+    after: Option<DeviceId>,
+    limit: usize,
+) -> DbResult<Vec<DeviceId>> {
     let Some(from) = first_after(after) else { return Ok(Vec::new()) };
-    let ids: Vec<i64> = sql!(tx, c => sqlx::query_scalar(
-        "select device_id from targets where plan_id = $1 and state = 'queued' and device_id >= $2 and coalesce(not_before, 0) <= $4
-         order by device_id limit $3").bind(plan).bind(from).bind(limit as i64).bind(now.0).fetch_all(c).await)?;
+    let sql = format!(
+        "select device_id from targets{} where plan_id = $1 and state = 'queued' and device_id >= $2 and coalesce(not_before, 0) <= $4{}
+         order by device_id limit $3",
+        within.index(tx),
+        within.condition("targets")
+    );
+    let ids: Vec<i64> = sql!(tx, c => sqlx::query_scalar(AssertSqlSafe(sql)).bind(plan).bind(from).bind(limit as i64).bind(now.0).fetch_all(c).await)?;
     Ok(ids.into_iter().map(DeviceId::from_db).collect())
 }
 
@@ -29,13 +40,14 @@ pub async fn queued(tx: &mut Tx, plan: i64, now: Time, after: Option<DeviceId>, 
 pub async fn queued_where_open(
     tx: &mut Tx,
     plan: i64,
+    within: Within,
     closures: &Closures,
     now: Time,
     after: Option<DeviceId>,
     limit: usize,
 ) -> DbResult<Vec<DeviceId>> {
     if closures.none() {
-        return queued(tx, plan, now, after, limit).await;
+        return queued(tx, plan, within, now, after, limit).await;
     }
     let Some(from) = first_after(after) else { return Ok(Vec::new()) };
     let groups = closures.closed.iter().map(|(group, _)| group);
@@ -55,10 +67,12 @@ pub async fn queued_where_open(
     }
     // `cross join` keeps SQLite from beginning with the sites.
     let sql = format!(
-        "select t.device_id from targets t cross join sites s
+        "select t.device_id from targets t{} cross join sites s
          where t.plan_id = $1 and t.state = 'queued' and t.device_id >= $2 and coalesce(t.not_before, 0) <= $6
-           and s.device_id = t.device_id and {conditions}
-         order by t.device_id limit $3"
+           and s.device_id = t.device_id and {conditions}{}
+         order by t.device_id limit $3",
+        within.index(tx),
+        within.condition("t")
     );
     let ids: Vec<i64> = sql!(tx, c => sqlx::query_scalar(AssertSqlSafe(sql)).bind(plan).bind(from).bind(limit as i64)
         .bind(named.to_json()).bind(regions.to_json()).bind(now.0).fetch_all(c).await)?;

@@ -1,0 +1,25 @@
+//! Judges the waves of started campaigns, also while nothing may leave: a deadline passes, a soak ends and failures come in whatever the
+//! dispatcher waits for. Every choice is `App::judge_started_waves`'s.
+
+use std::time::Duration;
+
+use super::loops::Shared;
+
+/// A wave is counted each time, and hours are the unit of a rollout.
+const WAVES_PERIOD: Duration = Duration::from_secs(3);
+
+pub(super) async fn judge(mut shared: Shared) {
+    while !shared.stopping() {
+        if shared.may_act() {
+            match shared.app.judge_started_waves().await {
+                Ok(0) => {}
+                Ok(campaigns) => {
+                    tracing::info!(campaigns, "waves go on, wait, or stopped their campaign");
+                    shared.nudge.dispatch.notify_one();
+                }
+                Err(e) => shared.fault("waves could not be judged", &e).await,
+            }
+        }
+        shared.rest(WAVES_PERIOD, None).await;
+    }
+}
