@@ -30,6 +30,7 @@ const STEPS: &[(i64, &str, &str)] = &[
     (16, "schedules", include_str!("../../migrations/0016_schedules.sql")),
     (17, "silence", include_str!("../../migrations/0017_silence.sql")),
     (18, "proof", include_str!("../../migrations/0018_proof.sql")),
+    (20, "control", include_str!("../../migrations/0020_control.sql")),
 ];
 
 /// One step of the schema and whether this database has it.

@@ -5,6 +5,7 @@ mod approval;
 mod archive;
 mod asked;
 mod brakes;
+mod control;
 mod doubt;
 mod evidence;
 mod forecast;
