@@ -56,9 +56,9 @@ async fn a_clone_and_a_retry(engine: Engine) {
     assert_eq!(lab.status("summer")["state"], "draft");
     assert_eq!(lab.json(&["campaign", "retry", "spring", "--dry-run"])["queued"], 0);
     let refused = lab.run(&["campaign", "retry", "spring", "--cause", "E11"]);
-    assert!(refused.stderr.contains("nothing failed or expired"), "{}", refused.stderr);
+    assert!(refused.err.contains("nothing failed or expired"), "{}", refused.err);
     let wrong = lab.run(&["campaign", "retry", "spring", "--state", "queued"]);
-    assert!(wrong.stderr.contains("only failed and expired"), "{}", wrong.stderr);
+    assert!(wrong.err.contains("only failed and expired"), "{}", wrong.err);
     assert!(lab.done(&["campaign", "pause", "spring"]).contains("2 devices wait, 0 are out"));
     assert!(lab.done(&["campaign", "abort", "spring"]).contains("2 devices cancelled"));
     lab.done(&["campaign", "abort", "spring"]);

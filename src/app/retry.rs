@@ -89,7 +89,7 @@ pub fn cause_of(state: TargetState, detail: Option<&str>) -> String {
         (Some(code), _) if state == TargetState::Failed => code.to_string(),
         (None, Some(word)) if state == TargetState::Failed => word.to_string(),
         _ if state == TargetState::Expired => SILENT.to_string(),
-        _ => words().last().unwrap_or(UNSAID).to_string(),
+        _ => words().next_back().unwrap_or(UNSAID).to_string(),
     }
 }
 

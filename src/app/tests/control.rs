@@ -177,11 +177,13 @@ async fn an_abort_is_done_once_and_completes_what_a_dead_process_left() {
 #[tokio::test]
 async fn an_approval_ends_and_another_lets_the_campaign_go_on() {
     for lab in labs(2).await {
+        let text = crate::policy::PolicyName::Rollout.shipped().replace("approval_valid = \"90d\"", "approval_valid = \"2d\"");
+        std::fs::write(lab.app.settings.policies_dir.join("rollout.toml"), text).unwrap();
         let campaign = lab.started("spring", 1).await;
         let sent = lab.send(campaign).await;
         let until = lab.app.campaign_status("spring").await.unwrap().approved_until.unwrap();
-        assert_eq!(until, lab.app.campaign("spring").await.unwrap().approved_at.unwrap().plus_millis(90 * DAY_MILLIS));
-        lab.app.clock.advance(90 * DAY_MILLIS);
+        assert_eq!(until, lab.app.campaign("spring").await.unwrap().approved_at.unwrap().plus_millis(2 * DAY_MILLIS));
+        lab.app.clock.advance(2 * DAY_MILLIS);
         assert_eq!(lab.app.prepare_batch(campaign).await.unwrap(), None);
         assert_eq!(lab.app.prepare_batch(campaign).await.unwrap(), None);
         assert_eq!(lab.stands(AlarmKind::ApprovalExpired).await, 1);
