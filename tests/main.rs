@@ -6,6 +6,7 @@ mod bad_input;
 mod certificate_reload;
 mod change_of_supply;
 mod commands;
+mod control;
 mod crash;
 mod demo;
 mod duis_files;

@@ -15,6 +15,8 @@ crate::spelled! {
         CampaignHalted = "campaign-halted",
         /// Policies changed in what matters to a campaign that was approved with others: it sends nothing new.
         ApprovalVoid = "approval-void",
+        /// The time for which a campaign was approved is over: it sends nothing new.
+        ApprovalExpired = "approval-expired",
         /// Members that waited were ruled out by the product lists.
         ProductListsChanged = "product-lists-changed",
         /// So much of an anomaly detection threshold is used that DCC may warn.

@@ -17,6 +17,8 @@ use crate::{
     policy::{self, Change, PolicySet},
 };
 
+/// An approval given again is a new one if it ends this much later.
+const RENEWED_AFTER_MILLIS: i64 = 24 * 3_600_000;
 /// Changes that an alarm names; the rest it counts.
 const CHANGES_NAMED: usize = 3;
 
@@ -55,17 +57,19 @@ impl App {
                 CampaignState::Planned | CampaignState::Approved => Some(self.policies_of_plan(tx, campaign, &plan).await?),
                 _ => self.policies_to_approve_again(tx, campaign, asserted_by, now).await?,
             };
+            let until = now.plus_millis(self.policies()?.rollout.approval_valid.millis());
             let top_up = self.approve_top_up(tx, campaign, approver, asserted_by).await?;
             let Some((set, binding)) = pinned else {
                 return Ok(top_up.map_or(json!(null), |id| json!({"approver": approver, "asserted_by": asserted_by, "top_up": id})));
             };
             campaign.approved_by = Some(format!("{approver}, asserted by {asserted_by}"));
             campaign.approved_at = Some(now);
+            campaign.approved_until = Some(until);
             let hash = plan.approval_hash(campaign.image_id, &campaign.rollout, campaign.batch_size, &binding);
             campaign.approved_hash = Some(hash.clone());
             campaign.policy_set = set;
             campaign.policy_binding = Some(binding);
-            Ok(json!({"approver": approver, "asserted_by": asserted_by, "plan": plan.id, "policy_set": set, "bound_to": hash, "top_up": top_up}))
+            Ok(json!({"approver": approver, "asserted_by": asserted_by, "plan": plan.id, "policy_set": set, "bound_to": hash, "until": until, "top_up": top_up}))
         })
         .await?;
         self.take_in_top_ups(Some(campaign.id)).await?;
@@ -96,7 +100,11 @@ impl App {
         let policies = self.policies()?;
         self.end_void_alarm(tx, campaign, who, "the policies were approved").await?;
         if is_approved_under(campaign, &policies) {
-            return Ok(None);
+            let until = now.plus_millis(policies.rollout.approval_valid.millis());
+            // Given again it holds for longer; the same yes twice on a day changes nothing.
+            let longer = campaign.approved_until.is_some_and(|old| until.0 - old.0 >= RENEWED_AFTER_MILLIS);
+            let binding = || campaign.policy_binding.clone().unwrap_or_else(|| policy::binding(&policies, &campaign.rollout));
+            return Ok(longer.then(|| (campaign.policy_set, binding())));
         }
         let set = policy::store::keep(tx, &policies, now).await?;
         Ok(Some((Some(set), policy::binding(&policies, &campaign.rollout))))
@@ -120,7 +128,12 @@ impl App {
     /// files are put back.
     pub(super) async fn approval_holds(&self, tx: &mut Tx, campaign: &Campaign, policies: &PolicySet) -> Outcome<bool> {
         if is_approved_under(campaign, policies) {
-            self.end_void_alarm(tx, campaign, "engine", "the policies are again those it was approved with").await?;
+            let why = "the policies are again those it was approved with";
+            self.end_alarm(tx, AlarmKind::ApprovalVoid, &campaign.subject(), "engine", why).await?;
+            if campaign.is_approval_expired(self.now()) {
+                self.raise_alarm(tx, &expired_alarm(campaign)).await?;
+                return Ok(false);
+            }
             return Ok(true);
         }
         let changes = match kept_policies(tx, campaign.policy_set).await? {
@@ -133,8 +146,11 @@ impl App {
 
     /// Whether a campaign waits for a new approval and an alarm says so already: then there is nothing to write.
     pub(super) async fn is_known_void(&self, tx: &mut Tx, campaign: &Campaign) -> Outcome<bool> {
-        Ok(alarm::store::stands(tx, AlarmKind::ApprovalVoid, &campaign.subject()).await?
-            && !is_approved_under(campaign, &self.policies()?))
+        let subject = campaign.subject();
+        if campaign.is_approval_expired(self.now()) && alarm::store::stands(tx, AlarmKind::ApprovalExpired, &subject).await? {
+            return Ok(true);
+        }
+        Ok(alarm::store::stands(tx, AlarmKind::ApprovalVoid, &subject).await? && !is_approved_under(campaign, &self.policies()?))
     }
 
     /// For a person who wants to go on.
@@ -154,10 +170,22 @@ impl App {
                     campaign.id
                 )));
         }
+        self.refuse_expired_approval(campaign)?;
         self.end_void_alarm(tx, campaign, who, "the policies are again those it was approved with").await
     }
 
+    /// For a person who wants to begin, or go on.
+    pub(super) fn refuse_expired_approval(&self, campaign: &Campaign) -> Outcome {
+        match campaign.approved_until.filter(|_| campaign.is_approval_expired(self.now())) {
+            None => Ok(()),
+            Some(until) => Err(Failure::refused("APPROVAL_EXPIRED", format!("the approval ended at {until}"))
+                .help(format!("have it approved again: ppmid campaign approve {} --by NAME", campaign.id))),
+        }
+    }
+
+    /// Ends what is said of an approval that no longer holds.
     pub(super) async fn end_void_alarm(&self, tx: &mut Tx, campaign: &Campaign, who: &str, why: &str) -> Outcome {
+        self.end_alarm(tx, AlarmKind::ApprovalExpired, &campaign.subject(), who, why).await?;
         self.end_alarm(tx, AlarmKind::ApprovalVoid, &campaign.subject(), who, why).await
     }
 }
@@ -167,6 +195,17 @@ async fn kept_policies(tx: &mut Tx, set: Option<i64>) -> Outcome<Option<PolicySe
     let Some(kept) = policy::store::get(tx, id).await? else { return Ok(None) };
     let files = kept.files.iter().map(|f| (f.name.as_str(), f.text.as_str(), f.origin.as_str()));
     Ok(Some(PolicySet::kept(files)?))
+}
+
+fn expired_alarm(campaign: &Campaign) -> NewAlarm {
+    let until = campaign.approved_until.map(|t| t.to_string()).unwrap_or_default();
+    NewAlarm {
+        kind: AlarmKind::ApprovalExpired,
+        subject: campaign.subject(),
+        campaign: Some(campaign.id),
+        sentence: format!("campaign {} sends nothing new: its approval ended at {until}; what is out is followed", campaign.name),
+        remedy: format!("a second person lets it go on: ppmid campaign approve {} --by NAME", campaign.id),
+    }
 }
 
 fn void_alarm(campaign: &Campaign, changes: &[Change]) -> NewAlarm {

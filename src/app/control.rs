@@ -14,12 +14,11 @@ use crate::{
     db::Tx,
     estate::SiteFilter,
     failure::{Failure, Outcome},
-    gateway::{outbox, quarantine},
     ids::ImageId,
     image,
     policy::{Refusal, WaveSize},
     target::{
-        Event,
+        Event, TargetState,
         store::{self as targets, Because, Cause, Moved, Which, silent},
     },
 };
@@ -40,6 +39,20 @@ pub struct NewCampaignRequest {
 
 /// How often a guarded change is tried again when somebody else changed the campaign in between.
 const STALE_RETRIES: usize = 20;
+/// Members cancelled in one transaction.
+const PAGE_MEMBERS: usize = 5_000;
+
+/// A campaign made like another.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Cloned {
+    pub id: i64,
+    pub like: i64,
+    pub name: String,
+    pub image: ImageId,
+    pub filter: SiteFilter,
+    pub rollout: String,
+    pub batch_size: i64,
+}
 
 impl App {
     pub async fn create_campaign(&self, new: NewCampaignRequest, who: &str) -> Outcome<i64> {
@@ -85,6 +98,23 @@ impl App {
         Ok(id)
     }
 
+    /// A new draft with the settings of another: never its plan, its approval or what people took out of it.
+    pub async fn clone_campaign(&self, id_or_name: &str, name: &str, image: Option<ImageId>, who: &str) -> Outcome<Cloned> {
+        let like = self.campaign(id_or_name).await?;
+        let image = image.unwrap_or(like.image_id);
+        let (filter, rollout, batch_size, waves) = (like.filter, like.rollout, like.batch_size, like.waves);
+        let new = NewCampaignRequest {
+            name: name.to_string(),
+            image,
+            filter: filter.clone(),
+            rollout: Some(rollout.clone()),
+            batch_size: Some(batch_size),
+            waves,
+        };
+        let id = self.create_campaign(new, who).await?;
+        Ok(Cloned { id, like: like.id, name: name.to_string(), image, filter, rollout, batch_size })
+    }
+
     /// Lets the engine send. The refusals are checked once more.
     pub async fn start_campaign(&self, id_or_name: &str, who: &str) -> Outcome<Campaign> {
         self.change(id_or_name, Command::Start, who, async |tx, campaign, now| {
@@ -96,6 +126,7 @@ impl App {
                 return Err(Failure::refused("APPROVAL_VOID", "what was approved is not what is planned now")
                     .help("have the plan approved again: ppmid campaign approve CAMPAIGN --by NAME"));
             }
+            self.refuse_expired_approval(campaign)?;
             let decider = self.decider(tx, campaign, now).await?;
             if !is_approved_under(campaign, &decider.policies) {
                 return Err(Failure::refused("APPROVAL_VOID", "the policies are not those the plan was made and approved with")
@@ -136,39 +167,46 @@ impl App {
         .await
     }
 
-    /// Cancels for good what has not been sent. What was sent is beyond recall and goes on being followed.
+    /// Cancels for good what has not been sent. What was sent is beyond recall and goes on being followed. From the first commit on
+    /// nothing of it is sent; the members are cancelled a page at a time, and the same command completes what a dead process began.
     pub async fn abort_campaign(&self, id_or_name: &str, who: &str) -> Outcome<Campaign> {
-        self.change(id_or_name, Command::Abort, who, async |tx, campaign, now| {
-            let Some(plan) = campaign.plan_id else { return Ok(json!({"cancelled": 0})) };
-            self.dissolve_unposted(tx, Some(campaign.id), "the campaign was aborted").await?;
-            let by_a_person = Moved::because(Because::of(Cause::Operator));
-            let cancelled = targets::move_all(tx, plan, Which::Plan, Event::Cancelled, by_a_person, now).await?;
-            campaign.ended_at = Some(now);
-            self.end_halt_alarm(tx, campaign, who, "the campaign was aborted").await?;
-            self.end_wave_alarm(tx, campaign, who, "the campaign was aborted").await?;
-            self.end_void_alarm(tx, campaign, who, "the campaign was aborted").await?;
-            Ok(json!({"cancelled": cancelled}))
-        })
-        .await
-    }
-
-    /// Queues again what failed or expired. Not what is in a request that is still sent again because its outcome is not
-    /// known: that would be a second request for the same devices.
-    pub async fn retry_campaign(&self, id_or_name: &str, who: &str) -> Outcome<(Campaign, u64)> {
-        let mut queued = 0;
         let campaign = self
-            .change(id_or_name, Command::Retry, who, async |tx, campaign, now| {
-                let Some(plan) = campaign.plan_id else { return Ok(json!({"queued": 0})) };
-                let mut open = outbox::open_batches(tx, campaign.id).await?;
-                // DCC may yet go on with those.
-                open.extend(quarantine::store::standing(tx).await?.iter().filter_map(|q| q.batch_id));
-                let by_a_person = Moved::because(Because::of(Cause::Operator));
-                queued = targets::move_all(tx, plan, Which::NotIn(&open), Event::Retried, by_a_person, now).await?;
-                campaign.ended_at = None;
-                Ok(json!({"queued": queued}))
+            .change(id_or_name, Command::Abort, who, async |tx, campaign, now| {
+                if campaign.state == CampaignState::Aborted {
+                    return Ok(json!(null));
+                }
+                self.dissolve_unposted(tx, Some(campaign.id), "the campaign was aborted").await?;
+                campaign.ended_at = Some(now);
+                self.end_halt_alarm(tx, campaign, who, "the campaign was aborted").await?;
+                self.end_wave_alarm(tx, campaign, who, "the campaign was aborted").await?;
+                self.end_void_alarm(tx, campaign, who, "the campaign was aborted").await?;
+                Ok(json!({}))
             })
             .await?;
-        Ok((campaign, queued))
+        self.cancel_unsent(&campaign, who).await?;
+        Ok(campaign)
+    }
+
+    /// Cancels what an aborted campaign has not sent. Gives how many.
+    async fn cancel_unsent(&self, campaign: &Campaign, who: &str) -> Outcome<u64> {
+        let Some(plan) = campaign.plan_id else { return Ok(0) };
+        let mut cancelled = 0;
+        for waits in [TargetState::Queued, TargetState::Held] {
+            let mut after = None;
+            loop {
+                let page = targets::in_state(&mut self.db.read().await?, plan, waits, after, PAGE_MEMBERS).await?;
+                let Some(last) = page.last().copied() else { break };
+                let (mut tx, now) = (self.db.begin().await?, self.now());
+                let by_a_person = Moved::because(Because::of(Cause::Operator));
+                let n = targets::move_all(&mut tx, plan, Which::Among(&page), Event::Cancelled, by_a_person, now).await?;
+                record(&mut tx, now, who, "campaign.cancel", campaign.subject(), json!({"cancelled": n})).await?;
+                tx.commit().await?;
+                crate::crash::point("abort-half-done");
+                cancelled += n;
+                after = Some(last);
+            }
+        }
+        Ok(cancelled)
     }
 
     /// The emergency brake: one person, at once. Nothing leaves any more, resends included.
@@ -260,7 +298,7 @@ impl App {
             if !campaign::store::save(&mut tx, &campaign, read_in).await? {
                 continue;
             }
-            let again = (command == Command::Retry || command == Command::Approve) && !detail.is_null();
+            let again = command == Command::Approve && !detail.is_null();
             if next != read_in || again {
                 record(&mut tx, now, who, &format!("campaign.{command}"), campaign.subject(), detail).await?;
             }

@@ -36,6 +36,8 @@ pub struct Decider {
     cpl_facts: Vec<i64>,
     /// Plans of other started campaigns.
     others: Vec<i64>,
+    /// The campaign, where people took devices out of it.
+    excluding: Option<i64>,
 }
 
 /// What kept a decider from being made.
@@ -73,7 +75,14 @@ impl App {
         let mut decider = self.decider_for_image(tx, campaign.image_id, at).await?;
         decider.policy_set = policy::store::keep(tx, &decider.policies, self.now()).await?;
         decider.cpl_facts = estate::store::keep_cpl_facts(tx, decider.decision.cpl_entries(), self.now()).await?;
-        Ok(decider.beside(campaign::store::other_started_plans(tx, campaign.id).await?))
+        self.beside_and_without(tx, campaign, decider).await.map_err(NoDecision::Failed)
+    }
+
+    /// The same beside other campaigns, and without what people took out of this one.
+    async fn beside_and_without(&self, tx: &mut Tx, campaign: &Campaign, decider: Decider) -> Outcome<Decider> {
+        let excluding = campaign::store::excluded::any(tx, campaign.id).await?.then_some(campaign.id);
+        let others = campaign::store::other_started_plans(tx, campaign.id).await?;
+        Ok(Decider { excluding, ..decider.beside(others) })
     }
 
     /// As [`App::decider`], for an image without a campaign: no other campaign is looked at.
@@ -100,13 +109,13 @@ impl App {
         let firmware_version = facts.firmware_version.clone();
         let decision = Decision::new(&policies, facts, &cpl, &epcl, at);
         let (policy_set, cpl_facts, others) = (0, Vec::new(), Vec::new());
-        Ok((refusal, Decider { at, policies, decision, firmware_version, policy_set, cpl_facts, others }))
+        Ok((refusal, Decider { at, policies, decision, firmware_version, policy_set, cpl_facts, others, excluding: None }))
     }
 
     /// The same beside the other campaigns, for a look at one that stores nothing.
     pub(super) async fn judge_campaign(&self, tx: &mut Tx, campaign: &Campaign, at: Time) -> Outcome<(Option<Refusal>, Decider)> {
         let (refusal, decider) = self.judge_image(tx, campaign.image_id, at).await?;
-        Ok((refusal, decider.beside(campaign::store::other_started_plans(tx, campaign.id).await?)))
+        Ok((refusal, self.beside_and_without(tx, campaign, decider).await?))
     }
 
     /// As [`App::decider`], for no image in particular: the rules about products do not judge.
@@ -115,7 +124,7 @@ impl App {
         let epcl = estate::store::epcl(tx).await?;
         let decision = Decision::without_image(&policies, &epcl, at);
         let (firmware_version, policy_set, cpl_facts, others) = (String::new(), 0, Vec::new(), Vec::new());
-        Ok(Decider { at, policies, decision, firmware_version, policy_set, cpl_facts, others })
+        Ok(Decider { at, policies, decision, firmware_version, policy_set, cpl_facts, others, excluding: None })
     }
 
     /// The same for a campaign that runs: a refusal halts it with its code.
@@ -148,7 +157,25 @@ impl Decider {
     pub async fn decide(&self, tx: &mut Tx, rows: &[SiteRow]) -> Outcome<Vec<Decided>> {
         let devices: Vec<_> = if self.others.is_empty() { Vec::new() } else { rows.iter().map(|r| r.site.device_id).collect() };
         let elsewhere = target::store::in_progress(tx, &self.others, &devices).await?;
-        Ok(rows.iter().map(|row| self.decide_one(row, elsewhere.contains(&row.site.device_id))).collect())
+        let mut decided =
+            rows.iter().map(|row| self.decide_one(row, elsewhere.contains(&row.site.device_id))).collect::<Vec<_>>();
+        self.leave_out(tx, &mut decided).await?;
+        Ok(decided)
+    }
+
+    /// Who was taken out by a person goes nowhere, whatever the rules say of the site; what they rule out stays so.
+    async fn leave_out(&self, tx: &mut Tx, decided: &mut [Decided]) -> Outcome {
+        let Some(campaign) = self.excluding else { return Ok(()) };
+        let devices: Vec<DeviceId> = decided.iter().map(|d| d.device).collect();
+        let excluded = campaign::store::excluded::among(tx, campaign, &devices).await?;
+        for d in decided.iter_mut().filter(|d| d.reason.outcome() != policy::Outcome::Ineligible) {
+            if let Some(why) = excluded.get(&d.device) {
+                d.state = TargetState::Cancelled;
+                d.reason = Reason::ExcludedByOperator;
+                d.fact = Some(why.as_str().into());
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn decision(&self) -> &Decision {
@@ -182,6 +209,7 @@ impl Decider {
             Some(kept) => kept.for_each(page, decide)?,
             None => page.for_each(|row| decide(row))?,
         }
+        self.leave_out(tx, &mut decided).await?;
         Ok(decided)
     }
 
@@ -224,7 +252,21 @@ impl Decider {
     pub async fn explain(&self, tx: &mut Tx, row: &SiteRow) -> Outcome<(policy::Verdict, Vec<policy::Finding>)> {
         let elsewhere = target::store::in_progress(tx, &self.others, &[row.site.device_id]).await?;
         let facts = facts(row, !elsewhere.is_empty());
-        Ok((policy::evaluate(&self.decision, &facts), policy::explain(&self.decision, &facts)))
+        let (mut verdict, mut findings) = (policy::evaluate(&self.decision, &facts), policy::explain(&self.decision, &facts));
+        let excluded = match self.excluding {
+            Some(campaign) => campaign::store::excluded::among(tx, campaign, &[row.site.device_id]).await?.pop_first(),
+            None => None,
+        };
+        if let Some((_, why)) = excluded {
+            for finding in findings.iter_mut().filter(|f| f.reason == Reason::ExcludedByOperator) {
+                finding.applies = true;
+                finding.what = format!("taken out of this campaign for good: {why}");
+            }
+            if verdict.reason.outcome() != policy::Outcome::Ineligible {
+                verdict.reason = Reason::ExcludedByOperator;
+            }
+        }
+        Ok((verdict, findings))
     }
 }
 

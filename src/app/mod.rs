@@ -10,6 +10,7 @@ mod decide;
 mod deliver;
 mod evidence;
 mod exchange;
+mod exclude;
 mod forecast;
 mod forward;
 mod heard;
@@ -35,6 +36,7 @@ mod recheck;
 mod replay;
 mod requests;
 mod resubmit;
+mod retry;
 mod schedules;
 mod send;
 mod settle;
@@ -70,9 +72,10 @@ use crate::{
     policy::{PolicyFolder, PolicySet},
 };
 
-pub use control::NewCampaignRequest;
+pub use control::{Cloned, NewCampaignRequest};
 pub use decide::Decider;
 pub use deliver::{DueDelivery, Tested};
+pub use exclude::{Excluded, ExcludedAs};
 pub use forward::ForwardPass;
 pub use in_flight::InFlight;
 pub use keys_act::{Acted, CaseAction, Meant};
@@ -87,6 +90,7 @@ pub use quarantine::Decided as QuarantineDecided;
 pub use recheck::Rechecked;
 pub use replay::Replayed;
 pub use requests::{OpenedRequest, RequestQuery};
+pub use retry::{NotRetried, Retried, RetryFilter};
 pub use schedules::{Claimed, NewScheduleRequest, Ran, ScheduleView};
 pub use send::{Due, Posted, ReadyToPost};
 pub use silence::Silenced;

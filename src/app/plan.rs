@@ -175,6 +175,7 @@ impl App {
             current.approved_hash = None;
             current.policy_set = None;
             current.policy_binding = None;
+            current.approved_until = None;
             campaign::store::save(&mut tx, &current, read_in).await?;
             self.tell(&mut tx, &[waits_for_approval(&current, tally)]).await?;
         }

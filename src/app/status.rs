@@ -149,6 +149,10 @@ pub struct Status {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped_reason: Option<String>,
     pub approved_by: Option<String>,
+    /// From then on nothing new is sent until it is approved again; null where it is not approved.
+    pub approved_until: Option<Time>,
+    /// Devices that people took out of it.
+    pub excluded: i64,
     pub created_by: String,
     pub started_at: Option<Time>,
     pub ended_at: Option<Time>,
@@ -219,6 +223,8 @@ impl App {
             stopped_code: campaign.stopped_code,
             stopped_reason: campaign.stopped_reason,
             approved_by: campaign.approved_by,
+            approved_until: campaign.approved_until,
+            excluded: campaign::store::excluded::count(&mut tx, campaign.id).await?,
             created_by: campaign.created_by,
             started_at: campaign.started_at,
             ended_at: campaign.ended_at,
@@ -265,6 +271,8 @@ impl Status {
             stopped_code: campaign.stopped_code,
             stopped_reason: campaign.stopped_reason,
             approved_by: campaign.approved_by,
+            approved_until: campaign.approved_until,
+            excluded: 0,
             created_by: campaign.created_by,
             started_at: campaign.started_at,
             ended_at: campaign.ended_at,

@@ -23,7 +23,10 @@ use crate::{
     failure::{Failure, Outcome},
     ids::DeviceId,
     policy::{self, PolicySet, Preset, Reason, TopUps},
-    target::store::{self as targets, Because, Cause, Decided},
+    target::{
+        TargetState,
+        store::{self as targets, Because, Cause, Decided},
+    },
 };
 
 /// Sites taken in, in one transaction.
@@ -149,7 +152,7 @@ impl App {
         let mut deciding = self.begin_deciding(campaign.filter.clone(), decider, None).await?;
         let mut found = Found { devices: Vec::new(), tally: Tally::default() };
         while let Some(page) = deciding.pages.recv().await {
-            let page: Vec<Decided> = page?.into_iter().filter(|d| d.reason.outcome() != policy::Outcome::Ineligible).collect();
+            let page: Vec<Decided> = page?.into_iter().filter(may_join).collect();
             let (Some(first), Some(last)) = (page.first(), page.last()) else { continue };
             let members = targets::members_between(&mut self.db.read().await?, plan, first.device, last.device).await?;
             for d in page.iter().filter(|d| !members.contains(&d.device)) {
@@ -280,7 +283,7 @@ impl App {
             return Ok(Some(0));
         }
         let decider = match self.decider(&mut tx, &campaign, now).await {
-            Ok(decider) if is_approved_under(&campaign, &decider.policies) => decider,
+            Ok(decider) if is_approved_under(&campaign, &decider.policies) && !campaign.is_approval_expired(now) => decider,
             // It goes on when the campaign may.
             Ok(_) | Err(NoDecision::Refused(_)) => return Ok(None),
             Err(NoDecision::Failed(failure)) => return Err(failure),
@@ -289,7 +292,7 @@ impl App {
         let decided = decider.decide(&mut tx, &rows).await?;
         let mut reasons: BTreeMap<DeviceId, &str> = page.iter().map(|d| (*d, "unknown")).collect();
         reasons.extend(decided.iter().map(|d| (d.device, d.reason.as_str())));
-        let members: Vec<Decided> = decided.into_iter().filter(|d| d.reason.outcome() != policy::Outcome::Ineligible).collect();
+        let members: Vec<Decided> = decided.into_iter().filter(may_join).collect();
         let because = Because::by(Cause::TopUp, top_up.id);
         let joined = targets::take_in(&mut tx, top_up.plan, &members, decider.policy_set, because, now).await?;
         if joined > 0 && campaign.state == CampaignState::Finished {
@@ -302,6 +305,11 @@ impl App {
         tx.commit().await?;
         Ok(Some(joined))
     }
+}
+
+/// Neither ruled out nor taken out by a person.
+fn may_join(d: &Decided) -> bool {
+    d.reason.outcome() != policy::Outcome::Ineligible && d.state != TargetState::Cancelled
 }
 
 /// Whether the approved plan allows these sites without another approval.

@@ -80,7 +80,9 @@ pub fn cause_of(detail: &str) -> &str {
         && head.starts_with(|c: char| c.is_ascii_uppercase())
         && head.len() > 1
         && head[1..].bytes().all(|b| b.is_ascii_digit());
-    let word = if is_code { head } else { rest.split_whitespace().next().unwrap_or_default() };
+    let first = rest.split_whitespace().next().unwrap_or_default();
+    // A failure that lists its devices says in its own name what it is.
+    let word = if is_code || head.ends_with("Failure") { head } else { first };
     if word.is_empty() { "other" } else { word.trim_end_matches([',', ';', ':', '.']) }
 }
 
@@ -291,7 +293,10 @@ mod tests {
             "é: x",
         ]
         .map(cause_of);
-        assert_eq!(told, ["E21", "W110101", "S1VE7", "ActivationFailure", "listed", "other", "other", "other", "x"]);
+        assert_eq!(
+            told,
+            ["E21", "W110101", "S1VE7", "ActivationFailure", "FirmwareDistributionFailure", "other", "other", "other", "x"]
+        );
     }
 
     proptest! {

@@ -110,6 +110,8 @@ pub struct Campaign {
     pub policy_set: Option<i64>,
     /// Of those, what matters to it: [`crate::policy::binding`].
     pub policy_binding: Option<String>,
+    /// From then on the approval lets nothing new be sent; null: it was given before approvals ended.
+    pub approved_until: Option<Time>,
     pub started_at: Option<Time>,
     /// Why it does not move: the contract's refusal code, or `OPERATOR`.
     pub stopped_code: Option<String>,
@@ -123,6 +125,11 @@ impl Campaign {
     /// What an alarm or an audit event about it is about.
     pub fn subject(&self) -> String {
         format!("campaign {}", self.id)
+    }
+
+    /// Its approval has ended by itself.
+    pub fn is_approval_expired(&self, now: Time) -> bool {
+        self.approved_until.is_some_and(|until| now >= until)
     }
 }
 

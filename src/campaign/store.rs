@@ -1,5 +1,6 @@
 //! Campaigns, plans and batches in the database.
 
+pub mod excluded;
 mod kept_batches;
 pub mod latencies;
 
@@ -52,6 +53,7 @@ struct CampaignRow {
     approved_hash: Option<String>,
     policy_set: Option<i64>,
     policy_binding: Option<String>,
+    approved_until: Option<i64>,
     started_at: Option<i64>,
     stopped_code: Option<String>,
     stopped_reason: Option<String>,
@@ -85,6 +87,7 @@ impl TryFrom<CampaignRow> for Campaign {
             approved_hash: row.approved_hash,
             policy_set: row.policy_set,
             policy_binding: row.policy_binding,
+            approved_until: row.approved_until.map(Time),
             started_at: row.started_at.map(Time),
             stopped_code: row.stopped_code,
             stopped_reason: row.stopped_reason,
@@ -136,12 +139,12 @@ pub async fn save(tx: &mut Tx, campaign: &Campaign, read_in: CampaignState) -> D
     let changed = sql!(tx, c => sqlx::query(
         "update campaigns set state = $1, plan_id = $2, approved_at = $3, approved_by = $4, approved_hash = $5, started_at = $6,
                 stopped_code = $7, stopped_reason = $8, stopped_at = $9, stopped_by = $10, ended_at = $11,
-                policy_set = $12, policy_binding = $13
-         where id = $14 and state = $15")
+                policy_set = $12, policy_binding = $13, approved_until = $14
+         where id = $15 and state = $16")
         .bind(campaign.state.as_str()).bind(campaign.plan_id).bind(campaign.approved_at.map(|t| t.0)).bind(&campaign.approved_by)
         .bind(&campaign.approved_hash).bind(campaign.started_at.map(|t| t.0)).bind(&campaign.stopped_code).bind(&campaign.stopped_reason)
         .bind(campaign.stopped_at.map(|t| t.0)).bind(&campaign.stopped_by).bind(campaign.ended_at.map(|t| t.0))
-        .bind(campaign.policy_set).bind(&campaign.policy_binding).bind(campaign.id).bind(read_in.as_str())
+        .bind(campaign.policy_set).bind(&campaign.policy_binding).bind(campaign.approved_until.map(|t| t.0)).bind(campaign.id).bind(read_in.as_str())
         .execute(c).await?.rows_affected());
     Ok(changed == 1)
 }

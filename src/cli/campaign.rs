@@ -12,6 +12,7 @@ use crate::{
     ids::{DeviceId, ImageId},
 };
 
+mod control;
 mod evidence;
 pub(super) mod reads;
 mod view;
@@ -63,9 +64,19 @@ pub enum Command {
         after_help = "Examples:\n  ppmid campaign top-up spring --dry-run   (how many, and why; changes nothing)\n  ppmid campaign top-up spring --by jane.doe && ppmid campaign approve spring --by john.roe"
     )]
     TopUp(TopUpArgs),
-    /// Queue again what failed or expired
-    #[command(after_help = "Example:\n  ppmid campaign retry spring")]
-    Retry(CampaignArg),
+    /// Queue again what failed or expired, all of it or by its cause
+    #[command(
+        after_help = "Examples:\n  ppmid campaign retry spring --dry-run   (how many, by which causes)\n  ppmid campaign retry spring --cause ActivationFailure\n  ppmid campaign retry spring --state expired"
+    )]
+    Retry(control::RetryArgs),
+    /// Take devices out of the campaign for good; what was sent is beyond recall and is followed
+    #[command(
+        after_help = "Examples:\n  ppmid campaign exclude spring --devices complaints.txt --reason \"open complaints\" --dry-run\n  ppmid campaign exclude spring --device 00-0B-6B-00-00-00-00-01 --reason \"customer asked\" --by jane.doe"
+    )]
+    Exclude(control::ExcludeArgs),
+    /// Create a campaign with another's settings, never its plan or approval; prints its id
+    #[command(after_help = "Example:\n  ppmid campaign clone spring --name summer --image 9d2e...")]
+    Clone(control::CloneArgs),
     /// One row for every site considered
     #[command(after_help = "Example:\n  ppmid campaign targets spring --output csv > targets.csv")]
     Targets(TargetsArgs),
@@ -206,7 +217,8 @@ pub async fn run(ctx: &Context, command: Command) -> Outcome {
         Command::Watch(args) => watch::run(ctx, &args).await,
         Command::Pause(args) => {
             let done = ctx.app().await?.pause_campaign(&args.campaign, &os_user_at_host()).await?;
-            say(ctx, &done, "paused; nothing more is sent, what is out is followed")
+            let left = left(ctx, &done).await?;
+            say(ctx, &done, &format!("paused; nothing more is sent: {left}"))
         }
         Command::Resume(args) => {
             let done = ctx.app().await?.resume_campaign(&args.campaign, &os_user_at_host()).await?;
@@ -215,7 +227,8 @@ pub async fn run(ctx: &Context, command: Command) -> Outcome {
         Command::GoOn(args) => waves::go_on(ctx, &args).await,
         Command::Abort(args) => {
             let done = ctx.app().await?.abort_campaign(&args.campaign, &os_user_at_host()).await?;
-            say(ctx, &done, "aborted; what was sent is beyond recall and is followed")
+            let left = left(ctx, &done).await?;
+            say(ctx, &done, &format!("aborted; nothing more is sent: {left}"))
         }
         Command::TopUp(args) => {
             let who = match &args.by {
@@ -225,10 +238,9 @@ pub async fn run(ctx: &Context, command: Command) -> Outcome {
             let done = ctx.app().await?.top_up_campaign(&args.campaign, &who, args.dry_run).await?;
             view::top_up(ctx.output(), &done)
         }
-        Command::Retry(args) => {
-            let (done, queued) = ctx.app().await?.retry_campaign(&args.campaign, &os_user_at_host()).await?;
-            say(ctx, &done, &format!("{queued} devices queued again"))
-        }
+        Command::Retry(args) => control::retry(ctx, args).await,
+        Command::Exclude(args) => control::exclude(ctx, args).await,
+        Command::Clone(args) => control::clone(ctx, args).await,
         Command::Evidence(args) => evidence::run(ctx, args).await,
         Command::Targets(args) => {
             let wanted =
@@ -330,6 +342,10 @@ async fn plan(ctx: &Context, args: PlanArgs) -> Outcome {
     let plan = app.plan_campaign(&args.campaign, args.as_of, &os_user_at_host(), &mut |p| bar.set_position(p.sites as u64)).await;
     bar.finish_and_clear();
     view::plan(ctx.output(), &plan?)
+}
+
+async fn left(ctx: &Context, campaign: &Campaign) -> Outcome<String> {
+    Ok(control::left(&ctx.app().await?.campaign_status(&campaign.id.to_string()).await?))
 }
 
 /// What a command did to a campaign: one line for people, the campaign for programs.

@@ -31,6 +31,7 @@ const STEPS: &[(i64, &str, &str)] = &[
     (17, "silence", include_str!("../../migrations/0017_silence.sql")),
     (18, "proof", include_str!("../../migrations/0018_proof.sql")),
     (19, "waves", include_str!("../../migrations/0019_waves.sql")),
+    (20, "control", include_str!("../../migrations/0020_control.sql")),
     (21, "key_facts", include_str!("../../migrations/0021_key_facts.sql")),
 ];
 

@@ -81,6 +81,8 @@ pub struct Rollout {
     /// Most devices of all campaigns that are out at once. `None`: however many.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub in_flight_in_all: Option<i64>,
+    /// How long an approval lets new things be sent.
+    pub approval_valid: Period,
     #[serde(rename = "preset", serialize_with = "by_name")]
     pub presets: Vec<Preset>,
 }
@@ -101,6 +103,11 @@ fn by_name<S: serde::Serializer>(presets: &[Preset], serializer: S) -> Result<S:
     serializer.collect_map(presets.iter().map(|p| (&p.name, p)))
 }
 
+/// How long an approval holds where the file does not say: longer than a rollout takes, shorter than people remember why.
+const APPROVAL_DAYS: i64 = 90;
+/// The least that can be asked for: below it nothing would get from approval to start.
+const APPROVAL_LEAST_MILLIS: i64 = 3_600_000;
+
 /// Reads the file. What it leaves out of a preset is one wave and no soak.
 pub(super) fn read_rollout(place: Place<'_>) -> Read<(Head, Rollout)> {
     const PRESET_WANTED: &str = "at least one table [preset.NAME]";
@@ -108,11 +115,16 @@ pub(super) fn read_rollout(place: Place<'_>) -> Read<(Head, Rollout)> {
         let head = read_head(file)?;
         let default = file.required("default", "the name of a preset, such as \"direct\"", text)?;
         let in_flight_in_all = file.optional("in_flight_in_all", IN_FLIGHT_WANTED, whole(1, i64::MAX))?;
+        let approval_valid = file
+            .optional("approval_valid", "a length of time of at least 1h and at most 366d, such as 90d", |v| {
+                parsed::<Period>(v).filter(|p| p.millis() >= APPROVAL_LEAST_MILLIS)
+            })?
+            .unwrap_or(Period::from_millis(APPROVAL_DAYS * 24 * 3_600_000));
         let presets = match file.table("preset", PRESET_WANTED)? {
             Some(table) => table.named(read_preset, "a table with description, waves and soak")?,
             None => return Err(file.missing("preset", PRESET_WANTED)),
         };
-        let rollout = Rollout { default, in_flight_in_all, presets };
+        let rollout = Rollout { default, approval_valid, in_flight_in_all, presets };
         if rollout.preset(&rollout.default).is_none() {
             return Err(file.conflict("default", "no preset has this name", &format!("one of {}", rollout.names())));
         }

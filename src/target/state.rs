@@ -25,7 +25,7 @@ crate::spelled! {
         Failed = "failed",
         /// Silent past its deadline. A late success still wins.
         Expired = "expired",
-        /// Never sent: its campaign was aborted.
+        /// Never sent, or not again: its campaign was aborted, or a person took it out.
         Cancelled = "cancelled",
     }
 }
@@ -68,7 +68,7 @@ crate::spelled! {
         Unsent = "unsent",
         /// As `deleted`, of a resubmission.
         Annulled = "annulled",
-        /// Its campaign was aborted.
+        /// Its campaign was aborted, or a person took it out.
         Cancelled = "cancelled",
         /// Its deadline passed.
         Silent = "silent",

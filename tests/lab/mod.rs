@@ -190,6 +190,12 @@ impl Lab {
         assert!(serve.log().contains("crash point"), "{}", serve.log());
     }
 
+    /// Runs a command that kills itself at this crash point.
+    pub fn dies_at(&self, point: &str, args: &[&str]) {
+        let ran = self.folder.command(args).env("PPMID_CRASH_AT", point).output().unwrap();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&ran.status), Some(9), "{ran:?}");
+    }
+
     /// A simulated DCC in this process, which outlives the daemons.
     pub async fn simulator(&self, scenario: &str) -> Simulator {
         Simulator::start(SimConfig {

@@ -5,6 +5,7 @@ mod approval;
 mod archive;
 mod asked;
 mod brakes;
+mod control;
 mod doubt;
 mod evidence;
 mod forecast;
@@ -254,6 +255,12 @@ impl Lab {
         let mut tx = self.app.db.begin().await.unwrap();
         inbox::insert_many(&mut tx, &[NewMessage::of(&response, digest, &bytes, self.app.now())]).await.unwrap();
         tx.commit().await.unwrap();
+    }
+
+    /// Events of the audit trail with this action.
+    async fn events(&self, action: &str) -> usize {
+        let mut tx = self.app.db.read().await.unwrap();
+        crate::audit::list(&mut tx, 0, 10_000).await.unwrap().iter().filter(|event| event.action == action).count()
     }
 
     async fn target(&self, campaign: i64, n: u64) -> Target {

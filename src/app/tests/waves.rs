@@ -101,11 +101,6 @@ impl Lab {
         let id = campaign.to_string();
         self.app.let_wave_go_on(&id, wave, "jane.doe", "a known fault", OPERATOR).await.map(|(_, changed)| changed)
     }
-
-    async fn events(&self, action: &str) -> usize {
-        let mut tx = self.app.db.read().await.unwrap();
-        crate::audit::list(&mut tx, 0, 10_000).await.unwrap().iter().filter(|r| r.action == action).count()
-    }
 }
 
 #[tokio::test]

@@ -54,6 +54,11 @@ impl Waves {
         self.waves.iter().position(|w| w.wave.name == name).map(|n| n as i64 + 1)
     }
 
+    /// What a target keeps of the wave that is called so: nothing of the last.
+    pub fn column_of(&self, name: &str) -> Option<Option<i64>> {
+        self.number_of(name).map(|number| Some(number).filter(|n| *n != self.last()))
+    }
+
     /// The wave of a target, from its column.
     pub fn of_target(&self, column: Option<i64>) -> i64 {
         column.unwrap_or(self.last())

@@ -150,6 +150,12 @@ pub fn status(output: Output, status: &Status) -> Outcome {
     for (state, n) in &status.by_state {
         table::line(format!("  {n:>9}  {state}"))?;
     }
+    if let (Some(by), Some(until)) = (&status.approved_by, status.approved_until) {
+        table::line(format!("  approved   by {by}; holds until {until}"))?;
+    }
+    if status.excluded > 0 {
+        table::line(format!("  excluded   {} devices were taken out by people", status.excluded))?;
+    }
     super::waves::status(&status.waves, status.in_flight.as_ref())?;
     for w in &status.waits_for {
         let region = w.region.as_ref().map_or(String::new(), |r| format!(", region {r}"));

@@ -105,7 +105,9 @@ impl Where {
             w.text("k.state = ?", state.as_str());
         }
         if f.open {
-            w.parts.push("k.state in ('retrying', 'investigating')".into());
+            // Most of those that are looked at first are open: SQLite would rather fetch and sort all that are.
+            let state = if tx.is_sqlite() { "+k.state" } else { "k.state" };
+            w.parts.push(format!("{state} in ('retrying', 'investigating')"));
         }
         if let Some(cohort) = f.cohort {
             w.text("k.cohort = ?", cohort.as_str());

@@ -36,7 +36,7 @@ crate::spelled! {
         Supply = "supply",
         /// It joined after the plan; the reference is the top-up.
         TopUp = "top-up",
-        /// A person: retry, abort.
+        /// A person: retry, exclude, abort.
         Operator = "operator",
     }
 }

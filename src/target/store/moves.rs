@@ -34,6 +34,8 @@ pub enum Which<'a> {
     Plan,
     /// All but the targets whose last batch is one of these.
     NotIn(&'a [i64]),
+    /// These devices: a page of them.
+    Among(&'a [DeviceId]),
     /// The targets whose last batch this is.
     Batch(i64),
     /// Those whose `answer_by` is before the moment of the change.
@@ -112,6 +114,10 @@ fn selected(which: Which<'_>, now: Time) -> String {
         Which::NotIn(batches) => {
             let ids: Vec<String> = batches.iter().map(ToString::to_string).collect();
             format!(" and (batch_id is null or batch_id not in ({}))", ids.join(", "))
+        }
+        Which::Among(devices) => {
+            let ids: Vec<String> = devices.iter().map(|d| d.to_db().to_string()).collect();
+            format!(" and device_id in ({})", ids.join(", "))
         }
         Which::Batch(id) => format!(" and batch_id = {id}"),
         Which::Overdue => format!(" and answer_by < {}", now.0),
