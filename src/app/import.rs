@@ -39,6 +39,9 @@ impl App {
             self.watch_key_share().await?;
         }
         self.copy_case_facts().await?;
+        if matches!(kind, Kind::Sites | Kind::Registrations) {
+            self.find_holders().await?;
+        }
         Ok(report)
     }
 

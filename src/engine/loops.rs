@@ -246,6 +246,7 @@ async fn recheck_once(shared: &Shared, seen: &mut Option<Facts>, next: &mut crat
         }
         shared.app.reconcile_key_cases().await?;
         shared.app.copy_case_facts().await?;
+        shared.app.find_holders().await?;
         let changes = shared.app.mark_lost_supply().await?;
         if changes != SupplyChanges::default() {
             tracing::warn!(lost = changes.lost, regained = changes.regained, "devices that were sent changed hands");
