@@ -94,9 +94,14 @@ async fn the_incident_team_works_through_its_cases(engine: Engine) {
         "close",
         "replaced device",
         "re-run request 1: withdrawn",
+        "registered  EELC from",
     ] {
         assert!(text.contains(word), "{word} is not in\n{text}");
     }
+    assert!(lab.json(&["keys", "show", &Site::device(1)])["history"].is_array());
+    let nobodys = lab.json(&["keys", "list", "--open", "--incident", "", "--team", "", "--older-than", "0d"]);
+    assert_eq!(nobodys.as_array().map(Vec::len), Some(2), "{nobodys}");
+    assert_eq!(lab.json(&["keys", "list", "--older-than", "3000d"]), json!([]));
     let stats = lab.json(&["keys", "stats"]);
     assert_eq!(stats["cases"], json!({"retrying": 2, "investigating": 1, "resolved": 2, "closed": 1}));
     assert_eq!((&stats["handled_by_the_tool"], &stats["open"]), (&json!(6), &json!(3)));
