@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::{App, TEXT_CHARS, record};
+use super::{App, TEXT_CHARS, keys_share::Look, record};
 use crate::{
     clock::Time,
     db::Tx,
@@ -171,6 +171,10 @@ impl App {
         self.do_it(&mut tx, action, &mut acted, why, &policies, who).await?;
         self.audit(&mut tx, &filter, action, &acted, why, who).await?;
         tx.commit().await?;
+        // What a person resolved may be what the alarm waited for.
+        if *action == CaseAction::Resolve && !self.cohorts_with_share_alarm(&mut self.db.read().await?).await?.is_empty() {
+            self.watch_key_share(Look::Again).await?;
+        }
         Ok(acted)
     }
 

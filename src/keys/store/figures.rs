@@ -62,13 +62,23 @@ pub async fn tool_population(tx: &mut Tx, by: Time) -> DbResult<i64> {
     )
 }
 
-/// The same by cohort, of sites that are known, with those whose first result was no success: `(cohort, handled, failed)`.
+/// The same by cohort, of sites that are known, with those whose key is missing: whose latest case did not end with it.
+/// `(cohort, handled, missing)`.
 pub async fn tool_population_by_cohort(tx: &mut Tx) -> DbResult<Vec<(String, i64, i64)>> {
-    Ok(sql!(tx, c => sqlx::query_as(
-        "select s.cohort, count(*), cast(sum(r.failed) as bigint)
-         from (select device_id, max(case when status <> 'updated' then 1 else 0 end) as failed from key_results
-               where source = 'import' group by device_id) r
-         join sites s on s.device_id = r.device_id group by s.cohort order by s.cohort").fetch_all(c).await)?)
+    let handled: Vec<(String, i64)> = sql!(&mut *tx, c => sqlx::query_as(
+        "select s.cohort, count(*) from (select distinct device_id from key_results where source = 'import') r
+         join sites s on s.device_id = r.device_id group by s.cohort order by s.cohort").fetch_all(c).await)?;
+    let missing: Vec<(String, i64)> = sql!(tx, c => sqlx::query_as(
+        "select s.cohort, count(*) from key_cases k join sites s on s.device_id = k.device_id
+         where k.state <> 'resolved' and k.id = (select max(x.id) from key_cases x where x.device_id = k.device_id)
+           and exists (select 1 from key_results r where r.device_id = k.device_id and r.source = 'import')
+         group by s.cohort order by s.cohort").fetch_all(c).await)?;
+    let missing: BTreeMap<String, i64> = missing.into_iter().collect();
+    let with = |(cohort, handled): (String, i64)| {
+        let n = missing.get(&cohort).copied().unwrap_or(0);
+        (cohort, handled, n)
+    };
+    Ok(handled.into_iter().map(with).collect())
 }
 
 /// How many open cases are so many whole days old, the oldest first.
