@@ -36,6 +36,9 @@ impl App {
         self.audit_imports().await?;
         if matches!(kind, Kind::Keys | Kind::Sites) {
             self.reconcile_key_cases().await?;
+            if kind == Kind::Keys {
+                self.release_held_with_keys().await?;
+            }
             self.watch_key_share(Look::Anew).await?;
         }
         self.copy_case_facts().await?;

@@ -97,3 +97,21 @@ async fn an_old_report_names_no_incident_of_later() {
         assert_eq!(lab.app.key_report(then, None).await.unwrap(), relapsed);
     }
 }
+
+#[tokio::test]
+async fn a_key_that_a_file_brings_releases_its_site_at_once_also_where_no_case_stands_open() {
+    for lab in labs(2).await {
+        lab.sites(&[(3, "IOC")]).await;
+        lab.registered(&[1, 2, 3], "").await;
+        lab.result_now(1, "failed").await;
+        let campaign = lab.started("spring", 10).await;
+        lab.act(&[1], CaseAction::Close { reason: "HAN errors".into() }, Meant::Confirmed(None)).await;
+        let reasons = [lab.target(campaign, 1).await.reason, lab.target(campaign, 3).await.reason];
+        assert_eq!(reasons, [crate::policy::Reason::KeysMissing, crate::policy::Reason::KeysUnknown]);
+        lab.app.clock.advance(1_000);
+        lab.keys(&lab.app.now().to_string(), &[(1, "updated"), (3, "updated")]).await;
+        for n in [1, 3] {
+            assert_eq!(lab.state(campaign, n).await, TargetState::Queued, "{n}: it waits for no loop");
+        }
+    }
+}
