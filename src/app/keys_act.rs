@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::{App, TEXT_CHARS, keys_share::Look, record};
+use super::{App, TEXT_CHARS, keys_share::Look, notify::holders, record};
 use crate::{
     clock::Time,
     db::Tx,
@@ -158,6 +158,9 @@ impl App {
         let (done, not) = applicable(&picked, action.verb());
         let mut acted = Acted { done, dry_run: meant == Meant::DryRun, ..Acted::default() };
         acted.left.extend(not.into_iter().map(|(case, why)| (case.device, why)));
+        if *action == CaseAction::Retry {
+            self.leave_not_ours(&mut tx, &mut acted).await?;
+        }
         self.without_case(&mut tx, &filter, &picked, action, &mut acted).await?;
         let count = acted.count() as u64;
         match meant {
@@ -176,6 +179,21 @@ impl App {
             self.watch_key_share(Look::Again).await?;
         }
         Ok(acted)
+    }
+
+    /// A re-run is asked for only of sites that are ours: to make another's due would promise what never comes.
+    async fn leave_not_ours(&self, tx: &mut Tx, acted: &mut Acted) -> Outcome {
+        let mut done = Vec::with_capacity(acted.done.len());
+        for group in acted.done.chunks(GROUP_CASES) {
+            let devices: Vec<DeviceId> = group.iter().map(|case| case.device).collect();
+            let ours = holders(tx, &devices, &self.settings.organisation.mpids, self.now()).await?;
+            let (yes, no): (Vec<Picked>, Vec<Picked>) = group.iter().partition(|case| ours.contains_key(&case.device));
+            done.extend(yes);
+            let why = "its site is not ours today, or not loaded: no re-run of it can be asked for";
+            acted.left.extend(no.into_iter().map(|case| (case.device, why.to_string())));
+        }
+        acted.done = done;
+        Ok(())
     }
 
     /// Devices named that have no case: `reopen` opens their first by hand, if the site is known; nothing else applies.

@@ -74,7 +74,7 @@ pub use deliver::{DueDelivery, Tested};
 pub use forward::ForwardPass;
 pub use keys_act::{Acted, CaseAction, Meant};
 pub use keys_report::{Ages, KeyStats};
-pub use keys_request::{CaseStory, RerunRequest};
+pub use keys_request::{CaseStory, RerunAgain, RerunRequest};
 pub use keys_share::Look;
 pub use keys_sweep::Swept;
 pub use messages::{MessageQuery, OpenedMessage};

@@ -147,7 +147,17 @@ async fn a_budget_an_hour_is_never_exceeded_and_a_site_of_another_supplier_is_no
         assert_eq!(all, [1, 2, 3, 4].map(device));
         lab.app.clock.advance(3_600_001);
         assert!(lab.ask().await.is_empty(), "the fifth is another supplier's now");
-        assert_eq!(lab.app.request_again(1).await.unwrap().len(), 2);
+        assert_eq!(lab.app.request_reruns(None, OPERATOR).await.unwrap().not_ours, 1, "which is said");
+        let refused = lab.act(&[5], CaseAction::Retry, ONE).await;
+        assert_eq!((refused.done.len(), refused.left[0].0), (0, device(5)), "{refused:?}");
+        assert_eq!(lab.app.request_again(1).await.unwrap().lines.len(), 2);
+        let came = lab.app.request_again(1).await.unwrap().lines[0].device_id;
+        lab.app
+            .act_on_cases(CaseFilter { devices: vec![came], ..CaseFilter::default() }, &CaseAction::Resolve, None, ONE, OPERATOR)
+            .await
+            .unwrap();
+        let again = lab.app.request_again(1).await.unwrap();
+        assert_eq!((again.lines.len(), again.ended), (1, 1), "its key has come since");
     }
 }
 
@@ -350,6 +360,8 @@ async fn filters_narrow_and_pages_follow_each_other() {
             (CaseFilter { mpid: Some("OTHR".parse().unwrap()), ..any() }, vec![]),
             (CaseFilter { incident: text("INC_1"), ..any() }, vec![1]),
             (CaseFilter { team: text("metering"), ..any() }, vec![1]),
+            (CaseFilter { team: text(""), ..any() }, vec![2, 3, 4, 5, 6]),
+            (CaseFilter { unescalated: true, ..any() }, vec![2, 3, 4, 5, 6]),
             (CaseFilter { assignee: text("jane"), ..any() }, vec![2]),
             (CaseFilter { assignee: text(""), ..any() }, vec![1, 3, 4, 5, 6]),
             (CaseFilter { text: text("100%"), ..any() }, vec![3]),

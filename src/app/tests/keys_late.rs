@@ -115,3 +115,19 @@ async fn a_key_that_a_file_brings_releases_its_site_at_once_also_where_no_case_s
         }
     }
 }
+
+#[tokio::test]
+async fn the_forecast_of_a_young_ledger_goes_by_the_days_there_are() {
+    for lab in labs(3).await {
+        for n in 1..=3 {
+            lab.result_now(n, "failed").await;
+        }
+        lab.app.clock.advance(3 * DAY);
+        lab.result_now(1, "updated").await;
+        let stats = lab.app.key_stats().await.unwrap();
+        assert_eq!((stats.resolved_per_day, stats.forecast_days), (0.33, Some(6)));
+        lab.app.clock.advance(21 * DAY);
+        let stats = lab.app.key_stats().await.unwrap();
+        assert_eq!((stats.resolved_per_day, stats.forecast_days), (0.04, Some(48)));
+    }
+}

@@ -88,6 +88,12 @@ pub async fn open_by_age(tx: &mut Tx, now: Time) -> DbResult<Vec<(i64, i64)>> {
     Ok(sql!(tx, c => sqlx::query_as(text).bind(now.0).fetch_all(c).await)?)
 }
 
+/// When the first failure of any case was.
+pub async fn first_seen(tx: &mut Tx) -> DbResult<Option<Time>> {
+    let first: Option<i64> = sql!(tx, c => sqlx::query_scalar("select min(first_seen) from key_cases").fetch_one(c).await)?;
+    Ok(first.map(Time))
+}
+
 /// How many cases were resolved in each hour after `since`: its first moment, and the number. (A London day begins with an hour.)
 pub async fn resolved_by_hour(tx: &mut Tx, since: Time, by: Time) -> DbResult<Vec<(Time, i64)>> {
     let found: Vec<(i64, i64)> = sql!(tx, c => sqlx::query_as(

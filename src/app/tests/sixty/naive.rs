@@ -223,7 +223,7 @@ impl Naive {
         let possible = match action {
             CaseAction::Note { .. } => !site.cases.is_empty(),
             CaseAction::Reopen => !is_open,
-            CaseAction::Retry => is_open && !asked,
+            CaseAction::Retry => is_open && !asked && site.supplier(now.london_day()) == "EELC",
             _ => is_open,
         };
         if !possible {
