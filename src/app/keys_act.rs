@@ -255,23 +255,39 @@ impl App {
         for group in devices.chunks(GROUP_CASES) {
             match action {
                 CaseAction::Resolve => {
-                    self.say(tx, group, KeyStatus::Updated, why, now).await?;
+                    let said = self.say(tx, group, KeyStatus::Updated, why, now).await?;
                     let done = self.reconcile_devices(tx, group, policies).await?;
+                    keys::store::said_by(tx, &said, who).await?;
                     acted.released += self.release_keyed(tx, &done.resolved).await?;
                 }
                 CaseAction::Reopen => {
-                    self.say(tx, group, KeyStatus::Failed, why, now).await?;
+                    let said = self.say(tx, group, KeyStatus::Failed, why, now).await?;
                     self.reconcile_devices(tx, group, policies).await?;
+                    keys::store::said_by(tx, &said, who).await?;
                     keys::store::inherit(tx, group).await?;
                 }
                 _ => {}
             }
         }
+        if !acted.new.is_empty() {
+            // There was no case yet whose story could say who opened this one.
+            let filter = CaseFilter { devices: acted.new.clone(), latest: true, ..CaseFilter::default() };
+            let first = keys::store::pick(tx, &filter, now.london_day(), acted.new.len()).await?;
+            let ids: Vec<i64> = first.iter().map(|case| case.id).collect();
+            keys::store::note(tx, &ids, action.verb(), &action.text(why), who, now).await?;
+        }
         Ok(())
     }
 
-    /// A person says it of these devices: a result dated now, or just after the latest where that is not earlier.
-    async fn say(&self, tx: &mut Tx, devices: &[DeviceId], status: KeyStatus, why: Option<&str>, now: Time) -> Outcome {
+    /// A person says it of these devices: a result dated now, or just after the latest where that is not earlier. Gives when.
+    async fn say(
+        &self,
+        tx: &mut Tx,
+        devices: &[DeviceId],
+        status: KeyStatus,
+        why: Option<&str>,
+        now: Time,
+    ) -> Outcome<Vec<(DeviceId, Time)>> {
         let latest: std::collections::BTreeMap<DeviceId, Time> =
             keys::store::latest_said(tx, devices).await?.into_iter().collect();
         let result = |device: &DeviceId| KeyResult {
@@ -283,7 +299,7 @@ impl App {
         let results: Vec<KeyResult> = devices.iter().map(result).collect();
         let source = if status == KeyStatus::Updated { KeySource::Resolved } else { KeySource::Hand };
         estate::store::add_key_results(tx, &results, source).await?;
-        Ok(())
+        Ok(results.iter().map(|r| (r.device_id, r.attempted_at)).collect())
     }
 
     #[allow(clippy::too_many_arguments, reason = "one call, in one place")]

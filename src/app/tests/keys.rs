@@ -244,9 +244,10 @@ async fn a_closed_case_stays_closed_until_something_new_is_said() {
         lab.act(&[1], CaseAction::Reopen, ONE).await;
         let cases = lab.cases().await;
         assert_eq!((cases.len(), cases[1].state, cases[1].previous), (2, KeyCaseState::Retrying, Some(cases[0].id)));
-        assert_eq!((cases[1].attempts, cases[1].last_error.as_deref()), (1, Some("because")));
+        assert_eq!((cases[1].attempts, cases[1].last_error.as_deref()), (1, None));
         let story = lab.app.key_case_story(device(1)).await.unwrap();
-        assert_eq!(story.attempts.last().unwrap().kind, keys::AttemptKind::Hand);
+        let attempt = story.attempts.last().unwrap();
+        assert_eq!((attempt.kind, attempt.who.as_deref()), (keys::AttemptKind::Hand, Some(OPERATOR)));
     }
 }
 
@@ -257,6 +258,9 @@ async fn a_reopened_case_holds_its_site_again_and_a_first_one_can_be_opened_by_h
         let acted = lab.act(&[1], CaseAction::Reopen, ONE).await;
         assert_eq!((acted.new, acted.done.len()), (vec![device(1)], 0));
         assert_eq!(lab.case(1).await.state, KeyCaseState::Retrying);
+        let story = lab.app.key_case_story(device(1)).await.unwrap();
+        let opened: Vec<_> = story.events.iter().map(|e| (e.verb, e.who.as_str(), e.text.as_str())).collect();
+        assert_eq!(opened, [(CaseVerb::Reopen, OPERATOR, "because")]);
         lab.app.plan_campaign("spring", None, OPERATOR, &mut |_| {}).await.unwrap();
         assert_eq!(lab.target(campaign, 1).await.reason, Reason::KeysMissing);
         lab.act(&[1], CaseAction::Resolve, ONE).await;

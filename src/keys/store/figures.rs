@@ -116,8 +116,10 @@ pub async fn cases_then(tx: &mut Tx, at: Time) -> DbResult<Vec<CaseThen>> {
             (select count(*) from key_attempts a where a.case_id = k.id and a.at <= $1 and a.outcome = 'investigating')
               + (select count(*) from key_events e where e.case_id = k.id and e.at <= $1 and e.kind in ('escalate', 'give-up')),
             k.ended_at,
-            (select a.detail from key_attempts a where a.case_id = k.id and a.at <= $1 and a.detail is not null and a.kind not in ('requested', 'resubmission')
-              and a.outcome <> 'updated' order by a.at desc limit 1),
+            coalesce((select a.detail from key_attempts a where a.case_id = k.id and a.at <= $1 and a.detail is not null
+              and a.kind not in ('requested', 'resubmission', 'hand') and a.outcome <> 'updated' order by a.at desc limit 1),
+              case when (select count(*) from key_attempts a where a.case_id = k.id and a.at = k.first_seen and a.kind = 'hand') > 0
+                then (select p.last_error from key_cases p where p.id = k.previous) end),
             k.closed_reason,
             case when (select max(e.id) from key_events e where e.case_id = k.id and e.kind = 'escalate' and e.at <= $1) is not null
                 then k.incident
