@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(episodes(&all, None), [1..3, 4..6]);
         assert_eq!(episodes(&all, Some(Time(20))), [0..4, 4..6], "an earlier success leaves an open case open");
         assert!(episodes(&all[..1], None).is_empty());
-        assert_eq!(episodes(&[], Some(Time(0))), [0..0]);
+        assert_eq!(episodes(&[], Some(Time(0))).len(), 1, "an open case is one, whatever is known of its results");
     }
 
     proptest! {
