@@ -7,7 +7,11 @@ use crate::{
     lab::{Engine, Lab, Site, on_both_engines},
 };
 
-on_both_engines!(the_incident_team_works_through_its_cases, a_report_adds_up_on_every_day);
+on_both_engines!(
+    the_incident_team_works_through_its_cases,
+    a_report_adds_up_on_every_day,
+    what_is_due_and_is_not_asked_for_is_said
+);
 
 fn list(lab: &Lab, args: &[&str]) -> Vec<String> {
     let text = lab.done(&[&["keys", "list", "--output", "csv"], args].concat());
@@ -94,9 +98,14 @@ async fn the_incident_team_works_through_its_cases(engine: Engine) {
         "close",
         "replaced device",
         "re-run request 1: withdrawn",
+        "registered  EELC from",
     ] {
         assert!(text.contains(word), "{word} is not in\n{text}");
     }
+    assert!(lab.json(&["keys", "show", &Site::device(1)])["history"].is_array());
+    let nobodys = lab.json(&["keys", "list", "--open", "--incident", "", "--team", "", "--older-than", "0d"]);
+    assert_eq!(nobodys.as_array().map(Vec::len), Some(2), "{nobodys}");
+    assert_eq!(lab.json(&["keys", "list", "--older-than", "3000d"]), json!([]));
     let stats = lab.json(&["keys", "stats"]);
     assert_eq!(stats["cases"], json!({"retrying": 2, "investigating": 1, "resolved": 2, "closed": 1}));
     assert_eq!((&stats["handled_by_the_tool"], &stats["open"]), (&json!(6), &json!(3)));
@@ -141,4 +150,28 @@ async fn a_report_adds_up_on_every_day(engine: Engine) {
     insta::assert_snapshot!("the_report_as_csv", lab.done(&[&report[..], &["--output", "csv"]].concat()));
     let html = lab.done(&[&report[..], &["--output", "html"]].concat());
     assert!(html.starts_with("<!doctype html>") && html.trim_end().ends_with("</html>") && !html.contains("<script"), "{html}");
+}
+
+async fn what_is_due_and_is_not_asked_for_is_said(engine: Engine) {
+    let Some(lab) = Lab::new(engine).await else { return };
+    lab.load_eligible(2);
+    // The third is loaded nowhere.
+    lab.write_keys("failed.csv", "2020-11-12T08:00:00Z", &[(1, "failed"), (2, "failed"), (3, "failed")]);
+    lab.done(&["import", "keys", "failed.csv"]);
+    let shipped = include_str!("../policies/retry.toml");
+    assert!(shipped.contains("budget_per_hour = 2000"));
+    lab.folder.write("policies/retry.toml", shipped.replace("budget_per_hour = 2000", "budget_per_hour = 1"));
+    let made = lab.run(&["keys", "request", "--out", "one.csv"]);
+    assert!(made.code == 0 && made.err.contains("1 more are due whose sites are not ours today, or not loaded"), "{made:?}");
+    assert!(made.err.contains("more are due: budget_per_hour"), "{made:?}");
+    let spent = lab.run(&["keys", "request"]);
+    assert!(spent.code == 0 && spent.err.contains("is used up for now") && !spent.err.contains("nothing is due"), "{spent:?}");
+    let refused = lab.run(&["keys", "retry", &Site::device(3)]);
+    assert!(refused.code == 1 && refused.err.contains("not ours today, or not loaded"), "{refused:?}");
+    let written = std::fs::read_to_string(lab.folder.path().join("one.csv")).unwrap();
+    let asked = written.lines().nth(1).and_then(|line| line.split(',').nth(1)).unwrap();
+    lab.done(&["keys", "resolve", asked, "--reason", "DCC said so by telephone"]);
+    let again = lab.run(&["keys", "request", "--again", "1"]);
+    assert!(again.code == 1 && again.out.is_empty() && again.err.contains("all its cases have ended"), "{again:?}");
+    assert_polite(&again);
 }

@@ -65,6 +65,22 @@ pub async fn was_raised(tx: &mut Tx, kind: AlarmKind, subject: &str) -> DbResult
     Ok(n > 0)
 }
 
+/// Says a standing alarm anew, where its numbers changed: it stays the one that was raised.
+pub async fn reword(tx: &mut Tx, now: &NewAlarm) -> DbResult<()> {
+    sql!(tx, c => sqlx::query("update alarms set sentence = $3, remedy = $4 where kind = $1 and subject = $2 and ended_at is null")
+        .bind(now.kind.as_str()).bind(&now.subject).bind(&now.sentence).bind(&now.remedy).execute(c).await.map(|_| ()))?;
+    Ok(())
+}
+
+/// The last alarm of this kind and subject that ended.
+pub async fn last_ended(tx: &mut Tx, kind: AlarmKind, subject: &str) -> DbResult<Option<Alarm>> {
+    let row: Option<Row> = sql!(tx, c => sqlx::query_as(
+        "select id, kind, subject, campaign_id, sentence, remedy, raised_at, ended_at, ended_by, ended_reason
+         from alarms where kind = $1 and subject = $2 and ended_at is not null order by id desc limit 1")
+        .bind(kind.as_str()).bind(subject).fetch_optional(c).await)?;
+    row.map(alarm).transpose()
+}
+
 /// One alarm.
 pub async fn get(tx: &mut Tx, id: i64) -> DbResult<Option<Alarm>> {
     let row: Option<Row> = sql!(tx, c => sqlx::query_as(

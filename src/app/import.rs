@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{App, record};
+use super::{App, keys_share::Look, record};
 use crate::{
     db::Tx,
     estate,
@@ -36,9 +36,15 @@ impl App {
         self.audit_imports().await?;
         if matches!(kind, Kind::Keys | Kind::Sites) {
             self.reconcile_key_cases().await?;
-            self.watch_key_share().await?;
+            if kind == Kind::Keys {
+                self.release_held_with_keys().await?;
+            }
+            self.watch_key_share(Look::Anew).await?;
         }
         self.copy_case_facts().await?;
+        if matches!(kind, Kind::Sites | Kind::Registrations) {
+            self.find_holders().await?;
+        }
         Ok(report)
     }
 

@@ -1,11 +1,14 @@
 //! Key results become key cases, here and nowhere else; whose key came is released from where it waits in the same transaction.
 
-use super::App;
+use serde_json::json;
+
+use super::{App, record};
 use crate::{
     db::Tx,
     failure::Outcome,
     ids::DeviceId,
     keys::{self, store::Reconciled},
+    notify,
     policy::PolicySet,
 };
 
@@ -29,6 +32,8 @@ impl App {
             total.opened.extend(done.opened);
             total.investigated.extend(done.investigated);
             total.updated += done.updated;
+            total.past += done.past;
+            total.needless.extend(done.needless);
             total.resolved.extend(done.resolved);
         }
         Ok(total)
@@ -41,6 +46,13 @@ impl App {
             let (opened, resolved) = (done.opened.len(), done.resolved.len());
             tracing::info!(opened, resolved, investigated = done.investigated.len(), updated = done.updated, "key cases moved");
             self.tell_reconciled(tx, &done).await?;
+            if !done.needless.is_empty() {
+                let detail = json!({"what": "their cohorts need no key from the tool", "cases": done.needless.len(), "devices": done.needless});
+                record(tx, self.now(), "engine", "keys.close", "key cases".into(), detail).await?;
+                // That they were opened was a mistake, which nobody needs to hear of once their sites are known.
+                let subjects: Vec<String> = done.needless.iter().map(|device| device.to_string()).collect();
+                notify::store::tell_nobody(tx, &subjects, self.now()).await?;
+            }
         }
         Ok(done)
     }

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::{App, TEXT_CHARS, record};
+use super::{App, TEXT_CHARS, keys_share::Look, notify::holders, record};
 use crate::{
     clock::Time,
     db::Tx,
@@ -158,6 +158,9 @@ impl App {
         let (done, not) = applicable(&picked, action.verb());
         let mut acted = Acted { done, dry_run: meant == Meant::DryRun, ..Acted::default() };
         acted.left.extend(not.into_iter().map(|(case, why)| (case.device, why)));
+        if *action == CaseAction::Retry {
+            self.leave_not_ours(&mut tx, &mut acted).await?;
+        }
         self.without_case(&mut tx, &filter, &picked, action, &mut acted).await?;
         let count = acted.count() as u64;
         match meant {
@@ -171,7 +174,26 @@ impl App {
         self.do_it(&mut tx, action, &mut acted, why, &policies, who).await?;
         self.audit(&mut tx, &filter, action, &acted, why, who).await?;
         tx.commit().await?;
+        // What a person resolved may be what the alarm waited for.
+        if *action == CaseAction::Resolve && !self.cohorts_with_share_alarm(&mut self.db.read().await?).await?.is_empty() {
+            self.watch_key_share(Look::Again).await?;
+        }
         Ok(acted)
+    }
+
+    /// A re-run is asked for only of sites that are ours: to make another's due would promise what never comes.
+    async fn leave_not_ours(&self, tx: &mut Tx, acted: &mut Acted) -> Outcome {
+        let mut done = Vec::with_capacity(acted.done.len());
+        for group in acted.done.chunks(GROUP_CASES) {
+            let devices: Vec<DeviceId> = group.iter().map(|case| case.device).collect();
+            let ours = holders(tx, &devices, &self.settings.organisation.mpids, self.now()).await?;
+            let (yes, no): (Vec<Picked>, Vec<Picked>) = group.iter().partition(|case| ours.contains_key(&case.device));
+            done.extend(yes);
+            let why = "its site is not ours today, or not loaded: no re-run of it can be asked for";
+            acted.left.extend(no.into_iter().map(|case| (case.device, why.to_string())));
+        }
+        acted.done = done;
+        Ok(())
     }
 
     /// Devices named that have no case: `reopen` opens their first by hand, if the site is known; nothing else applies.
@@ -233,23 +255,39 @@ impl App {
         for group in devices.chunks(GROUP_CASES) {
             match action {
                 CaseAction::Resolve => {
-                    self.say(tx, group, KeyStatus::Updated, why, now).await?;
+                    let said = self.say(tx, group, KeyStatus::Updated, why, now).await?;
                     let done = self.reconcile_devices(tx, group, policies).await?;
+                    keys::store::said_by(tx, &said, who).await?;
                     acted.released += self.release_keyed(tx, &done.resolved).await?;
                 }
                 CaseAction::Reopen => {
-                    self.say(tx, group, KeyStatus::Failed, why, now).await?;
+                    let said = self.say(tx, group, KeyStatus::Failed, why, now).await?;
                     self.reconcile_devices(tx, group, policies).await?;
+                    keys::store::said_by(tx, &said, who).await?;
                     keys::store::inherit(tx, group).await?;
                 }
                 _ => {}
             }
         }
+        if !acted.new.is_empty() {
+            // There was no case yet whose story could say who opened this one.
+            let filter = CaseFilter { devices: acted.new.clone(), latest: true, ..CaseFilter::default() };
+            let first = keys::store::pick(tx, &filter, now.london_day(), acted.new.len()).await?;
+            let ids: Vec<i64> = first.iter().map(|case| case.id).collect();
+            keys::store::note(tx, &ids, action.verb(), &action.text(why), who, now).await?;
+        }
         Ok(())
     }
 
-    /// A person says it of these devices: a result dated now, or just after the latest where that is not earlier.
-    async fn say(&self, tx: &mut Tx, devices: &[DeviceId], status: KeyStatus, why: Option<&str>, now: Time) -> Outcome {
+    /// A person says it of these devices: a result dated now, or just after the latest where that is not earlier. Gives when.
+    async fn say(
+        &self,
+        tx: &mut Tx,
+        devices: &[DeviceId],
+        status: KeyStatus,
+        why: Option<&str>,
+        now: Time,
+    ) -> Outcome<Vec<(DeviceId, Time)>> {
         let latest: std::collections::BTreeMap<DeviceId, Time> =
             keys::store::latest_said(tx, devices).await?.into_iter().collect();
         let result = |device: &DeviceId| KeyResult {
@@ -261,7 +299,7 @@ impl App {
         let results: Vec<KeyResult> = devices.iter().map(result).collect();
         let source = if status == KeyStatus::Updated { KeySource::Resolved } else { KeySource::Hand };
         estate::store::add_key_results(tx, &results, source).await?;
-        Ok(())
+        Ok(results.iter().map(|r| (r.device_id, r.attempted_at)).collect())
     }
 
     #[allow(clippy::too_many_arguments, reason = "one call, in one place")]

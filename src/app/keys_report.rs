@@ -36,6 +36,7 @@ pub struct KeyStats {
     pub age_days: Ages,
     /// London days of the last thirty on which cases were resolved.
     pub resolved_by_day: BTreeMap<String, i64>,
+    /// Over as many days, or over those since the first case, where that is less long ago.
     pub resolved_per_day: f64,
     /// Days until nothing is retried any more at that rate; null where nothing was resolved.
     pub forecast_days: Option<i64>,
@@ -94,7 +95,9 @@ impl App {
             *resolved_by_day.entry(hour.london_day().to_string()).or_default() += n;
         }
         let resolved: i64 = resolved_by_day.values().sum();
-        let per_day = resolved as f64 / RATE_DAYS as f64;
+        let first = keys::store::first_seen(&mut tx).await?;
+        let days = first.map_or(RATE_DAYS as f64, |first| (now.0 - first.0) as f64 / DAY_MILLIS as f64);
+        let per_day = resolved as f64 / days.clamp(1.0, RATE_DAYS as f64);
         let all = cases.retrying + cases.investigating + cases.resolved + cases.closed;
         Ok(KeyStats {
             handled_by_the_tool: handled,

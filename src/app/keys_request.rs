@@ -29,6 +29,16 @@ pub struct RerunRequest {
     pub more_due: bool,
     /// How many more are due that the engine sends again by itself (retry.toml, `resubmit`).
     pub left_to_the_engine: usize,
+    /// How many more are due whose sites are not ours today, or not loaded: DCC is not asked for those.
+    pub not_ours: i64,
+}
+
+/// An earlier re-run request, written out once more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RerunAgain {
+    pub lines: Vec<RequestLine>,
+    /// Lines left out, since their cases have ended meanwhile: mostly because the key came.
+    pub ended: usize,
 }
 
 /// The whole story of a device's cases.
@@ -59,7 +69,8 @@ impl App {
         due.sort_by_key(|case| case.id);
         let run = keys::store::next_run(&mut tx).await?;
         let lines = due.iter().map(|case| RequestLine::of(run, case)).collect();
-        let request = RerunRequest { lines, more_due, left_to_the_engine: not_these.len() };
+        let not_ours = keys::store::due_elsewhere(&mut tx, own, now.london_day(), now).await?;
+        let request = RerunRequest { lines, more_due, left_to_the_engine: not_these.len(), not_ours };
         let Some(write) = write else { return Ok(request) };
         if request.lines.is_empty() {
             return Ok(request);
@@ -83,8 +94,8 @@ impl App {
         Ok(usize::try_from(policies.retry.budget_per_hour - made).unwrap_or(0))
     }
 
-    /// The lines of a request that was made, as its cases are now: for a file that was lost.
-    pub async fn request_again(&self, run: i64) -> Outcome<Vec<RequestLine>> {
+    /// The lines of a request that was made, as its cases are now, but for those that have ended: for a file that was lost.
+    pub async fn request_again(&self, run: i64) -> Outcome<RerunAgain> {
         let mut tx = self.db.read().await?;
         let cases = keys::store::cases_of(&mut tx, run).await?;
         if cases.is_empty() {
@@ -92,7 +103,8 @@ impl App {
                 .help("`ppmid keys show DEVICE_ID` names those of a site"));
         }
         let cases = keys::store::by_number(&mut tx, &cases, self.now().london_day()).await?;
-        Ok(cases.iter().map(|case| RequestLine::of(run, case)).collect())
+        let (open, ended): (Vec<&KeyCase>, Vec<&KeyCase>) = cases.iter().partition(|case| case.state.is_open());
+        Ok(RerunAgain { lines: open.into_iter().map(|case| RequestLine::of(run, case)).collect(), ended: ended.len() })
     }
 
     /// Every case of a device, with all that was tried and done.

@@ -6,7 +6,6 @@ use super::{App, record};
 use crate::{
     alarm::{AlarmKind, NewAlarm},
     db::Tx,
-    estate::Cohort,
     failure::Outcome,
     ids::DeviceId,
     keys::{self, CaseFilter, CaseVerb, GivenUp, KeyCaseState},
@@ -24,10 +23,6 @@ pub struct Swept {
     pub given_up: u64,
     /// Lines of re-run requests that nobody answered.
     pub lapsed: u64,
-}
-
-fn share_subject(cohort: impl std::fmt::Display) -> String {
-    format!("missing keys of {cohort}")
 }
 
 impl App {
@@ -67,58 +62,6 @@ impl App {
             self.raise_given_up(tx, cases.len() as u64).await?;
         }
         Ok(cases.len() as u64)
-    }
-
-    /// After an import: raises an alarm for each cohort of which more keys are missing than chance explains, and ends it where that is
-    /// over. Holds nothing, unless retry.toml says so: missing keys should not delay the rest (L§13).
-    pub(super) async fn watch_key_share(&self) -> Outcome {
-        let retry = self.policies()?.retry;
-        let shares = keys::store::tool_population_by_cohort(&mut self.db.read().await?).await?;
-        for (cohort, handled, failed) in shares {
-            let subject = share_subject(&cohort);
-            let found = keys::unusual(&retry, handled, failed);
-            let stands = crate::alarm::store::stands(&mut self.db.read().await?, AlarmKind::KeysShare, &subject).await?;
-            let Some(found) = found else {
-                if stands {
-                    let mut tx = self.db.begin().await?;
-                    self.end_alarm(&mut tx, AlarmKind::KeysShare, &subject, "engine", "the share is as expected").await?;
-                    tx.commit().await?;
-                }
-                continue;
-            };
-            if stands {
-                continue;
-            }
-            let what_waits = match retry.hold_campaign {
-                false => "Nothing is held".to_string(),
-                true => format!(
-                    "No {cohort} site is sent while this stands (retry.toml, hold_campaign): `ppmid alarm end` lets them go"
-                ),
-            };
-            let mut tx = self.db.begin().await?;
-            let alarm = NewAlarm {
-                kind: AlarmKind::KeysShare,
-                subject,
-                campaign: None,
-                sentence: format!(
-                    "{failed} of {handled} {cohort} sites had no key, {:.2}%, where {} is expected; chance would do that once in {:.0}",
-                    failed as f64 * 100.0 / handled as f64,
-                    retry.expected_share,
-                    (1.0 / found.chance).min(1e12)
-                ),
-                remedy: format!("ppmid keys report names errors and suppliers; ask DCC what happened. {what_waits}"),
-            };
-            self.raise_alarm(&mut tx, &alarm).await?;
-            tx.commit().await?;
-        }
-        Ok(())
-    }
-
-    /// Cohorts of whose missing keys an alarm stands.
-    pub(super) async fn cohorts_with_share_alarm(&self, tx: &mut Tx) -> Outcome<Vec<Cohort>> {
-        let standing = crate::alarm::store::standing_of(tx, AlarmKind::KeysShare).await?;
-        let about = |cohort: &Cohort| standing.iter().any(|alarm| alarm.subject == share_subject(*cohort));
-        Ok(Cohort::ALL.iter().copied().filter(about).collect())
     }
 
     /// Lapses what nobody answered; each of the cases is due again when its timetable says.

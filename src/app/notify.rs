@@ -21,6 +21,8 @@ use crate::{
 
 /// Notifications made into deliveries in one transaction.
 const PAGE_NOTIFICATIONS: u32 = 500;
+/// How long a case waits for its site to be loaded, and to be ours, until nobody is told of it: files of sites come at least monthly.
+const HOLDER_WAIT_MILLIS: i64 = 31 * 86_400_000;
 
 impl App {
     /// Tells the teams of our own MPIDs, within the caller's transaction: if that is not committed, nobody is told.
@@ -69,6 +71,36 @@ impl App {
             let ids: Vec<i64> = page.iter().map(|told| told.id).collect();
             made += store::spread(&mut tx, &ids, &deliveries, self.now()).await?;
             tx.commit().await?;
+        }
+    }
+
+    /// Of cases that were told while nobody of us held their sites, as far as anybody knew: finds those that somebody of us holds now, and tells
+    /// nobody what waited too long. Sites and registrations that changed call for it, and a day that begins.
+    pub async fn find_holders(&self) -> Outcome {
+        let (now, mut after) = (self.now(), 0);
+        loop {
+            let mut tx = self.db.read().await?;
+            let page = store::without_holder(&mut tx, after, PAGE_NOTIFICATIONS).await?;
+            let Some((last, ..)) = page.last() else { return Ok(()) };
+            after = *last;
+            let about = page.iter().filter_map(|(_, subject, _)| subject.parse().ok()).collect::<Vec<DeviceId>>();
+            let holders = holders(&mut tx, &about, &self.settings.organisation.mpids, now).await?;
+            drop(tx);
+            let holder = |subject: &str| holders.get(&subject.parse::<DeviceId>().ok()?).copied();
+            let (mut found, mut nobodys) = (Vec::new(), Vec::new());
+            for (id, subject, happened_at) in &page {
+                match holder(subject) {
+                    Some(mpid) => found.push((*id, mpid)),
+                    None if happened_at.plus_millis(HOLDER_WAIT_MILLIS) <= now => nobodys.push(*id),
+                    None => {}
+                }
+            }
+            if !(found.is_empty() && nobodys.is_empty()) {
+                let mut tx = self.db.begin().await?;
+                store::held_by(&mut tx, &found).await?;
+                store::spread(&mut tx, &nobodys, &[], now).await?;
+                tx.commit().await?;
+            }
         }
     }
 

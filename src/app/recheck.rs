@@ -137,6 +137,26 @@ impl App {
         Ok(())
     }
 
+    /// Whose key came and who has no open case that could say so (a person closed it, or no result was known before): they are released where
+    /// they are held, a page at a time.
+    pub(super) async fn release_held_with_keys(&self) -> Outcome<u64> {
+        let mut released = 0;
+        let campaigns = campaign::store::list(&mut self.db.read().await?).await?;
+        for plan in campaigns.iter().filter(|c| is_rechecked(c.state)).filter_map(|c| c.plan_id) {
+            let mut after = None;
+            loop {
+                let page = targets::held_with_key(&mut self.db.read().await?, plan, after, PAGE_MEMBERS).await?;
+                let Some(last) = page.last().copied() else { break };
+                let mut tx = self.db.begin().await?;
+                self.lock_where_held(&mut tx, &page).await?;
+                released += self.release_keyed(&mut tx, &page).await?;
+                tx.commit().await?;
+                after = Some(last);
+            }
+        }
+        Ok(released)
+    }
+
     /// These devices' keys came: where they are held they are decided again, and join the next batch if they pass. While a file is half
     /// applied nothing is decided; the recheck does it a moment later. Gives how many were released.
     pub(super) async fn release_keyed(&self, tx: &mut Tx, devices: &[DeviceId]) -> Outcome<u64> {

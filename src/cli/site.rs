@@ -226,7 +226,7 @@ fn notice(n: &StoredNotice) -> String {
 }
 
 /// One step of a story on a line: when, what, why, by whom, and what it went by.
-fn told(t: &Told) -> String {
+pub fn told(t: &Told) -> String {
     let step = &t.step;
     let cause = match (step.cause, step.cause_ref) {
         (None, _) => "planned".to_string(),
@@ -255,7 +255,7 @@ fn joined<T>(rows: &[T], told: impl Fn(&T) -> String) -> String {
 }
 
 /// Half-open, as the files are.
-fn span(from: Day, to: Option<Day>) -> String {
+pub fn span(from: Day, to: Option<Day>) -> String {
     to.map_or_else(|| format!("from {from}"), |to| format!("from {from} until {to}"))
 }
 

@@ -9,7 +9,7 @@ use tokio::{
 
 use super::{archive, dispatch::dispatch, keys, lease::Lease, notify, schedules, waves};
 use crate::{
-    app::{App, SupplyChanges},
+    app::{App, Look, SupplyChanges},
     campaign::{self, CampaignState},
     duis::{Pinned, Signer},
     estate,
@@ -246,7 +246,9 @@ async fn recheck_once(shared: &Shared, seen: &mut Option<Facts>, next: &mut crat
             }
         }
         shared.app.reconcile_key_cases().await?;
+        shared.app.watch_key_share(Look::Again).await?;
         shared.app.copy_case_facts().await?;
+        shared.app.find_holders().await?;
         let changes = shared.app.mark_lost_supply().await?;
         if changes != SupplyChanges::default() {
             tracing::warn!(lost = changes.lost, regained = changes.regained, "devices that were sent changed hands");

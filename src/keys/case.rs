@@ -141,6 +141,7 @@ pub struct CaseFilter {
     pub due_by: Option<Time>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incident: Option<String>,
+    /// Empty: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub team: Option<String>,
     /// Empty: nobody.

@@ -1,5 +1,7 @@
 //! A key case from the history of results. Pure.
 
+use std::ops::Range;
+
 use crate::{
     clock::Time,
     estate::{KeyResult, KeyStatus},
@@ -25,7 +27,7 @@ impl KeyCaseState {
     }
 }
 
-/// The latest run of failures of one device, as its history tells it.
+/// A run of failures of one device, as its history tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Episode {
     pub state: KeyCaseState,
@@ -35,6 +37,25 @@ pub struct Episode {
     /// Results of this episode, the success that ended it included.
     pub attempts: i64,
     pub last_error: Option<String>,
+}
+
+/// Where each episode of a device lies in its results since its last case ended, oldest first: from the failure that begins it to the success
+/// that ends it. `open` is the last attempt of its open case, whose episode is the first: a success that is later than that ends it, and
+/// what is heard of earlier ones belongs to it.
+pub fn episodes(results: &[KeyResult], open: Option<Time>) -> Vec<Range<usize>> {
+    let success = |r: &KeyResult| r.status == KeyStatus::Updated;
+    let mut found = Vec::new();
+    let mut from = 0;
+    if let Some(last) = open {
+        let came = results.iter().position(|r| success(r) && r.attempted_at > last);
+        from = came.map_or(results.len(), |at| at + 1);
+        found.push(0..from);
+    }
+    while let Some(begins) = results[from..].iter().position(|r| !success(r)).map(|at| from + at) {
+        from = results[begins..].iter().position(success).map_or(results.len(), |at| begins + at + 1);
+        found.push(begins..from);
+    }
+    found
 }
 
 impl Episode {
@@ -150,7 +171,53 @@ mod tests {
         assert_eq!(counted(&done, &[15]), (3, 10), "it ended when its key came");
     }
 
+    /// Cases as files of results make them, one file after the other.
+    fn cases_of(files: &[&[KeyResult]]) -> Vec<Episode> {
+        let mut cases: Vec<Episode> = Vec::new();
+        let mut heard: Vec<KeyResult> = Vec::new();
+        for file in files {
+            heard.extend_from_slice(file);
+            let ended = cases.iter().rfind(|c| !c.state.is_open()).map(|c| c.last_attempt);
+            let since: Vec<KeyResult> = heard.iter().filter(|r| ended.is_none_or(|at| r.attempted_at > at)).cloned().collect();
+            let open = cases.pop_if(|c| c.state.is_open()).map(|c| c.last_attempt);
+            cases.extend(episodes(&since, open).into_iter().filter_map(|these| Episode::latest(&since[these])));
+        }
+        cases
+    }
+
+    #[test]
+    fn a_history_has_all_its_episodes() {
+        use KeyStatus::*;
+        let all = history(&[Updated, Failed, Updated, Updated, Failed, Failed]);
+        assert_eq!(episodes(&all, None), [1..3, 4..6]);
+        assert_eq!(episodes(&all, Some(Time(20))), [0..4, 4..6], "an earlier success leaves an open case open");
+        assert!(episodes(&all[..1], None).is_empty());
+        assert_eq!(episodes(&[], Some(Time(0))).len(), 1, "an open case is one, whatever is known of its results");
+    }
+
     proptest! {
+        #[test]
+        fn it_does_not_matter_how_files_were_cut(
+            statuses in prop::collection::vec(prop::sample::select(KeyStatus::ALL), 0..12),
+            cuts in prop::collection::vec(any::<bool>(), 12),
+        ) {
+            let all = history(&statuses);
+            let mut files: Vec<&[KeyResult]> = Vec::new();
+            let mut from = 0;
+            for at in 1..=all.len() {
+                if cuts[at - 1] || at == all.len() {
+                    files.push(&all[from..at]);
+                    from = at;
+                }
+            }
+            let cases = cases_of(&files);
+            prop_assert_eq!(&cases, &cases_of(&[&all]));
+            prop_assert_eq!(cases.last().cloned(), Episode::latest(&all));
+            let starts = |w: &[KeyStatus]| w[0] == KeyStatus::Updated && w[1] != KeyStatus::Updated;
+            let begun = statuses.windows(2).filter(|w| starts(w)).count() + usize::from(statuses.first().is_some_and(|s| *s != KeyStatus::Updated));
+            prop_assert_eq!(cases.len(), begun);
+        }
+
         #[test]
         fn a_case_is_open_exactly_when_the_last_result_is_a_failure(statuses in prop::collection::vec(prop::sample::select(KeyStatus::ALL), 0..12)) {
             let open = Episode::latest(&history(&statuses)).is_some_and(|e| e.state.is_open());

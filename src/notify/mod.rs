@@ -112,7 +112,7 @@ pub enum Whom {
     Own {
         but_not: Option<String>,
     },
-    /// One MPID: of a site the one that held it when it happened; `None`: nobody of us.
+    /// One MPID: of a site the one that held it when it happened, or was first known to; `None`: nobody of us as yet.
     Holder(Option<Mpid>),
 }
 

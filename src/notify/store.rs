@@ -84,13 +84,50 @@ fn stored(row: StoredRow) -> DbResult<Stored> {
 pub async fn to_spread(tx: &mut Tx, limit: u32) -> DbResult<Vec<Stored>> {
     let rows: Vec<StoredRow> = sql!(tx, c => sqlx::query_as(
         "select id, kind, audience, mpid, but_not, subject, sentence, remedy, numbers, happened_at
-         from notifications where spread_at is null order by id limit $1").bind(i64::from(limit)).fetch_all(c).await)?;
+         from notifications where spread_at is null and (audience <> 'holder' or mpid is not null) order by id limit $1").bind(i64::from(limit)).fetch_all(c).await)?;
     rows.into_iter().map(stored).collect()
 }
 
-/// How many notifications wait for their deliveries to be made.
+/// How many notifications wait for their deliveries to be made; not those that wait for somebody of us to hold their site.
 pub async fn count_to_spread(tx: &mut Tx) -> DbResult<i64> {
-    Ok(sql!(tx, c => sqlx::query_scalar("select count(*) from notifications where spread_at is null").fetch_one(c).await)?)
+    Ok(sql!(tx, c => sqlx::query_scalar(
+        "select count(*) from notifications where spread_at is null and (audience <> 'holder' or mpid is not null)")
+        .fetch_one(c).await)?)
+}
+
+/// What is about a site that nobody of us holds, as far as is known, oldest first, after an id: its id, its subject, and when it happened.
+pub async fn without_holder(tx: &mut Tx, after: i64, limit: u32) -> DbResult<Vec<(i64, String, Time)>> {
+    let found: Vec<(i64, String, i64)> = sql!(tx, c => sqlx::query_as(
+        "select id, subject, happened_at from notifications
+         where spread_at is null and audience = 'holder' and mpid is null and id > $1 order by id limit $2")
+        .bind(after).bind(i64::from(limit)).fetch_all(c).await)?;
+    Ok(found.into_iter().map(|(id, subject, at)| (id, subject, Time(at))).collect())
+}
+
+/// Nobody is told of these subjects what waited for somebody of us to hold their sites.
+pub async fn tell_nobody(tx: &mut Tx, subjects: &[String], now: Time) -> DbResult<()> {
+    let all: rows::Rows = subjects.iter().map(|subject| json!([subject])).collect();
+    let table = rows::table(tx, 1, &[("subject", "text")]);
+    let text = format!(
+        "update notifications set spread_at = $2 from {table} where notifications.subject = v.subject
+            and notifications.spread_at is null and notifications.audience = 'holder' and notifications.mpid is null"
+    );
+    sql!(tx, c => sqlx::query(sqlx::AssertSqlSafe(text)).bind(all.to_json()).bind(now.0).execute(c).await?.rows_affected());
+    Ok(())
+}
+
+/// It has come out who of us holds the sites that these are about.
+pub async fn held_by(tx: &mut Tx, found: &[(i64, Mpid)]) -> DbResult<()> {
+    if found.is_empty() {
+        return Ok(());
+    }
+    let all: rows::Rows = found.iter().map(|(id, mpid)| json!([id, mpid])).collect();
+    let table = rows::table(tx, 1, &[("id", "int"), ("mpid", "text")]);
+    let text = format!(
+        "update notifications set mpid = v.mpid from {table} where notifications.id = v.id and spread_at is null and notifications.mpid is null"
+    );
+    sql!(tx, c => sqlx::query(sqlx::AssertSqlSafe(text)).bind(all.to_json()).execute(c).await?.rows_affected());
+    Ok(())
 }
 
 /// Makes the deliveries of notifications, and notes of each of `spread` that they were made. Gives how many are new.
@@ -289,7 +326,7 @@ pub async fn any_strangers(tx: &mut Tx, teams: &[Team]) -> DbResult<bool> {
 /// Whether anything is to be done at all.
 pub async fn any_open(tx: &mut Tx) -> DbResult<bool> {
     Ok(sql!(tx, c => sqlx::query_scalar::<_, i64>(
-        "select cast(case when exists (select 1 from notifications where spread_at is null)
+        "select cast(case when exists (select 1 from notifications where spread_at is null and (audience <> 'holder' or mpid is not null))
                             or exists (select 1 from deliveries where state = 'pending') then 1 else 0 end as bigint)")
         .fetch_one(c).await)?
         == 1)

@@ -147,7 +147,17 @@ async fn a_budget_an_hour_is_never_exceeded_and_a_site_of_another_supplier_is_no
         assert_eq!(all, [1, 2, 3, 4].map(device));
         lab.app.clock.advance(3_600_001);
         assert!(lab.ask().await.is_empty(), "the fifth is another supplier's now");
-        assert_eq!(lab.app.request_again(1).await.unwrap().len(), 2);
+        assert_eq!(lab.app.request_reruns(None, OPERATOR).await.unwrap().not_ours, 1, "which is said");
+        let refused = lab.act(&[5], CaseAction::Retry, ONE).await;
+        assert_eq!((refused.done.len(), refused.left[0].0), (0, device(5)), "{refused:?}");
+        assert_eq!(lab.app.request_again(1).await.unwrap().lines.len(), 2);
+        let came = lab.app.request_again(1).await.unwrap().lines[0].device_id;
+        lab.app
+            .act_on_cases(CaseFilter { devices: vec![came], ..CaseFilter::default() }, &CaseAction::Resolve, None, ONE, OPERATOR)
+            .await
+            .unwrap();
+        let again = lab.app.request_again(1).await.unwrap();
+        assert_eq!((again.lines.len(), again.ended), (1, 1), "its key has come since");
     }
 }
 
@@ -234,9 +244,10 @@ async fn a_closed_case_stays_closed_until_something_new_is_said() {
         lab.act(&[1], CaseAction::Reopen, ONE).await;
         let cases = lab.cases().await;
         assert_eq!((cases.len(), cases[1].state, cases[1].previous), (2, KeyCaseState::Retrying, Some(cases[0].id)));
-        assert_eq!((cases[1].attempts, cases[1].last_error.as_deref()), (1, Some("because")));
+        assert_eq!((cases[1].attempts, cases[1].last_error.as_deref()), (1, None));
         let story = lab.app.key_case_story(device(1)).await.unwrap();
-        assert_eq!(story.attempts.last().unwrap().kind, keys::AttemptKind::Hand);
+        let attempt = story.attempts.last().unwrap();
+        assert_eq!((attempt.kind, attempt.who.as_deref()), (keys::AttemptKind::Hand, Some(OPERATOR)));
     }
 }
 
@@ -247,6 +258,9 @@ async fn a_reopened_case_holds_its_site_again_and_a_first_one_can_be_opened_by_h
         let acted = lab.act(&[1], CaseAction::Reopen, ONE).await;
         assert_eq!((acted.new, acted.done.len()), (vec![device(1)], 0));
         assert_eq!(lab.case(1).await.state, KeyCaseState::Retrying);
+        let story = lab.app.key_case_story(device(1)).await.unwrap();
+        let opened: Vec<_> = story.events.iter().map(|e| (e.verb, e.who.as_str(), e.text.as_str())).collect();
+        assert_eq!(opened, [(CaseVerb::Reopen, OPERATOR, "because")]);
         lab.app.plan_campaign("spring", None, OPERATOR, &mut |_| {}).await.unwrap();
         assert_eq!(lab.target(campaign, 1).await.reason, Reason::KeysMissing);
         lab.act(&[1], CaseAction::Resolve, ONE).await;
@@ -350,6 +364,8 @@ async fn filters_narrow_and_pages_follow_each_other() {
             (CaseFilter { mpid: Some("OTHR".parse().unwrap()), ..any() }, vec![]),
             (CaseFilter { incident: text("INC_1"), ..any() }, vec![1]),
             (CaseFilter { team: text("metering"), ..any() }, vec![1]),
+            (CaseFilter { team: text(""), ..any() }, vec![2, 3, 4, 5, 6]),
+            (CaseFilter { unescalated: true, ..any() }, vec![2, 3, 4, 5, 6]),
             (CaseFilter { assignee: text("jane"), ..any() }, vec![2]),
             (CaseFilter { assignee: text(""), ..any() }, vec![1, 3, 4, 5, 6]),
             (CaseFilter { text: text("100%"), ..any() }, vec![3]),

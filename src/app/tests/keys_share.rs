@@ -1,7 +1,7 @@
 //! More keys are missing than chance explains: an alarm, and with `hold_campaign` a cohort that waits.
 
 use super::*;
-use crate::app::NextBatch;
+use crate::app::{Look, NextBatch};
 
 const SITES: u64 = 1_200;
 const TOO_MANY: usize = 20;
@@ -34,7 +34,7 @@ async fn more_missing_keys_than_chance_explains_raise_an_alarm_that_ends() {
         assert_eq!(alarms.len(), 1);
         assert_eq!((alarms[0].kind.as_str(), alarms[0].subject.as_str()), ("keys-share", "missing keys of IOC"));
         assert!(
-            alarms[0].sentence.starts_with("20 of 1200 IOC sites had no key, 1.67%, where 0.3% is expected"),
+            alarms[0].sentence.starts_with("20 of 1200 IOC sites have no key, 1.67%, where 0.3% is expected"),
             "{}",
             alarms[0].sentence
         );
@@ -79,5 +79,74 @@ async fn a_campaign_holds_a_cohort_only_where_the_policy_says_so() {
         lab.app.dismiss_alarm(alarm, "DCC knows", OPERATOR).await.unwrap();
         lab.begin(unknown).await;
         lab.send(campaign).await;
+    }
+}
+
+#[tokio::test]
+async fn a_standing_alarm_keeps_its_numbers_and_ends_with_the_keys_and_so_does_what_it_held() {
+    for lab in labs(SITES).await {
+        let standing = async || lab.app.alarms(true, None, 0, 10).await.unwrap();
+        let some = |from: u64, to: u64, status| -> Vec<(u64, &str)> { (from..=to).map(|n| (n, status)).collect() };
+        let campaign = lab.started("spring", 10).await;
+        lab.policy("hold_campaign = false", "hold_campaign = true");
+        let alarm = lab.too_many_missing().await;
+        assert!(matches!(lab.app.next_batch(campaign).await.unwrap(), NextBatch::Closed { .. }));
+        lab.app.clock.advance(1_000);
+        lab.keys(&lab.app.now().to_string(), &some(21, 25, "failed")).await;
+        let now = standing().await;
+        assert_eq!((now.len(), now[0].id), (1, alarm), "it is still the same");
+        assert!(now[0].sentence.starts_with("25 of 1200 IOC sites have no key"), "{}", now[0].sentence);
+        lab.app.clock.advance(1_000);
+        lab.keys(&lab.app.now().to_string(), &some(1, 22, "updated")).await;
+        assert!(standing().await.is_empty(), "three are missing, where 3.6 are expected");
+        lab.app.clock.advance(60_000);
+        let batch = lab.app.next_batch(campaign).await.unwrap();
+        assert!(matches!(batch, NextBatch::Prepared(_)), "{batch:?}");
+        lab.app.clock.advance(1_000);
+        lab.keys(&lab.app.now().to_string(), &some(1, 20, "failed")).await;
+        assert_eq!(standing().await.len(), 1, "a relapse is a missing key");
+        lab.act_on(&(1..=20).collect::<Vec<_>>()).await;
+        assert!(standing().await.is_empty(), "nor does it wait for a file where a person says that the keys are there");
+    }
+}
+
+impl Lab {
+    /// A person says that these sites' keys are there.
+    async fn act_on(&self, sites: &[u64]) {
+        let meant = crate::app::Meant::Confirmed(Some(sites.len() as u64));
+        self.act(sites, crate::app::CaseAction::Resolve, meant).await;
+    }
+}
+
+#[tokio::test]
+async fn an_alarm_that_a_person_ended_waits_for_a_file_and_one_that_a_death_cost_does_not() {
+    for lab in labs(SITES).await {
+        let standing = async || lab.app.alarms(true, None, 0, 10).await.unwrap().len();
+        let alarm = lab.too_many_missing().await;
+        lab.app.clock.advance(1_000);
+        lab.app.dismiss_alarm(alarm, "DCC knows", OPERATOR).await.unwrap();
+        lab.app.watch_key_share(Look::Again).await.unwrap();
+        assert_eq!(standing().await, 0);
+        // A file takes effect, and then the program dies.
+        lab.app.clock.advance(1_000);
+        let path = lab.folder.path().join("keys.csv");
+        std::fs::write(&path, format!("device_id,status,attempted_at\n{},failed,{}\n", device(30), lab.app.now())).unwrap();
+        let input = Input::open(&path).unwrap();
+        let options = Options::default();
+        let done = crate::estate::import::import(&lab.app.db, &lab.app.clock, Kind::Keys, input, options, Arc::new(|_| {}));
+        assert_eq!(done.await.unwrap().inserted, 1);
+        lab.app.reconcile_key_cases().await.unwrap();
+        lab.app.watch_key_share(Look::Again).await.unwrap();
+        assert_eq!(standing().await, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_cohort_that_needs_no_key_from_the_tool_raises_no_alarm() {
+    for lab in labs(SITES).await {
+        lab.sites(&(1..=SITES).map(|n| (n, "SECURE")).collect::<Vec<_>>()).await;
+        let failed: Vec<(u64, &str)> = (1..=TOO_MANY as u64).map(|n| (n, "failed")).collect();
+        lab.keys(&lab.app.now().to_string(), &failed).await;
+        assert!(lab.app.alarms(true, None, 0, 10).await.unwrap().is_empty());
     }
 }

@@ -51,6 +51,12 @@ pub struct EscalateArgs {
     /// The team that sees to it
     #[arg(long, value_name = "TEAM")]
     to: String,
+    /// Only those assigned to this person; '' for nobody
+    #[arg(long, value_name = "NAME")]
+    assignee: Option<String>,
+    /// Only those of this team; '' for none
+    #[arg(long, value_name = "TEAM")]
+    team: Option<String>,
     /// Why, in a few words
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -117,7 +123,8 @@ pub async fn retry(ctx: &Context, args: RetryArgs) -> Outcome {
 
 pub async fn escalate(ctx: &Context, args: EscalateArgs) -> Outcome {
     let action = CaseAction::Escalate { incident: args.incident, team: args.to };
-    act(ctx, args.common, People::default(), action, args.reason.as_deref()).await
+    let people = People { assignee: args.assignee, team: args.team, incident: None };
+    act(ctx, args.common, people, action, args.reason.as_deref()).await
 }
 
 pub async fn assign(ctx: &Context, args: AssignArgs) -> Outcome {

@@ -54,13 +54,13 @@ pub struct Filters {
 /// Who sees to a case: apart, since `escalate` and `assign` use the words for what they set.
 #[derive(clap::Args, Default)]
 pub struct People {
-    /// With this incident reference
+    /// With this incident reference; '' for none
     #[arg(long, value_name = "REF")]
     pub incident: Option<String>,
     /// Whom it is assigned to; '' for nobody
     #[arg(long, value_name = "NAME")]
     pub assignee: Option<String>,
-    /// The team it was escalated to
+    /// The team it was escalated to; '' for none
     #[arg(long, value_name = "TEAM")]
     pub team: Option<String>,
 }
@@ -82,6 +82,21 @@ fn parsed<T: FromStr<Err = IdError>>(text: Option<&str>) -> Outcome<Option<T>> {
         .map_err(|e: IdError| Failure::usage(e.to_string()).help("see --help for what may be written"))
 }
 
+/// Days that an age may have: a hundred years are older than any case.
+const AGE_DAYS: i64 = 36_525;
+
+/// An age, which is longer than what a policy may say of a period.
+fn age_millis(text: &str) -> Outcome<i64> {
+    let days = text.strip_suffix('d').and_then(|days| days.parse::<i64>().ok()).filter(|days| (0..=AGE_DAYS).contains(days));
+    match days {
+        Some(days) => Ok(days * 86_400_000),
+        None => {
+            let longer = |e: Failure| e.help(format!("an age of more than a year is told in days, up to {AGE_DAYS}d"));
+            Ok(parsed::<Period>(Some(text)).map_err(longer)?.map_or(0, |period| period.millis()))
+        }
+    }
+}
+
 /// The filter that these options make.
 pub async fn filter(app: &App, f: &Filters, people: &People, devices: &Devices) -> Outcome<CaseFilter> {
     let plan = match &f.campaign {
@@ -92,7 +107,7 @@ pub async fn filter(app: &App, f: &Filters, people: &People, devices: &Devices) 
         }
     };
     let due_by = f.due_by.as_deref().map(when::until).transpose();
-    let age: Option<Period> = parsed(f.older_than.as_deref())?;
+    let age = f.older_than.as_deref().map(age_millis).transpose()?;
     let mut ids: Vec<DeviceId> = Vec::new();
     for text in &devices.ids {
         ids.extend(parsed::<DeviceId>(Some(text))?);
@@ -111,14 +126,30 @@ pub async fn filter(app: &App, f: &Filters, people: &People, devices: &Devices) 
         region: f.region.clone(),
         mpid: parsed(f.mpid.as_deref())?,
         error: f.error.clone(),
-        first_seen_by: age.map(|age| app.now().plus_millis(-age.millis())),
+        first_seen_by: age.map(|age| app.now().plus_millis(-age)),
         attempts_from: f.attempts,
         due_by: due_by.map_err(|e| Failure::usage(e.to_string()).help("see --help for what may be written"))?,
-        incident: people.incident.clone(),
+        incident: people.incident.clone().filter(|reference| !reference.is_empty()),
+        unescalated: people.incident.as_deref() == Some(""),
         team: people.team.clone(),
         assignee: people.assignee.clone(),
         plan,
         text: f.text.clone(),
         ..CaseFilter::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_may_be_of_years() {
+        assert_eq!(age_millis("36h").unwrap(), 36 * 3_600_000);
+        assert_eq!(age_millis("30d").unwrap(), 30 * 86_400_000);
+        assert_eq!(age_millis("1000d").unwrap(), 1_000 * 86_400_000);
+        for wrong in ["99999d", "-1d", "d", "10000h", "old"] {
+            assert_eq!(age_millis(wrong).unwrap_err().exit.code(), 2, "{wrong}");
+        }
+    }
 }

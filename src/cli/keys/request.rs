@@ -50,8 +50,17 @@ fn cells(line: &RequestLine) -> [String; 9] {
 pub async fn run(ctx: &Context, args: Args) -> Outcome {
     let app = ctx.app().await?;
     if let Some(run) = args.again {
-        let lines = app.request_again(run).await?;
-        return write(ctx, &lines, args.out.as_deref());
+        let again = app.request_again(run).await?;
+        if again.lines.is_empty() {
+            let message = format!("nothing of re-run request {run} is to be asked for any more: all its cases have ended");
+            return Err(Failure::failed(message)
+                .help("`ppmid keys show DEVICE_ID` tells how; `ppmid keys request` asks for what is due now"));
+        }
+        write(ctx, &again.lines, args.out.as_deref())?;
+        if again.ended > 0 {
+            eprintln!("{} sites of that request are left out: their cases have ended since", again.ended);
+        }
+        return Ok(());
     }
     let request = if args.dry_run {
         app.request_reruns(None, &os_user_at_host()).await?
@@ -65,6 +74,9 @@ pub async fn run(ctx: &Context, args: Args) -> Outcome {
     }
     let made = if args.dry_run { "would be on the request" } else { "are on the request" };
     match request.lines.first() {
+        None if request.more_due => {
+            eprintln!("no request was made: budget_per_hour in retry.toml is used up for now, and more are due")
+        }
         None => eprintln!("nothing is due: no request was made"),
         Some(line) => eprintln!("{} sites {made}, number {}", request.lines.len(), line.request),
     }
@@ -74,7 +86,10 @@ pub async fn run(ctx: &Context, args: Args) -> Outcome {
             request.left_to_the_engine
         );
     }
-    if request.more_due {
+    if request.not_ours > 0 {
+        eprintln!("{} more are due whose sites are not ours today, or not loaded: DCC is not asked for those", request.not_ours);
+    }
+    if request.more_due && !request.lines.is_empty() {
         eprintln!("more are due: budget_per_hour in retry.toml leaves them for later");
     }
     Ok(())

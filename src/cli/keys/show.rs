@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use crate::{
-    app::CaseStory,
-    cli::{Context, Output, table},
+    app::{CaseStory, Dossier},
+    cli::{Context, Output, site, table},
     failure::{Failure, Outcome},
     ids::DeviceId,
     keys::{AttemptKind, KeyCase},
@@ -32,12 +32,14 @@ pub async fn run(ctx: &Context, args: Args) -> Outcome {
             .map(|r| json!({"supplier_mpid": r.supplier_mpid.to_string(), "effective_from": r.effective_from, "effective_to": r.effective_to}))
             .collect();
         let targets = dossier.as_ref().map(|d| &d.targets);
+        let history = dossier.as_ref().map_or(&[][..], |d| &d.history);
         let json = json!({"device_id": device, "cases": story.cases, "attempts": story.attempts, "requests": story.requests,
-            "events": story.events, "registrations": registrations, "targets": targets});
+            "events": story.events, "registrations": registrations, "targets": targets, "history": history});
         return table::object(Output::Json, &[], &json);
     }
     if ctx.output() == Output::Csv {
-        let told = told(&story);
+        let mut told = told(&story);
+        told.extend(dossier.iter().flat_map(of_site));
         let rows: Vec<Vec<String>> = told.iter().map(|t| t.to_vec()).collect();
         return table::print(Output::Csv, &["at", "case", "what", "text", "who"], &rows, &told);
     }
@@ -47,6 +49,9 @@ pub async fn run(ctx: &Context, args: Args) -> Outcome {
             let by = if who.is_empty() { String::new() } else { format!("  [{who}]") };
             table::line(table::plain(format!("  {at}  {what:<9}  {text}{by}").trim_end()))?;
         }
+    }
+    for [_, _, what, text, _] in dossier.iter().flat_map(of_site) {
+        table::line(table::plain(&format!("{what:<10}  {text}")))?;
     }
     for target in dossier.iter().flat_map(|d| &d.targets) {
         table::line(format!("campaign {} ({}): {} {}", target.campaign, target.name, target.state, target.reason))?;
@@ -73,6 +78,19 @@ fn head(case: &KeyCase) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// What is known of the site beside its cases: who was registered for it, and what was decided about it in which campaign.
+fn of_site(dossier: &Dossier) -> Vec<[String; 5]> {
+    let registered = dossier.registrations.iter().map(|r| {
+        let text = format!("{} {}", r.supplier_mpid, site::span(r.effective_from, r.effective_to));
+        [r.effective_from.to_string(), String::new(), "registered".to_string(), text, String::new()]
+    });
+    let decided = dossier
+        .history
+        .iter()
+        .map(|t| [t.step.at.to_string(), String::new(), "campaign".to_string(), site::told(t), t.who.clone()]);
+    registered.chain(decided).collect()
 }
 
 /// When, which case, what, in which words, by whom; oldest first.

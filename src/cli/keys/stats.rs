@@ -40,7 +40,10 @@ pub async fn run(ctx: &Context) -> Outcome {
         stats.open, ages.p50, ages.p90, ages.max
     ))?;
     let until = if forecast.is_empty() { String::new() } else { format!("; at that rate nothing is retried in {forecast} days") };
-    table::line(format!("  {} resolved a day over thirty days{until}", stats.resolved_per_day))?;
+    table::line(format!(
+        "  {} resolved a day over the last thirty days, or since the first case{until}",
+        stats.resolved_per_day
+    ))?;
     for row in &stats.by_cohort {
         table::line(format!("  {:>9}  {:<8} {}", row.cases, row.cohort.as_deref().unwrap_or("unknown"), row.state))?;
     }

@@ -2,7 +2,7 @@
 
 use super::kinds::{FIRMWARE_CHARS, Kind, Spec};
 use crate::{
-    clock::{Day, Time},
+    clock::Day,
     estate::{Cohort, CplStatus, DEVICE_STATUSES, KeyStatus, UpgradeFrom},
     ids::{Eui, Mpan, Mpid, Sha256Hash},
 };
@@ -100,7 +100,7 @@ pub static KEYS: Spec = Spec {
     row: |f, row| {
         let device: Eui = f.parsed(0)?;
         let status: KeyStatus = f.parsed(1)?;
-        let at: Time = f.parsed(2)?;
+        let at = f.past(2)?;
         row.push(device.to_db());
         row.push(at.0);
         row.push(status.as_str());

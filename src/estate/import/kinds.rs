@@ -106,6 +106,8 @@ pub struct Layout {
     places: Vec<Option<usize>>,
     /// Names in the file's own order, for what can only be said of a place.
     header: Vec<String>,
+    /// What is dated later than this cannot have happened: a slip of the pen, or of somebody's clock.
+    latest: Time,
 }
 
 /// Why a header will not do.
@@ -143,7 +145,12 @@ impl Layout {
             return Err(HeaderFault::Missing(missing));
         }
         let unknown = names.iter().filter(|n| spec.file.iter().all(|(c, _)| c != n)).cloned().collect();
-        Ok((Layout { spec, places, header: names }, unknown))
+        Ok((Layout { spec, places, header: names, latest: Time(i64::MAX) }, unknown))
+    }
+
+    /// The same for a file that is read now: of what has happened, nothing did more than a day ahead.
+    pub fn read_at(self, now: Time) -> Layout {
+        Layout { latest: now.plus_millis(AHEAD_MILLIS), ..self }
     }
 
     /// Makes the row of a record, or says why not.
@@ -251,6 +258,12 @@ impl<'a> Fields<'a> {
         if text.chars().count() > FIRMWARE_CHARS { Err(self.bad(column)) } else { Ok(text) }
     }
 
+    /// A moment at which something happened.
+    pub fn past(&self, column: usize) -> Result<Time, Reason> {
+        let at: Time = self.parsed(column)?;
+        if at > self.layout.latest { Err(self.bad(column)) } else { Ok(at) }
+    }
+
     /// A moment, or a date: then the beginning of that London day, the earliest the row can speak for.
     pub fn moment(&self, column: usize) -> Result<Option<Time>, Reason> {
         let Some(text) = self.text(column)? else { return Ok(None) };
@@ -259,6 +272,8 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// Whoever wrote a file may have a clock, or a time zone, that is not ours.
+const AHEAD_MILLIS: i64 = 86_400_000;
 /// Longest text that is part of a key: no honest one comes near it, and PostgreSQL indexes at most 2,700 bytes.
 const NAME_BYTES: usize = 1_000;
 /// A date from this one on (in the year 9909) has no moments that the time library can tell.

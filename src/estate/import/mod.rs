@@ -164,8 +164,10 @@ async fn import_locked(
     let (file, path, brought_by) = (input.name.clone(), input.rejects.clone(), input.brought_by.clone());
     let scratch = lock::scratch_folder(db);
     let staged = {
-        let (scratch, watch) = (scratch.clone(), watch.clone());
-        spawn_blocking(move || stage::read(input, kind.spec(), &scratch, &watch)).await.map_err(|_| ImportError::Stopped)??
+        let (scratch, watch, now) = (scratch.clone(), watch.clone(), clock.now());
+        spawn_blocking(move || stage::read(input, kind.spec(), &scratch, &watch, now))
+            .await
+            .map_err(|_| ImportError::Stopped)??
     };
     let Staged { read, rows, mut rejects, text } = staged;
     let header = Header { kind, file: &file, replace: options.replace, brought_by: brought_by.as_deref() };

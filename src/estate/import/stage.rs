@@ -21,7 +21,7 @@ use super::{
     sorter::{Sorted, Sorter},
 };
 use crate::{
-    clock::Day,
+    clock::{Day, Time},
     db::bulk::Value,
     ids::{Mpan, Mpid},
 };
@@ -42,7 +42,7 @@ pub struct Staged {
 }
 
 /// Reads the file to its end.
-pub fn read(input: Input, spec: &'static Spec, scratch: &Path, watch: &Watch) -> Result<Staged, ImportError> {
+pub fn read(input: Input, spec: &'static Spec, scratch: &Path, watch: &Watch, now: Time) -> Result<Staged, ImportError> {
     let file = input.name.clone();
     let on_scratch = |source| ImportError::Scratch { file: file.clone(), folder: scratch.to_path_buf(), source };
     let on_record = |source| ImportError::Read { file: file.clone(), source };
@@ -50,6 +50,7 @@ pub fn read(input: Input, spec: &'static Spec, scratch: &Path, watch: &Watch) ->
     let mut records = Records::new(reader).map_err(on_record)?;
     let mut record = Record::default();
     let (layout, unknown) = header(&mut records, &mut record, spec, &file)?;
+    let layout = layout.read_at(now);
     if !unknown.is_empty() {
         watch(Progress::Warning(ignored(&unknown, &file)));
     }

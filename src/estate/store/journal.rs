@@ -44,6 +44,13 @@ pub async fn estate_version(tx: &mut Tx) -> DbResult<i64> {
     Ok(sql!(tx, c => sqlx::query_scalar(text).fetch_one(c).await)?)
 }
 
+/// When the last file of sites or keys took effect.
+pub async fn last_applied(tx: &mut Tx) -> DbResult<Option<Time>> {
+    let text = "select max(ended_at) from imports where state = 'applied' and kind in ('sites', 'keys')";
+    let at: Option<i64> = sql!(tx, c => sqlx::query_scalar(text).fetch_one(c).await)?;
+    Ok(at.map(Time))
+}
+
 /// The greatest id of an import of a product list (CPL, EPCL) that took effect, and when it did; zeros before the first.
 pub async fn lists_version(tx: &mut Tx) -> DbResult<(i64, Time)> {
     let text = "select id, coalesce(ended_at, started_at) from imports where state = 'applied' and kind in ('cpl', 'epcl') \

@@ -13,7 +13,7 @@ pub(super) mod slices;
 
 pub use cpl_facts::{cpl_fact, keep_cpl_facts};
 pub use facts::*;
-pub use journal::{Unaudited, applying, audited, estate_version, lists_version, unaudited};
+pub use journal::{Unaudited, applying, audited, estate_version, last_applied, lists_version, unaudited};
 #[cfg(test)]
 pub use journal::{tests_begin_applying, tests_end_applying};
 pub use kept::Kept;

@@ -87,6 +87,18 @@ pub async fn giving_up(tx: &mut Tx, now: Time, limit: usize) -> DbResult<Vec<(i6
     Ok(found.into_iter().map(|(id, device, used_up)| (id, DeviceId::from_db(device), why(used_up))).collect())
 }
 
+/// Says of results that a person gave who that was: `(device, moment)`.
+pub async fn said_by(tx: &mut Tx, said: &[(DeviceId, Time)], who: &str) -> DbResult<()> {
+    let all: Rows = said.iter().map(|(device, at)| serde_json::json!([device.to_db(), at.0])).collect();
+    let v = rows::table(tx, 1, &[("device", "int"), ("at", "int")]);
+    let sql = format!(
+        "update key_attempts set who = $2 from {v} where key_attempts.at = v.at and key_attempts.kind = 'hand'
+            and key_attempts.case_id in (select k.id from key_cases k where k.device_id = v.device)"
+    );
+    sql!(tx, c => sqlx::query(AssertSqlSafe(sql)).bind(all.to_json()).bind(who).execute(c).await.map(|_| ()))?;
+    Ok(())
+}
+
 /// What the new case of a device takes over from the one before it: who sees to it.
 pub async fn inherit(tx: &mut Tx, devices: &[DeviceId]) -> DbResult<()> {
     let all: Rows = devices.iter().map(|d| serde_json::json!([d.to_db()])).collect();

@@ -62,13 +62,23 @@ pub async fn tool_population(tx: &mut Tx, by: Time) -> DbResult<i64> {
     )
 }
 
-/// The same by cohort, of sites that are known, with those whose first result was no success: `(cohort, handled, failed)`.
+/// The same by cohort, of sites that are known, with those whose key is missing: whose latest case did not end with it.
+/// `(cohort, handled, missing)`.
 pub async fn tool_population_by_cohort(tx: &mut Tx) -> DbResult<Vec<(String, i64, i64)>> {
-    Ok(sql!(tx, c => sqlx::query_as(
-        "select s.cohort, count(*), cast(sum(r.failed) as bigint)
-         from (select device_id, max(case when status <> 'updated' then 1 else 0 end) as failed from key_results
-               where source = 'import' group by device_id) r
-         join sites s on s.device_id = r.device_id group by s.cohort order by s.cohort").fetch_all(c).await)?)
+    let handled: Vec<(String, i64)> = sql!(&mut *tx, c => sqlx::query_as(
+        "select s.cohort, count(*) from (select distinct device_id from key_results where source = 'import') r
+         join sites s on s.device_id = r.device_id group by s.cohort order by s.cohort").fetch_all(c).await)?;
+    let missing: Vec<(String, i64)> = sql!(tx, c => sqlx::query_as(
+        "select s.cohort, count(*) from key_cases k join sites s on s.device_id = k.device_id
+         where k.state <> 'resolved' and k.id = (select max(x.id) from key_cases x where x.device_id = k.device_id)
+           and exists (select 1 from key_results r where r.device_id = k.device_id and r.source = 'import')
+         group by s.cohort order by s.cohort").fetch_all(c).await)?;
+    let missing: BTreeMap<String, i64> = missing.into_iter().collect();
+    let with = |(cohort, handled): (String, i64)| {
+        let n = missing.get(&cohort).copied().unwrap_or(0);
+        (cohort, handled, n)
+    };
+    Ok(handled.into_iter().map(with).collect())
 }
 
 /// How many open cases are so many whole days old, the oldest first.
@@ -76,6 +86,12 @@ pub async fn open_by_age(tx: &mut Tx, now: Time) -> DbResult<Vec<(i64, i64)>> {
     let text = "select ($1 - first_seen) / 86400000, count(*) from key_cases where state in ('retrying', 'investigating')
                 group by ($1 - first_seen) / 86400000 order by ($1 - first_seen) / 86400000 desc";
     Ok(sql!(tx, c => sqlx::query_as(text).bind(now.0).fetch_all(c).await)?)
+}
+
+/// When the first failure of any case was.
+pub async fn first_seen(tx: &mut Tx) -> DbResult<Option<Time>> {
+    let first: Option<i64> = sql!(tx, c => sqlx::query_scalar("select min(first_seen) from key_cases").fetch_one(c).await)?;
+    Ok(first.map(Time))
 }
 
 /// How many cases were resolved in each hour after `since`: its first moment, and the number. (A London day begins with an hour.)
@@ -100,8 +116,10 @@ pub async fn cases_then(tx: &mut Tx, at: Time) -> DbResult<Vec<CaseThen>> {
             (select count(*) from key_attempts a where a.case_id = k.id and a.at <= $1 and a.outcome = 'investigating')
               + (select count(*) from key_events e where e.case_id = k.id and e.at <= $1 and e.kind in ('escalate', 'give-up')),
             k.ended_at,
-            (select a.detail from key_attempts a where a.case_id = k.id and a.at <= $1 and a.detail is not null and a.kind not in ('requested', 'resubmission')
-              and a.outcome <> 'updated' order by a.at desc limit 1),
+            coalesce((select a.detail from key_attempts a where a.case_id = k.id and a.at <= $1 and a.detail is not null
+              and a.kind not in ('requested', 'resubmission', 'hand') and a.outcome <> 'updated' order by a.at desc limit 1),
+              case when (select count(*) from key_attempts a where a.case_id = k.id and a.at = k.first_seen and a.kind = 'hand') > 0
+                then (select p.last_error from key_cases p where p.id = k.previous) end),
             k.closed_reason,
             case when (select max(e.id) from key_events e where e.case_id = k.id and e.kind = 'escalate' and e.at <= $1) is not null
                 then k.incident

@@ -3,6 +3,7 @@
 mod act;
 mod facts;
 mod figures;
+mod known;
 mod query;
 mod reconcile;
 mod requests;
@@ -19,17 +20,18 @@ use crate::{
 
 pub use act::{
     KeyAttempt, KeyEvent, applicable, assign, attempts, close, escalate, events, giving_up, inherit, latest_said, note, retry,
+    said_by,
 };
 pub use facts::{Copied, copied, copy_page, handled, imports, remember};
 pub use figures::{
-    CohortCount, cases_then, count_by_cohort, count_by_state, open_by_age, resolved_by_hour, tool_population,
+    CohortCount, cases_then, count_by_cohort, count_by_state, first_seen, open_by_age, resolved_by_hour, tool_population,
     tool_population_by_cohort,
 };
 pub use query::{After, Picked, list, pick};
 pub use reconcile::{Brief, Reconciled, came_in, candidates, reconcile, resolve_activated};
 pub use requests::{
-    KeyRequest, RequestLine, ask, by_number, cases_of, due as due_for_request, lapse, lock as lock_requests, made_since,
-    next_run, of_cases as requests_of, to_lapse,
+    KeyRequest, RequestLine, ask, by_number, cases_of, due as due_for_request, due_elsewhere, lapse, lock as lock_requests,
+    made_since, next_run, of_cases as requests_of, to_lapse,
 };
 pub use resubmit::{
     DueMember, due_members, end as end_resubmissions, over as resubmissions_over, resubmitted, unsent as resubmission_unsent,

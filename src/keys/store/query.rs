@@ -145,8 +145,10 @@ impl Where {
         if let Some(incident) = &f.incident {
             w.text("k.incident = ?", incident);
         }
-        if let Some(team) = &f.team {
-            w.text("k.team = ?", team);
+        match f.team.as_deref() {
+            Some("") => w.parts.push("k.team is null".into()),
+            Some(team) => w.text("k.team = ?", team),
+            None => {}
         }
         match f.assignee.as_deref() {
             Some("") => w.parts.push("k.assignee is null".into()),

@@ -1,33 +1,40 @@
 //! Brings key cases into line with the history of results: opens, moves on and ends them, keeps their timetable and their attempts.
 //! Promise: doing it twice changes nothing, and a case that has ended is not opened again by what was known then.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 
-use super::{execute, facts::copy_of, resubmit};
+use super::{
+    act, execute,
+    facts::copy_of,
+    known::{Known, NEEDLESS, OpenCase},
+    resubmit,
+};
 use crate::{
     clock::Time,
     db::{
-        DbError, DbResult, Tx,
+        DbResult, Tx,
         rows::{self, Rows},
     },
-    estate::{Cohort, KeyResult, KeyStatus},
+    estate::{Cohort, KeyResult},
     ids::DeviceId,
-    keys::{AttemptKind, Episode, KeyCaseState, SoFar, due},
+    keys::{AttemptKind, CaseVerb, Episode, KeyCaseState, SoFar, due, episodes},
     policy::PolicySet,
     sql,
 };
 
-/// Devices whose case may differ from what their results say: those whose latest result is no success, and those with an
-/// open case. (Read-only; what it gives is passed to [`reconcile`] in groups.)
+/// Devices whose cases may differ from what their results say: those with a failure that is later than the end of any case, and those with
+/// an open case. (Read-only; what it gives is passed to [`reconcile`] in groups.)
 pub async fn candidates(tx: &mut Tx) -> DbResult<Vec<DeviceId>> {
-    let ids: Vec<i64> = sql!(tx, c => sqlx::query_scalar(
-        "select device_id from key_results k where status <> 'updated'
-            and attempted_at = (select max(attempted_at) from key_results x where x.device_id = k.device_id)
-         union select device_id from key_cases where state in ('retrying', 'investigating') order by 1")
-        .fetch_all(c).await)?;
+    let sql = format!(
+        "select device_id from key_results k where status <> 'updated' and not exists (
+             select 1 from key_cases c where c.device_id = k.device_id and c.ended_at >= k.attempted_at
+                and coalesce(c.closed_reason, '') <> '{NEEDLESS}')
+         union select device_id from key_cases where state in ('retrying', 'investigating') order by 1"
+    );
+    let ids: Vec<i64> = sql!(tx, c => sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(c).await)?;
     Ok(ids.into_iter().map(DeviceId::from_db).collect())
 }
 
@@ -41,6 +48,10 @@ pub struct Reconciled {
     pub resolved: Vec<DeviceId>,
     /// Cases that are otherwise not as they were.
     pub updated: u64,
+    /// Cases kept although they were over before anybody heard of them.
+    pub past: u64,
+    /// Devices whose open case ended because their cohort needs no key from the tool.
+    pub needless: Vec<DeviceId>,
 }
 
 /// A case in a few words.
@@ -52,21 +63,6 @@ pub struct Brief {
     pub last_error: Option<String>,
 }
 
-/// A device's case that stands open.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct OpenCase {
-    id: i64,
-    state: KeyCaseState,
-    opened_at: Time,
-    attempts: i64,
-    last_attempt: Option<i64>,
-    last_error: Option<String>,
-    next_attempt: Option<i64>,
-    gives_up_at: Option<i64>,
-    retry_at: Option<Time>,
-    cohort: Option<Cohort>,
-}
-
 /// What a case is to be.
 struct Wanted {
     state: KeyCaseState,
@@ -74,114 +70,149 @@ struct Wanted {
     gives_up_at: Option<i64>,
 }
 
-/// Everything about the devices of one call.
-struct Known {
-    results: BTreeMap<DeviceId, Vec<(KeyResult, AttemptKind)>>,
-    open: BTreeMap<DeviceId, OpenCase>,
-    /// When the device's last case that ended did so, and its number.
-    ended: BTreeMap<DeviceId, (Time, i64)>,
-    cohorts: BTreeMap<DeviceId, Cohort>,
-    /// When a re-run was asked for, of cases on an open request.
-    asked: BTreeMap<i64, Time>,
-    /// When the site of an open case was sent again without its key, oldest first, and whether it is still out.
-    sent: BTreeMap<i64, Vec<(Time, bool)>>,
+/// What is written at once: of each device at most one case, the next in order of time.
+#[derive(Default)]
+struct Round {
+    inserts: Rows,
+    updates: Rows,
+    attempts: Rows,
 }
 
+/// What is to be written, and what that does.
+#[derive(Default)]
+struct Changes {
+    rounds: Vec<Round>,
+    /// Open cases that their cohort never needed.
+    needless: Vec<i64>,
+    /// Devices with a new case, and all whose cases change.
+    new: Vec<DeviceId>,
+    touched: Vec<DeviceId>,
+    done: Reconciled,
+}
+
+type Said = (KeyResult, AttemptKind);
+
 /// Brings the cases of `devices` into line with their results, under these policies. A site known to be of a cohort that needs no key
-/// from the tool gets no case (L§12), unless DCC itself, or a person, said that its key is missing.
+/// from the tool has no case (L§12), unless DCC itself, or a person, said that its key is missing.
 pub async fn reconcile(tx: &mut Tx, devices: &[DeviceId], policies: &PolicySet, now: Time) -> DbResult<Reconciled> {
-    let mut done = Reconciled::default();
-    let mut left = devices.to_vec();
-    while !left.is_empty() {
-        left = reconcile_once(tx, &left, policies, now, &mut done).await?;
+    let unique: BTreeSet<DeviceId> = devices.iter().copied().collect();
+    let devices: Vec<DeviceId> = unique.into_iter().collect();
+    let known = Known::fetch(tx, &devices).await?;
+    let mut changes = Changes::default();
+    for device in &devices {
+        changes.of_device(*device, &known, policies, now);
     }
+    let Changes { rounds, needless, new, touched, done } = changes;
+    if !needless.is_empty() {
+        act::close(tx, &needless, NEEDLESS, now).await?;
+        act::note(tx, &needless, CaseVerb::Close, NEEDLESS, "engine", now).await?;
+    }
+    for Round { inserts, updates, attempts } in rounds {
+        write(tx, inserts, updates, now).await?;
+        write_attempts(tx, attempts).await?;
+    }
+    copy_of(tx, &new, now.london_day()).await?;
+    answer_requests(tx, &touched, now).await?;
     Ok(done)
 }
 
-/// Gives those whose case ended with a success after which they failed again: that is another case.
-async fn reconcile_once(
-    tx: &mut Tx,
-    devices: &[DeviceId],
-    policies: &PolicySet,
-    now: Time,
-    done: &mut Reconciled,
-) -> DbResult<Vec<DeviceId>> {
-    let known = Known::fetch(tx, devices).await?;
-    let (mut inserts, mut updates, mut attempts) = (Rows::default(), Rows::default(), Rows::default());
-    let (mut touched, mut new, mut relapsed) = (Vec::new(), Vec::new(), Vec::new());
-    for device in devices {
-        let ended = known.ended.get(device);
-        let since = |r: &&(KeyResult, AttemptKind)| ended.is_none_or(|(at, _)| r.0.attempted_at > *at);
-        let mut all: Vec<&(KeyResult, AttemptKind)> = known.results.get(device).into_iter().flatten().filter(since).collect();
-        if let Some(came) = known.open.get(device).and_then(|case| success_after(&all, case.last_attempt)) {
-            let later = all.split_off(came + 1);
-            if later.iter().any(|(result, _)| result.status != KeyStatus::Updated) {
-                relapsed.push(*device);
+impl Changes {
+    fn of_device(&mut self, device: DeviceId, known: &Known, policies: &PolicySet, now: Time) {
+        let (ended, cohort) = (known.ended.get(&device), known.cohorts.get(&device).copied());
+        let since = |r: &&Said| ended.and_then(|e| e.at).is_none_or(|at| r.0.attempted_at > at);
+        let all: Vec<&Said> = known.results.get(&device).into_iter().flatten().filter(since).collect();
+        let history: Vec<KeyResult> = all.iter().map(|said| by_the_tool(said)).collect();
+        let (mut open, mut round) = (known.open.get(&device), 0);
+        let mut last_error = ended.and_then(|e| e.last_error.clone());
+        for these in episodes(&history, open.map(|c| Time(c.last_attempt.unwrap_or(i64::MIN)))) {
+            let (case, results) = (open.take(), &all[these.clone()]);
+            let Some(mut episode) = Episode::latest(&history[these.clone()]) else { continue };
+            let by_hand = results.iter().any(|(r, kind)| r.attempted_at == episode.first_seen && *kind == AttemptKind::Hand);
+            if episode.last_error.is_none() && by_hand {
+                episode.last_error = last_error.take();
             }
-        }
-        let history: Vec<KeyResult> = all.iter().map(|r| r.0.clone()).collect();
-        let Some(episode) = Episode::latest(&history) else { continue };
-        let (case, cohort) = (known.open.get(device), known.cohorts.get(device).copied());
-        if case.is_none() {
-            let said = all.iter().any(|(_, kind)| *kind != AttemptKind::Result);
-            let needs = said || cohort.is_none_or(|c| policies.eligibility.cohort(c).needs_tool_key);
-            if !episode.state.is_open() || !needs {
-                continue;
-            }
-        }
-        let sent = case.and_then(|c| known.sent.get(&c.id)).map_or(&[][..], Vec::as_slice);
-        let over: Vec<Time> = sent.iter().filter(|(_, out)| !out).map(|(at, _)| *at).collect();
-        let episode = episode.with_resubmissions(&history, &over);
-        let wanted = wanted(policies, *device, &episode, cohort, case, &known, now);
-        let values = |key: i64| {
-            json!([
-                key,
-                wanted.state.as_str(),
-                episode.attempts,
-                episode.first_seen.0,
-                episode.last_attempt.0,
-                episode.last_error,
-                (!wanted.state.is_open()).then_some(episode.last_attempt.0),
-                wanted.next_attempt,
-                wanted.gives_up_at,
-                cohort.map(Cohort::as_str),
-                ended.map(|(_, id)| *id),
-            ])
-        };
-        let (state, last_error) = (wanted.state, episode.last_error.clone());
-        let brief = Brief { device: *device, state, attempts: episode.attempts, last_error };
-        match case {
-            Some(case) if case.is(&wanted, &episode, cohort) => continue,
-            Some(case) => {
-                updates.push(values(case.id));
-                match (case.state, state) {
-                    (_, KeyCaseState::Resolved) => done.resolved.push(*device),
-                    (KeyCaseState::Retrying, KeyCaseState::Investigating) => done.investigated.push(brief),
-                    _ => done.updated += 1,
+            last_error.clone_from(&episode.last_error);
+            let said = results.iter().any(|(_, kind)| *kind != AttemptKind::Result);
+            if !said && cohort.is_some_and(|c| !policies.eligibility.cohort(c).needs_tool_key) {
+                match case {
+                    None => continue,
+                    Some(case) if episode.state.is_open() => {
+                        self.needless.push(case.id);
+                        self.done.needless.push(device);
+                        continue;
+                    }
+                    Some(_) => {}
                 }
             }
-            None => {
-                inserts.push(values(device.to_db()));
-                done.opened.push(brief);
-                new.push(*device);
+            let sent = case.and_then(|c| known.sent.get(&c.id)).map_or(&[][..], Vec::as_slice);
+            let over: Vec<Time> = sent.iter().filter(|(_, out)| !out).map(|(at, _)| *at).collect();
+            let episode = episode.with_resubmissions(&history[these], &over);
+            let wanted = wanted(policies, device, &episode, cohort, case, known, now);
+            if case.is_some_and(|case| case.is(&wanted, &episode, cohort)) {
+                continue;
             }
-        }
-        touched.push(*device);
-        for (result, kind) in all.iter().filter(|r| r.0.attempted_at >= episode.first_seen) {
-            let (at, outcome) = (result.attempted_at.0, result.status.as_str());
-            attempts.push(json!([device.to_db(), at, kind.as_str(), outcome, result.detail]));
+            if self.rounds.len() == round {
+                self.rounds.push(Round::default());
+            }
+            self.write(round, device, case, (&wanted, &episode, cohort));
+            let attempts = &mut self.rounds[round].attempts;
+            for (result, kind) in results.iter().filter(|r| r.0.attempted_at >= episode.first_seen) {
+                let (at, outcome) = (result.attempted_at.0, result.status.as_str());
+                attempts.push(json!([device.to_db(), at, kind.as_str(), outcome, result.detail]));
+            }
+            round += 1;
         }
     }
-    write(tx, inserts, updates, now).await?;
-    copy_of(tx, &new, now.london_day()).await?;
-    write_attempts(tx, attempts).await?;
-    answer_requests(tx, &touched, now).await?;
-    Ok(relapsed)
+
+    /// One case that is to be as these say.
+    fn write(&mut self, round: usize, device: DeviceId, case: Option<&OpenCase>, to: (&Wanted, &Episode, Option<Cohort>)) {
+        let (Wanted { state, .. }, episode, _) = to;
+        let last_error = episode.last_error.clone();
+        let brief = Brief { device, state: *state, attempts: episode.attempts, last_error };
+        if self.touched.last() != Some(&device) {
+            self.touched.push(device);
+        }
+        let Some(case) = case else {
+            self.rounds[round].inserts.push(row(device.to_db(), to));
+            if self.new.last() != Some(&device) {
+                self.new.push(device);
+            }
+            return match state.is_open() {
+                true => self.done.opened.push(brief),
+                false => self.done.past += 1,
+            };
+        };
+        self.rounds[round].updates.push(row(case.id, to));
+        match (case.state, state) {
+            (_, KeyCaseState::Resolved) => self.done.resolved.push(device),
+            (KeyCaseState::Retrying, KeyCaseState::Investigating) => self.done.investigated.push(brief),
+            _ => self.done.updated += 1,
+        }
+    }
 }
 
-/// The place of the first success that is news to a case: it ends it, whatever else the same file tells.
-fn success_after(results: &[&(KeyResult, AttemptKind)], last_attempt: Option<i64>) -> Option<usize> {
-    results.iter().position(|(r, _)| r.status == KeyStatus::Updated && last_attempt.is_none_or(|last| r.attempted_at.0 > last))
+/// What a person wrote is why the person said so, not what the tool met.
+fn by_the_tool((result, kind): &Said) -> KeyResult {
+    match kind {
+        AttemptKind::Hand => KeyResult { detail: None, ..result.clone() },
+        _ => result.clone(),
+    }
+}
+
+/// A case as [`write`] takes it; `key` is its number, or the device of a new one.
+fn row(key: i64, (wanted, episode, cohort): (&Wanted, &Episode, Option<Cohort>)) -> Value {
+    json!([
+        key,
+        wanted.state.as_str(),
+        episode.attempts,
+        episode.first_seen.0,
+        episode.last_attempt.0,
+        episode.last_error,
+        (!wanted.state.is_open()).then_some(episode.last_attempt.0),
+        wanted.next_attempt,
+        wanted.gives_up_at,
+        cohort.map(Cohort::as_str),
+    ])
 }
 
 /// The case's state and timetable as its results and the policy would have them.
@@ -236,7 +267,7 @@ impl OpenCase {
 }
 
 async fn write(tx: &mut Tx, inserts: Rows, updates: Rows, now: Time) -> DbResult<()> {
-    const COLUMNS: [(&str, &str); 11] = [
+    const COLUMNS: [(&str, &str); 10] = [
         ("key", "int"),
         ("state", "text"),
         ("attempts", "int"),
@@ -247,7 +278,6 @@ async fn write(tx: &mut Tx, inserts: Rows, updates: Rows, now: Time) -> DbResult
         ("next_attempt", "int"),
         ("gives_up_at", "int"),
         ("cohort", "text"),
-        ("previous", "int"),
     ];
     let v = rows::table(tx, 1, &COLUMNS);
     if !inserts.is_empty() {
@@ -255,7 +285,7 @@ async fn write(tx: &mut Tx, inserts: Rows, updates: Rows, now: Time) -> DbResult
             "insert into key_cases (device_id, state, attempts, first_seen, last_attempt, last_error, ended_at, next_attempt, gives_up_at,
                                     cohort, previous, opened_at)
              select v.key, v.state, v.attempts, v.first_seen, v.last_attempt, v.last_error, v.ended_at, v.next_attempt, v.gives_up_at,
-                    v.cohort, v.previous, $2 from {v} where true on conflict do nothing"
+                    v.cohort, (select max(p.id) from key_cases p where p.device_id = v.key), $2 from {v} where true on conflict do nothing"
         );
         sql!(&mut *tx, c => sqlx::query(AssertSqlSafe(sql)).bind(inserts.to_json()).bind(now.0).execute(c).await.map(|_| ()))?;
     }
@@ -299,104 +329,6 @@ async fn answer_requests(tx: &mut Tx, devices: &[DeviceId], now: Time) -> DbResu
     );
     sql!(&mut *tx, c => sqlx::query(AssertSqlSafe(sql)).bind(now.0).bind(ids).execute(c).await.map(|_| ()))?;
     Ok(())
-}
-
-impl Known {
-    async fn fetch(tx: &mut Tx, devices: &[DeviceId]) -> DbResult<Known> {
-        let open = open_cases(tx, devices).await?;
-        let (asked, sent) = (asked(tx, devices).await?, resubmit::sent(tx, devices).await?);
-        Ok(Known {
-            results: results(tx, devices).await?,
-            open,
-            ended: ended(tx, devices).await?,
-            cohorts: cohorts(tx, devices).await?,
-            asked,
-            sent,
-        })
-    }
-}
-
-async fn results(tx: &mut Tx, devices: &[DeviceId]) -> DbResult<BTreeMap<DeviceId, Vec<(KeyResult, AttemptKind)>>> {
-    let (ids, among) = rows::integers(tx, 1, devices.iter().map(|d| d.to_db()));
-    let sql = format!(
-        "select device_id, attempted_at, status, detail, source from key_results where device_id {among}
-         order by device_id, attempted_at"
-    );
-    let found: Vec<(i64, i64, String, Option<String>, String)> =
-        sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(ids).fetch_all(c).await)?;
-    let mut histories: BTreeMap<DeviceId, Vec<(KeyResult, AttemptKind)>> = BTreeMap::new();
-    for (device, at, status, detail, source) in found {
-        let device_id = DeviceId::from_db(device);
-        let status = status.parse().map_err(|_| DbError::bad_row("key_results", device_id, "status", &status))?;
-        let kind = match source.as_str() {
-            "import" => AttemptKind::Result,
-            "message" => AttemptKind::Message,
-            _ => AttemptKind::Hand,
-        };
-        histories.entry(device_id).or_default().push((KeyResult { device_id, attempted_at: Time(at), status, detail }, kind));
-    }
-    Ok(histories)
-}
-
-type OpenRow =
-    (i64, i64, String, Option<i64>, i64, i64, Option<i64>, Option<String>, Option<i64>, Option<i64>, Option<i64>, Option<String>);
-
-async fn open_cases(tx: &mut Tx, devices: &[DeviceId]) -> DbResult<BTreeMap<DeviceId, OpenCase>> {
-    let (ids, among) = rows::integers(tx, 1, devices.iter().map(|d| d.to_db()));
-    let sql = format!(
-        "select device_id, id, state, opened_at, first_seen, attempts, last_attempt, last_error, next_attempt, gives_up_at, retry_at, cohort
-         from key_cases where state in ('retrying', 'investigating') and device_id {among} order by device_id"
-    );
-    let found: Vec<OpenRow> = sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(ids).fetch_all(c).await)?;
-    let one = |row: OpenRow| {
-        let (device, id, state, opened, first, attempts, last_attempt, last_error, next_attempt, gives_up_at, retry_at, cohort) =
-            row;
-        let bad = |column, found: &str| DbError::bad_row("key_cases", id, column, found);
-        let case = OpenCase {
-            id,
-            state: state.parse().map_err(|_| bad("state", &state))?,
-            opened_at: Time(opened.unwrap_or(first)),
-            attempts,
-            last_attempt,
-            last_error,
-            next_attempt,
-            gives_up_at,
-            retry_at: retry_at.map(Time),
-            cohort: cohort.map(|c| c.parse().map_err(|_| bad("cohort", &c))).transpose()?,
-        };
-        Ok((DeviceId::from_db(device), case))
-    };
-    found.into_iter().map(one).collect()
-}
-
-/// When the device's cases that ended did so last, and the number of the latest.
-async fn ended(tx: &mut Tx, devices: &[DeviceId]) -> DbResult<BTreeMap<DeviceId, (Time, i64)>> {
-    let (ids, among) = rows::integers(tx, 1, devices.iter().map(|d| d.to_db()));
-    let sql = format!(
-        "select device_id, max(ended_at), max(id) from key_cases where ended_at is not null and device_id {among}
-         group by device_id order by device_id"
-    );
-    let found: Vec<(i64, i64, i64)> = sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(ids).fetch_all(c).await)?;
-    Ok(found.into_iter().map(|(d, at, id)| (DeviceId::from_db(d), (Time(at), id))).collect())
-}
-
-async fn asked(tx: &mut Tx, devices: &[DeviceId]) -> DbResult<BTreeMap<i64, Time>> {
-    let (ids, among) = rows::integers(tx, 1, devices.iter().map(|d| d.to_db()));
-    let sql = format!(
-        "select q.case_id, q.requested_at from key_requests q join key_cases k on k.id = q.case_id
-         where q.ended_at is null and q.batch_id is null and k.device_id {among} order by q.case_id"
-    );
-    let found: Vec<(i64, i64)> = sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(ids).fetch_all(c).await)?;
-    Ok(found.into_iter().map(|(id, at)| (id, Time(at))).collect())
-}
-
-async fn cohorts(tx: &mut Tx, devices: &[DeviceId]) -> DbResult<BTreeMap<DeviceId, Cohort>> {
-    let (ids, among) = rows::integers(tx, 1, devices.iter().map(|d| d.to_db()));
-    let sql = format!("select device_id, cohort from sites where device_id {among} order by device_id");
-    let found: Vec<(i64, String)> = sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(ids).fetch_all(c).await)?;
-    let cohort =
-        |(d, c): (i64, String)| Ok((DeviceId::from_db(d), c.parse().map_err(|_| DbError::bad_row("sites", d, "cohort", &c))?));
-    found.into_iter().map(cohort).collect()
 }
 
 /// The devices' key works: DCC activated firmware on them. Their open cases are resolved; gives whose.

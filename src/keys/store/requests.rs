@@ -56,18 +56,36 @@ pub async fn made_since(tx: &mut Tx, since: Time) -> DbResult<i64> {
 
 /// Cases that are due and on no open line, the longest due first, of sites that are ours on `day`; without these.
 pub async fn due(tx: &mut Tx, own: &[Mpid], day: Day, now: Time, but: &[i64], limit: usize) -> DbResult<Vec<KeyCase>> {
-    let ours = own.iter().map(|m| format!("'{m}'")).collect::<Vec<_>>().join(", ");
+    let ours = ours(own, "$2");
     let (but, among) = rows::integers(tx, 4, but.iter().copied());
     let sql = format!(
         "select k.id from key_cases k where k.state in ('retrying', 'investigating') and k.next_attempt <= $1
            and (select count(*) from key_requests q where q.case_id = k.id and q.ended_at is null) = 0
-           and (select count(*) from registrations r where r.mpan = (select s.mpan from sites s where s.device_id = k.device_id)
-                and r.supplier_mpid in ({ours}) and r.effective_from <= $2 and (r.effective_to is null or $2 < r.effective_to)) > 0
+           and {ours}
            and not (k.id {among})
          order by k.next_attempt, k.id limit $3"
     );
     let ids: Vec<i64> = sql!(&mut *tx, c => sqlx::query_scalar(AssertSqlSafe(sql)).bind(now.0).bind(day.0).bind(limit as i64).bind(but).fetch_all(c).await)?;
     by_number(tx, &ids, day).await
+}
+
+/// How many more are due, and on no open line, whose sites are not ours on `day`, or not known.
+pub async fn due_elsewhere(tx: &mut Tx, own: &[Mpid], day: Day, now: Time) -> DbResult<i64> {
+    let sql = format!(
+        "select count(*) from key_cases k where k.state in ('retrying', 'investigating') and k.next_attempt <= $1
+           and (select count(*) from key_requests q where q.case_id = k.id and q.ended_at is null) = 0 and not {}",
+        ours(own, "$2")
+    );
+    Ok(sql!(tx, c => sqlx::query_scalar(AssertSqlSafe(sql)).bind(now.0).bind(day.0).fetch_one(c).await)?)
+}
+
+/// The site of case `k` is registered to one of these on the day.
+fn ours(own: &[Mpid], day: &str) -> String {
+    let own = own.iter().map(|m| format!("'{m}'")).collect::<Vec<_>>().join(", ");
+    format!(
+        "((select count(*) from registrations r where r.mpan = (select s.mpan from sites s where s.device_id = k.device_id)
+           and r.supplier_mpid in ({own}) and r.effective_from <= {day} and (r.effective_to is null or {day} < r.effective_to)) > 0)"
+    )
 }
 
 /// Cases by their numbers, in that order.

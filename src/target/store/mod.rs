@@ -212,6 +212,21 @@ pub async fn in_state(
     Ok(ids.into_iter().map(DeviceId::from_db).collect())
 }
 
+/// The devices of a plan that are held for their key although it is there: their latest result says so. By Device ID.
+pub async fn held_with_key(tx: &mut Tx, plan: i64, after: Option<DeviceId>, limit: usize) -> DbResult<Vec<DeviceId>> {
+    let (missing, unknown) = (Reason::KeysMissing.as_str(), Reason::KeysUnknown.as_str());
+    let sql = format!(
+        "select t.device_id from targets t where t.plan_id = $1 and t.state = 'held' and t.device_id >= $2
+           and t.reason in ('{missing}', '{unknown}')
+           and (select k.status from key_results k where k.device_id = t.device_id order by k.attempted_at desc limit 1) = 'updated'
+         order by t.device_id limit $3"
+    );
+    let Some(from) = first_after(after) else { return Ok(Vec::new()) };
+    let ids: Vec<i64> =
+        sql!(tx, c => sqlx::query_scalar(AssertSqlSafe(sql)).bind(plan).bind(from).bind(limit as i64).fetch_all(c).await)?;
+    Ok(ids.into_iter().map(DeviceId::from_db).collect())
+}
+
 /// How many targets of a plan count for or against it, by state: sent, and not of a site that left the portfolio. A missing key is no
 /// failure: what waits for one is held, and what was sent without it counts once it succeeds (then its reason is another).
 pub async fn count_shares(tx: &mut Tx, plan: i64) -> DbResult<Vec<(TargetState, i64)>> {

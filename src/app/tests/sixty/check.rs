@@ -220,12 +220,14 @@ pub fn report_agrees(report: &KeyReport, naive: &Naive) {
             count(part, state);
         }
         if state.is_open() {
-            let error = case
-                .tries
-                .iter()
-                .rev()
-                .find(|((t, kind), (outcome, ..))| *t <= at && *kind != "requested" && outcome != "updated");
-            let error = error.and_then(|(_, (_, detail, _))| detail.clone()).expect("each failure has its words");
+            let error =
+                case.tries.iter().rev().find(|((t, kind), (outcome, ..))| *t <= at && *kind == "result" && outcome != "updated");
+            let by_hand = case.tries.contains_key(&(case.first_seen, "hand"));
+            // Each failure of the tool has its words; what a person opened has those of the case before it.
+            let error = match error {
+                Some((_, (_, detail, _))) => detail.clone().expect("its words"),
+                None => case.error_before.clone().filter(|_| by_hand).unwrap_or_else(|| "unknown".into()),
+            };
             *errors.entry(error).or_default() += 1;
             open.push(case.first_seen);
         } else if state == KeyCaseState::Closed {

@@ -4,7 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::rules::{ANSWER_DAYS, DAY, HOUR, Rule, rule};
+use super::{
+    super::OPERATOR,
+    rules::{ANSWER_DAYS, DAY, HOUR, Rule, rule},
+};
 use crate::{
     app::CaseAction,
     clock::{Day, Time},
@@ -40,6 +43,8 @@ pub struct Case {
     pub last_attempt: Time,
     pub attempts: i64,
     pub last_error: Option<String>,
+    /// Of the case before it, which is its own where a person opened it.
+    pub error_before: Option<String>,
     pub ended_at: Option<Time>,
     pub closed_reason: Option<String>,
     pub incident: Option<String>,
@@ -86,17 +91,25 @@ impl Site {
         self.cases.last().is_some_and(|c| c.state.is_open())
     }
 
-    /// The first success that an open case does not know of.
-    fn good_news(&self) -> Option<Time> {
-        let case = self.cases.last().filter(|_| self.is_ill())?;
-        let later = self.said.range(case.last_attempt.plus_millis(1)..);
-        later.filter(|(_, s)| s.status == KeyStatus::Updated).map(|(at, _)| *at).next()
+    /// The first success, after a moment, that ends an open case, or a run of failures that was never one.
+    fn good_news(&self, after: Time) -> Option<Time> {
+        let good = |(at, s): (&Time, &Said)| (s.status == KeyStatus::Updated).then_some(*at);
+        if let Some(case) = self.cases.last().filter(|_| self.is_ill()) {
+            return self.said.range(case.last_attempt.plus_millis(1)..).find_map(good);
+        }
+        let since = self.since().max(after);
+        let (ill, _) = self.said.range(since..).find(|(_, s)| s.status != KeyStatus::Updated)?;
+        self.said.range(ill..).find_map(good)
+    }
+
+    /// What was said before is dealt with: a case ended.
+    fn since(&self) -> Time {
+        self.cases.iter().filter_map(|c| c.ended_at).max().map_or(Time(i64::MIN), |at| at.plus_millis(1))
     }
 
     /// The last run of failures among what was said since the last case ended and until a moment, and the success after it.
     fn latest_run(&self, until: Time) -> Option<Run> {
-        let after = self.cases.iter().filter_map(|c| c.ended_at).max().map_or(Time(i64::MIN), |at| at.plus_millis(1));
-        let since: Vec<(Time, &Said)> = self.said.range(after..=until).map(|(at, s)| (*at, s)).collect();
+        let since: Vec<(Time, &Said)> = self.said.range(self.since()..=until).map(|(at, s)| (*at, s)).collect();
         let good = |(_, s): &(Time, &Said)| s.status == KeyStatus::Updated;
         let last = since.iter().rposition(|s| !good(s))?;
         let first = since[..last].iter().rposition(good).map_or(0, |n| n + 1);
@@ -105,10 +118,11 @@ impl Site {
             first: failures[0].0,
             last: failures[failures.len() - 1].0,
             failures: failures.len() as i64,
-            error: failures.iter().rev().find_map(|(_, s)| s.detail.clone()),
+            error: failures.iter().rev().find_map(|(_, s)| s.detail.clone().filter(|_| !s.by_hand)),
+            began_by_hand: failures[0].1.by_hand,
             investigated: failures.iter().any(|(_, s)| s.status == KeyStatus::Investigating),
             came_good: since.get(last + 1).map(|s| s.0),
-            by_hand: since.iter().any(|(_, s)| s.by_hand),
+            by_hand: since[first..].iter().any(|(_, s)| s.by_hand),
         })
     }
 
@@ -116,10 +130,11 @@ impl Site {
         let Some(run) = self.latest_run(until) else { return };
         if !self.is_ill() {
             let needs_the_tool = self.cohort != Cohort::Secure || run.by_hand;
-            if run.came_good.is_some() || !needs_the_tool {
+            if !needs_the_tool {
                 return;
             }
-            self.cases.push(opened(&run, now));
+            let before = self.cases.last().and_then(|case| case.last_error.clone());
+            self.cases.push(opened(&run, before, now));
         }
         conclude(self.cases.last_mut().expect("one is open"), &run, &self.said, until, now);
     }
@@ -133,6 +148,7 @@ struct Run {
     investigated: bool,
     came_good: Option<Time>,
     by_hand: bool,
+    began_by_hand: bool,
 }
 
 #[derive(Default)]
@@ -165,8 +181,10 @@ impl Naive {
         for n in &self.unwell {
             let site = self.sites.get_mut(n).expect("a known site");
             // What was said after the case ended is the next one's.
-            while let Some(until) = site.good_news() {
+            let mut after = Time(i64::MIN);
+            while let Some(until) = site.good_news(after) {
                 site.draw_conclusions(until, now);
+                after = until;
             }
             site.draw_conclusions(Time(i64::MAX), now);
         }
@@ -223,7 +241,7 @@ impl Naive {
         let possible = match action {
             CaseAction::Note { .. } => !site.cases.is_empty(),
             CaseAction::Reopen => !is_open,
-            CaseAction::Retry => is_open && !asked,
+            CaseAction::Retry => is_open && !asked && site.supplier(now.london_day()) == "EELC",
             _ => is_open,
         };
         if !possible {
@@ -267,10 +285,12 @@ impl Naive {
         };
         self.hears(n, later_than_all, Said { status, detail: Some(why.into()), by_hand: true });
         self.draw_conclusions(now);
-        if *action == CaseAction::Reopen
-            && let [.., old, new] = self.sites.get_mut(&n).expect("a known site").cases.as_mut_slice()
-        {
-            (new.incident, new.team, new.assignee) = (old.incident.clone(), old.team.clone(), old.assignee.clone());
+        match self.sites.get_mut(&n).expect("a known site").cases.as_mut_slice() {
+            [.., old, new] if *action == CaseAction::Reopen => {
+                (new.incident, new.team, new.assignee) = (old.incident.clone(), old.team.clone(), old.assignee.clone());
+            }
+            [first] if *action == CaseAction::Reopen => first.note(now, who, CaseVerb::Reopen, &words),
+            _ => {}
         }
         true
     }
@@ -290,7 +310,7 @@ impl Naive {
     }
 }
 
-fn opened(run: &Run, now: Time) -> Case {
+fn opened(run: &Run, error_before: Option<String>, now: Time) -> Case {
     Case {
         state: KeyCaseState::Retrying,
         opened_at: now,
@@ -298,6 +318,7 @@ fn opened(run: &Run, now: Time) -> Case {
         last_attempt: run.last,
         attempts: 0,
         last_error: None,
+        error_before,
         ended_at: None,
         closed_reason: None,
         incident: None,
@@ -315,7 +336,7 @@ fn conclude(case: &mut Case, run: &Run, said: &BTreeMap<Time, Said>, until: Time
     case.first_seen = case.first_seen.min(run.first);
     case.last_attempt = run.came_good.unwrap_or(run.last);
     case.attempts = run.failures + i64::from(run.came_good.is_some());
-    case.last_error = run.error.clone();
+    case.last_error = run.error.clone().or_else(|| case.error_before.clone().filter(|_| run.began_by_hand));
     case.ended_at = run.came_good;
     if run.came_good.is_some() {
         (case.state, case.now_please) = (KeyCaseState::Resolved, false);
@@ -324,7 +345,7 @@ fn conclude(case: &mut Case, run: &Run, said: &BTreeMap<Time, Said>, until: Time
     }
     for (at, said) in said.range(run.first..=until) {
         let kind = if said.by_hand { "hand" } else { "result" };
-        case.tries.insert((*at, kind), (said.status.to_string(), said.detail.clone(), None));
+        case.tries.insert((*at, kind), (said.status.to_string(), said.detail.clone(), said.by_hand.then(|| OPERATOR.into())));
     }
     for line in case.lines.iter_mut().filter(|l| l.ended_at.is_none()) {
         if case.last_attempt > line.at || case.ended_at.is_some() {

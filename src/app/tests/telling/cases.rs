@@ -74,5 +74,34 @@ async fn a_case_of_a_site_that_is_another_suppliers_is_told_to_nobody() {
         lab.tells().await;
         let all = told(&receiver);
         assert!(all.len() == 1 && all[0].starts_with(&format!("case-opened {}", device(2))), "{all:?}");
+        // Nor is it when the site comes to us long after.
+        lab.app.clock.advance(32 * DAY);
+        lab.app.find_holders().await.unwrap();
+        lab.registered(&[1, 2], "").await;
+        lab.tells().await;
+        assert_eq!(told(&receiver).len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_case_opened_before_its_site_was_loaded_is_told_when_it_is() {
+    for lab in labs(2).await {
+        let receiver = Receiver::start().await;
+        lab.teams(&[("incident", "EELC", receiver.port, CASES)]);
+        lab.result_now(3, "failed").await;
+        lab.result_now(4, "failed").await;
+        lab.tells().await;
+        assert_eq!((told(&receiver).len(), lab.counts().await), (0, [0, 0, 0]), "nobody is known to hold them");
+        lab.app.clock.advance(10 * DAY);
+        lab.sites(&[(3, "IOC"), (4, "IOC")]).await;
+        lab.tells().await;
+        assert_eq!(told(&receiver).len(), 0, "loaded, and not yet anybody's");
+        lab.registered(&[1, 2, 3], "").await;
+        lab.tells().await;
+        let all = told(&receiver);
+        assert!(all.len() == 1 && all[0].starts_with(&format!("case-opened {}", device(3))), "{all:?}");
+        lab.registered(&[1, 2, 3], "").await;
+        lab.tells().await;
+        assert_eq!(told(&receiver).len(), 1, "once");
     }
 }

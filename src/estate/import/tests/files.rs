@@ -100,6 +100,8 @@ const CASES: &[Case] = &[
             ("00-DB-12-34-56-78-90-A4,updated,2020-11-25T10:00:00+01:00,", "-"),
             ("00-DB-12-34-56-78-90-A4,Updated,2020-11-26T10:00:00Z,", "bad-value:status"),
             ("00-DB-12-34-56-78-90-A4,failed,yesterday,", "bad-value:attempted_at"),
+            ("00-DB-12-34-56-78-90-A4,failed,2030-01-02T00:00:00Z,", "-"),
+            ("00-DB-12-34-56-78-90-A4,failed,2030-01-02T00:00:00.001Z,", "bad-value:attempted_at"),
             ("00-DB-12-34-56-78-90-A4,failed,,", "missing:attempted_at"),
         ],
     ),

@@ -33,7 +33,8 @@ struct Said {
 }
 
 async fn desks() -> Vec<Desk> {
-    let desk = |test| Desk { test, clock: Clock::manual(Time(0)), folder: tempfile::tempdir().unwrap() };
+    let desk =
+        |test| Desk { test, clock: Clock::manual("2030-01-01T00:00:00Z".parse().unwrap()), folder: tempfile::tempdir().unwrap() };
     databases().await.into_iter().map(desk).collect()
 }
 
