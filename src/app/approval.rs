@@ -102,7 +102,7 @@ impl App {
         if is_approved_under(campaign, &policies) {
             let until = now.plus_millis(policies.rollout.approval_valid.millis());
             // Given again it holds for longer; the same yes twice on a day changes nothing.
-            let longer = campaign.approved_until.is_some_and(|old| until.0 - old.0 >= RENEWED_AFTER_MILLIS);
+            let longer = campaign.approved_until.is_some_and(|old| old <= now || until.0 - old.0 >= RENEWED_AFTER_MILLIS);
             let binding = || campaign.policy_binding.clone().unwrap_or_else(|| policy::binding(&policies, &campaign.rollout));
             return Ok(longer.then(|| (campaign.policy_set, binding())));
         }

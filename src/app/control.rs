@@ -37,6 +37,8 @@ pub struct NewCampaignRequest {
     pub waves: Vec<(String, WaveSize)>,
 }
 
+/// The code of a halt by a person.
+const OPERATOR: &str = "OPERATOR";
 /// How often a guarded change is tried again when somebody else changed the campaign in between.
 const STALE_RETRIES: usize = 20;
 /// Members cancelled in one transaction.
@@ -213,8 +215,13 @@ impl App {
     pub async fn halt_campaign(&self, id_or_name: &str, reason: &str, who: &str) -> Outcome<Campaign> {
         check_reason(reason)?;
         self.change(id_or_name, Command::Halt, who, async |_, campaign, now| {
-            if campaign.state != CampaignState::Halted {
-                campaign.stopped_code = Some("OPERATOR".into());
+            let by_a_person = campaign.state == CampaignState::Halted && campaign.stopped_code.as_deref() == Some(OPERATOR);
+            if by_a_person && campaign.stopped_reason.as_deref() == Some(reason) {
+                return Ok(json!(null));
+            }
+            // A person's word stands over the engine's: what ends that one then does not end this.
+            if !by_a_person {
+                campaign.stopped_code = Some(OPERATOR.into());
                 campaign.stopped_reason = Some(reason.to_string());
                 campaign.stopped_at = Some(now);
                 campaign.stopped_by = Some(who.to_string());
@@ -224,16 +231,25 @@ impl App {
         .await
     }
 
-    /// Halts every campaign that could send. Gives those it halted.
-    pub async fn halt_all(&self, reason: &str, who: &str) -> Outcome<Vec<Campaign>> {
+    /// Halts every campaign that could send. Gives those it halted, and why others were not: one that cannot be halted keeps none of the
+    /// rest running.
+    pub async fn halt_all(&self, reason: &str, who: &str) -> Outcome<(Vec<Campaign>, Vec<(Campaign, Failure)>)> {
         let campaigns = campaign::store::list(&mut self.db.read().await?).await?;
-        let mut halted = Vec::new();
+        let (mut halted, mut failed) = (Vec::new(), Vec::new());
         for campaign in campaigns {
-            if campaign.state != CampaignState::Halted && campaign.state.on(Command::Halt).is_ok() {
-                halted.push(self.halt_campaign(&campaign.id.to_string(), reason, who).await?);
+            if campaign.state == CampaignState::Halted || campaign.state.on(Command::Halt).is_err() {
+                continue;
+            }
+            match self.halt_campaign(&campaign.id.to_string(), reason, who).await {
+                Ok(done) => halted.push(done),
+                Err(why) => match self.campaign(&campaign.id.to_string()).await {
+                    // It ended meanwhile by itself.
+                    Ok(now) if now.state.on(Command::Halt).is_err() => {}
+                    _ => failed.push((campaign, why)),
+                },
             }
         }
-        Ok(halted)
+        Ok((halted, failed))
     }
 
     /// Halts a running campaign with the contract's refusal code, within the caller's transaction.
@@ -298,7 +314,7 @@ impl App {
             if !campaign::store::save(&mut tx, &campaign, read_in).await? {
                 continue;
             }
-            let again = command == Command::Approve && !detail.is_null();
+            let again = matches!(command, Command::Approve | Command::Halt) && !detail.is_null();
             if next != read_in || again {
                 record(&mut tx, now, who, &format!("campaign.{command}"), campaign.subject(), detail).await?;
             }

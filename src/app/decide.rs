@@ -1,7 +1,7 @@
 //! Everything a decision needs, fetched: policies, image, product lists, then site by site the facts. The decision itself is
 //! `policy::evaluate`; planning, the check before sending and the recheck of the held all come through here.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use crate::{
     app::App,
@@ -165,17 +165,20 @@ impl Decider {
 
     /// Who was taken out by a person goes nowhere, whatever the rules say of the site; what they rule out stays so.
     async fn leave_out(&self, tx: &mut Tx, decided: &mut [Decided]) -> Outcome {
-        let Some(campaign) = self.excluding else { return Ok(()) };
         let devices: Vec<DeviceId> = decided.iter().map(|d| d.device).collect();
-        let excluded = campaign::store::excluded::among(tx, campaign, &devices).await?;
-        for d in decided.iter_mut().filter(|d| d.reason.outcome() != policy::Outcome::Ineligible) {
-            if let Some(why) = excluded.get(&d.device) {
-                d.state = TargetState::Cancelled;
-                d.reason = Reason::ExcludedByOperator;
-                d.fact = Some(why.as_str().into());
-            }
+        let excluded = self.excluded(tx, &devices).await?;
+        for d in decided {
+            leave_out(d, &excluded);
         }
         Ok(())
+    }
+
+    /// Those of some devices that people took out of the campaign, and why.
+    async fn excluded(&self, tx: &mut Tx, devices: &[DeviceId]) -> Outcome<BTreeMap<DeviceId, String>> {
+        match self.excluding {
+            Some(campaign) => Ok(campaign::store::excluded::among(tx, campaign, devices).await?),
+            None => Ok(BTreeMap::new()),
+        }
     }
 
     pub(super) fn decision(&self) -> &Decision {
@@ -192,15 +195,17 @@ impl Decider {
         mut drawing: Option<&mut Drawing>,
     ) -> Outcome<Vec<Decided>> {
         let mut devices = Vec::new();
-        if !self.others.is_empty() {
+        if !self.others.is_empty() || self.excluding.is_some() {
             page.for_each(|row| devices.push(row.site.device_id))?;
         }
         let elsewhere = target::store::in_progress(tx, &self.others, &devices).await?;
+        let excluded = self.excluded(tx, &devices).await?;
         let mut decided = Vec::new();
         let mut decide = |row: &SiteRow| {
-            let one = self.decide_one(row, elsewhere.contains(&row.site.device_id));
+            let mut one = self.decide_one(row, elsewhere.contains(&row.site.device_id));
+            let taken_out = leave_out(&mut one, &excluded);
             groups.add(&row.site, one.reason);
-            if let Some(drawing) = &mut drawing {
+            if let Some(drawing) = drawing.as_mut().filter(|_| !taken_out) {
                 drawing.add(&row.site, one.reason);
             }
             decided.push(one);
@@ -209,7 +214,6 @@ impl Decider {
             Some(kept) => kept.for_each(page, decide)?,
             None => page.for_each(|row| decide(row))?,
         }
-        self.leave_out(tx, &mut decided).await?;
         Ok(decided)
     }
 
@@ -268,6 +272,17 @@ impl Decider {
         }
         Ok((verdict, findings))
     }
+}
+
+/// Takes a member out that people took out. Gives whether it was one.
+fn leave_out(decided: &mut Decided, excluded: &BTreeMap<DeviceId, String>) -> bool {
+    let Some(why) = excluded.get(&decided.device).filter(|_| decided.reason.outcome() != policy::Outcome::Ineligible) else {
+        return false;
+    };
+    decided.state = TargetState::Cancelled;
+    decided.reason = Reason::ExcludedByOperator;
+    decided.fact = Some(why.as_str().into());
+    true
 }
 
 /// Where an own registration ends.

@@ -32,6 +32,8 @@ pub struct InFlight {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Look {
     newest_batch: i64,
+    /// Of the plan: batches of one campaign are made one after another, those of several are not.
+    newest_of_plan: i64,
     found: InFlight,
 }
 
@@ -59,7 +61,7 @@ impl App {
         let cap_in_all = policies.rollout.in_flight_in_all;
         let Some(plan) = campaign.plan_id.filter(|_| cap.is_some() || cap_in_all.is_some()) else { return Ok(None) };
         // Before the count: what is made in between is then counted twice rather than not at all.
-        let newest_batch = waves::newest_batch(tx).await?;
+        let (newest_batch, newest_of_plan) = waves::newest_batches(tx, plan).await?;
         let now = targets::waves::count_in_flight(tx, &[plan]).await?;
         let in_all = match cap_in_all {
             None => now,
@@ -68,14 +70,14 @@ impl App {
                 targets::waves::count_in_flight(tx, &plans).await?
             }
         };
-        Ok(Some(Look { newest_batch, found: InFlight { now, cap, in_all, cap_in_all } }))
+        Ok(Some(Look { newest_batch, newest_of_plan, found: InFlight { now, cap, in_all, cap_in_all } }))
     }
 
     /// The same under the turn, in the transaction that will prepare a batch.
     pub(super) async fn take_in_flight_turn(&self, tx: &mut Tx, plan: i64, look: Option<Look>) -> Outcome<Option<InFlight>> {
         let Some(look) = look else { return Ok(None) };
         waves::take_turn(tx).await?;
-        let (own, all) = waves::sent_since(tx, look.newest_batch, plan).await?;
+        let (own, all) = waves::sent_since(tx, look.newest_batch, plan, look.newest_of_plan).await?;
         Ok(Some(InFlight { now: look.found.now + own, in_all: look.found.in_all + all, ..look.found }))
     }
 

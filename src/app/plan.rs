@@ -25,12 +25,12 @@ use crate::{
 /// Sites read in one step: some 20 ms.
 const PAGE_SITES: u32 = 6_000;
 /// Pages read ahead of those who decide, while registrations are still being read: some 20 MB.
-const PAGES_AHEAD: usize = 32;
+const PAGES_AHEAD: usize = 24;
 /// Pages decided ahead of the writer: 2 MB.
 const DECIDED_AHEAD: usize = 8;
 /// Sites written in one transaction: well below half a second, so that a message that comes in does not wait, and few enough
 /// commits that the disk is not what planning waits for.
-const WRITE_SITES: usize = 60_000;
+const WRITE_SITES: usize = 30_000;
 /// Sites written in the first transaction; each has twice those of the one before, so that the writer, which is the last to have
 /// something to do, does not wait for a whole one.
 const FIRST_SITES: usize = 12_000;

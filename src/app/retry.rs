@@ -80,7 +80,9 @@ pub struct Retried {
     pub dry_run: bool,
     /// Failed and expired devices, by cause: what there is to choose from.
     pub by_cause: BTreeMap<String, i64>,
-    /// Of those, the ones that are meant.
+    /// Causes that were asked for, and no device failed for: mistyped, or queued again before.
+    pub unknown_causes: Vec<String>,
+    /// Of those that failed, the ones that are meant.
     pub meant: i64,
     pub queued: i64,
     pub not_retried: BTreeMap<NotRetried, i64>,
@@ -128,12 +130,8 @@ impl App {
                 after = Some(last);
             }
         }
-        if let Some(unknown) = filter.causes.iter().find(|c| !done.by_cause.keys().any(|k| k.eq_ignore_ascii_case(c.trim()))) {
-            let causes: Vec<&str> = done.by_cause.keys().map(String::as_str).collect();
-            let there = if causes.is_empty() { "nothing failed or expired".to_string() } else { causes.join(", ") };
-            return Err(Failure::failed(format!("no device failed for {unknown:?}, and {} were queued again", done.queued))
-                .help(format!("the causes there are: {there}")));
-        }
+        let is_there = |cause: &&String| done.by_cause.keys().any(|there| there.eq_ignore_ascii_case(cause.trim()));
+        done.unknown_causes = filter.causes.iter().filter(|cause| !is_there(cause)).cloned().collect();
         Ok(done)
     }
 

@@ -72,7 +72,11 @@ pub(super) fn counts_of_waves(waves: &Waves, found: &[Alike]) -> BTreeMap<i64, W
             TargetState::Queued => &mut of_wave.queued,
             TargetState::Ineligible | TargetState::Cancelled => &mut of_wave.out,
             _ if alike.left_out => &mut of_wave.left_out,
-            TargetState::Submitted | TargetState::Accepted | TargetState::Delivered => &mut of_wave.in_flight,
+            TargetState::Submitted => {
+                of_wave.leaving += alike.devices;
+                &mut of_wave.in_flight
+            }
+            TargetState::Accepted | TargetState::Delivered => &mut of_wave.in_flight,
             TargetState::Activated | TargetState::Verified => &mut of_wave.succeeded,
             TargetState::Expired => of_wave.failed.entry(SILENT.into()).or_default(),
             TargetState::Failed => {

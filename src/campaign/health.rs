@@ -18,6 +18,8 @@ pub struct WaveCounts {
     pub queued: i64,
     /// Submitted, accepted or delivered.
     pub in_flight: i64,
+    /// Of those, in a request that DCC has not accepted yet.
+    pub leaving: i64,
     pub succeeded: i64,
     /// By cause; `silent` is one.
     pub failed: BTreeMap<String, i64>,
@@ -32,7 +34,7 @@ pub struct WaveCounts {
 pub struct WaveTimes {
     pub now: Time,
     pub opened_at: Time,
-    /// Nothing of it was queued for the first time.
+    /// From when on nothing of it was queued, and DCC had accepted all that was sent.
     pub all_sent_at: Option<Time>,
 }
 
@@ -107,6 +109,7 @@ fn numbers(watch: &Watch, counts: &WaveCounts, times: WaveTimes) -> Numbers {
     let failed: i64 = by_cause.values().sum();
     let answered = counts.succeeded + failed;
     let counted = answered + counts.in_flight;
+    let excluded = counts.failed.values().sum::<i64>() - failed;
     let share = |part: i64, whole: i64| (whole > 0).then(|| (part as f64 / whole as f64 * 1e4).round() / 1e4);
     Numbers {
         counted,
@@ -114,14 +117,24 @@ fn numbers(watch: &Watch, counts: &WaveCounts, times: WaveTimes) -> Numbers {
         succeeded: counts.succeeded,
         failed,
         silent: by_cause.get(SILENT).copied().unwrap_or(0),
-        excluded: counts.failed.values().sum::<i64>() - failed,
+        excluded,
         by_cause,
         left_out: counts.left_out,
-        sample_wanted: watch.minimum_sample.min(counted + counts.queued),
+        sample_wanted: sample_wanted(watch, counts, counted + counts.queued, excluded),
         success_share: share(counts.succeeded, counted),
         failure_share: share(failed, answered),
         soaks_until: times.all_sent_at.filter(|_| watch.soak.millis() > 0).map(|at| at.plus_millis(watch.soak.millis())),
         deadline_at: watch.deadline.map(|deadline| times.opened_at.plus_millis(deadline.millis())),
+    }
+}
+
+/// Answers that are wanted. A wave that has as many devices as the sample owes all of it, whatever became of some; a smaller one owes those
+/// of all that are not left out, which a missing key must not hold up (L§13).
+fn sample_wanted(watch: &Watch, counts: &WaveCounts, owed: i64, excluded: i64) -> i64 {
+    let all_but_left_out = owed + excluded;
+    match all_but_left_out + counts.left_out >= watch.minimum_sample {
+        true => watch.minimum_sample,
+        false => all_but_left_out,
     }
 }
 
@@ -144,9 +157,12 @@ fn verdict(
     if counts.queued > 0 {
         return or_late(format!("{} devices are still to be sent", counts.queued));
     }
+    if counts.leaving > 0 {
+        return or_late(format!("DCC has not accepted the request of {} devices yet", counts.leaving));
+    }
     if numbers.answered < numbers.sample_wanted || numbers.answered == 0 {
         let because = match numbers.counted {
-            0 => "none of its devices was sent, so nothing is known of it".to_string(),
+            0 if numbers.excluded == 0 => "none of its devices was sent, so nothing is known of it".to_string(),
             _ => format!(
                 "{} of {} devices have answered, and {} are wanted",
                 numbers.answered,
@@ -235,6 +251,9 @@ mod tests {
         let excluded = WaveCounts { failed: [("E21".to_string(), 30)].into(), ..counts(0, 0, 70, 0) };
         let without_keys = WaveCounts { left_out: 40, ..counts(0, 0, 60, 0) };
         let nobody = WaveCounts { left_out: 5, held: 3, ..WaveCounts::default() };
+        let mostly_excluded = WaveCounts { failed: [("E21".to_string(), 31)].into(), ..counts(0, 0, 9, 0) };
+        let small_without_key = WaveCounts { left_out: 1, ..counts(0, 0, 9, 0) };
+        let leaving = WaveCounts { leaving: 5, ..counts(0, 5, 95, 0) };
         let cases = [
             ("being sent", counts(50, 50, 0, 0), 1),
             ("sent, no answer", counts(0, 100, 0, 0), 1),
@@ -250,6 +269,9 @@ mod tests {
             ("a cause that is excluded does not", excluded, 48),
             ("missing keys do not", without_keys, 48),
             ("nobody who counts was sent", nobody, 48),
+            ("most failed for a cause that is excluded", mostly_excluded, 48),
+            ("a small wave without a key", small_without_key, 48),
+            ("sent, and DCC has not accepted it", leaving, 48),
             ("too few, and no more to come", counts(0, 0, 0, 0), 1),
             ("a small wave wants all its answers", counts(0, 1, 2, 0), 48),
             ("a small wave, answered", counts(0, 0, 3, 0), 48),
@@ -317,9 +339,10 @@ mod tests {
                 let worse = judge(&w, &counts(queued, in_flight, succeeded, failed + 1), Forgiven::default(), ago(hours), last);
                 prop_assert_eq!(worse.verdict, Verdict::Halt);
             }
-            // Whatever is left out changes nothing.
+            // Whatever is left out lets nothing go on, and stops nothing for good.
             let more = WaveCounts { left_out: 77, held: 5, out: 9, ..now };
-            prop_assert_eq!(judge(&w, &more, Forgiven::default(), ago(hours), last).verdict, health.verdict);
+            let besides = judge(&w, &more, Forgiven::default(), ago(hours), last).verdict;
+            prop_assert!(besides == health.verdict || (health.verdict == Verdict::GoOn && besides != Verdict::Halt), "{besides}");
         }
     }
 }

@@ -254,13 +254,23 @@ pub async fn run(ctx: &Context, command: Command) -> Outcome {
 pub async fn halt(ctx: &Context, args: HaltArgs) -> Outcome {
     let app = ctx.app().await?;
     let who = os_user_at_host();
-    let halted = match &args.campaign {
-        Some(campaign) => vec![app.halt_campaign(campaign, &args.reason, &who).await?],
+    let (halted, not_halted) = match &args.campaign {
+        Some(campaign) => (vec![app.halt_campaign(campaign, &args.reason, &who).await?], Vec::new()),
         None => app.halt_all(&args.reason, &who).await?,
     };
     let rows: Vec<Vec<String>> =
         halted.iter().map(|c| vec![c.id.to_string(), c.name.clone(), c.state.to_string(), args.reason.clone()]).collect();
-    table::print(ctx.output(), &["id", "name", "state", "reason"], &rows, &halted)
+    table::print(ctx.output(), &["id", "name", "state", "reason"], &rows, &halted)?;
+    let Some((first, why)) = not_halted.first() else { return Ok(()) };
+    let names: Vec<&str> = not_halted.iter().map(|(campaign, _)| campaign.name.as_str()).collect();
+    Err(Failure::failed(format!(
+        "{} campaigns were not halted: {}; of {}: {}",
+        names.len(),
+        names.join(", "),
+        first.name,
+        why.message
+    ))
+    .help("give the same command again"))
 }
 
 async fn create(ctx: &Context, args: CreateArgs) -> Outcome {

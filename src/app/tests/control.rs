@@ -120,8 +120,8 @@ async fn a_retry_is_of_a_cause_and_says_what_it_could_not() {
         lab.app.expire_silent().await.unwrap();
         lab.exclude(&[4], false).await;
         let only = |cause: &str| RetryFilter { causes: vec![cause.to_string()], ..RetryFilter::default() };
-        let none = lab.app.retry_some("spring", &only("E11"), OPERATOR, false).await.unwrap_err();
-        assert!(none.message.contains("E11"), "{none:?}");
+        let none = lab.app.retry_some("spring", &only("E11"), OPERATOR, false).await.unwrap();
+        assert_eq!((none.queued, none.unknown_causes), (0, vec!["E11".to_string()]));
         assert_eq!(lab.state(campaign, 3).await, TargetState::Expired);
         let look = lab.app.retry_some("spring", &only("Silent"), OPERATOR, true).await.unwrap();
         assert_eq!((look.meant, look.queued, look.not_retried[&NotRetried::Excluded]), (4, 3, 1));
@@ -129,7 +129,9 @@ async fn a_retry_is_of_a_cause_and_says_what_it_could_not() {
         let done = lab.app.retry_some("spring", &only("silent"), OPERATOR, false).await.unwrap();
         assert_eq!((done.queued, done.by_cause["silent"]), (3, 4));
         assert_eq!((lab.state(campaign, 3).await, lab.state(campaign, 4).await), (TargetState::Queued, TargetState::Expired));
-        assert_eq!(lab.app.retry_some("spring", &RetryFilter::default(), OPERATOR, false).await.unwrap().queued, 0, "once");
+        for again in [only("silent"), RetryFilter::default()] {
+            assert_eq!(lab.app.retry_some("spring", &again, OPERATOR, false).await.unwrap().queued, 0, "once");
+        }
         assert_eq!(lab.events("campaign.retry").await, 1);
     }
 }
@@ -209,5 +211,20 @@ async fn an_approval_that_has_ended_starts_nothing_and_a_prepared_batch_does_not
         lab.app.clock.advance(90 * DAY_MILLIS);
         assert!(lab.app.begin_post(prepared, &lab.dcc).await.unwrap().is_none());
         assert_eq!(lab.state(campaign, 1).await, TargetState::Queued);
+    }
+}
+
+#[tokio::test]
+async fn an_approval_of_hours_that_has_ended_is_given_again_at_once() {
+    for lab in labs(2).await {
+        let text = crate::policy::PolicyName::Rollout.shipped().replace("approval_valid = \"90d\"", "approval_valid = \"2h\"");
+        std::fs::write(lab.app.settings.policies_dir.join("rollout.toml"), text).unwrap();
+        let campaign = lab.started("spring", 1).await;
+        lab.app.clock.advance(3 * 3_600_000);
+        assert_eq!(lab.app.prepare_batch(campaign).await.unwrap(), None);
+        lab.app.approve_campaign("spring", APPROVER, OPERATOR).await.unwrap();
+        let until = lab.app.campaign("spring").await.unwrap().approved_until.unwrap();
+        assert_eq!(until, lab.app.now().plus_millis(2 * 3_600_000));
+        lab.send(campaign).await;
     }
 }

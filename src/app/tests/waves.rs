@@ -144,6 +144,15 @@ async fn a_bad_image_is_stopped_in_the_canary_by_itself_and_nothing_is_sent_afte
         assert_eq!(kept, [Verdict::Wait, Verdict::Halt], "each change is kept");
         assert_eq!(status.waves[0].verdicts[1].numbers["failure_share"], 0.3);
         assert_eq!(status.waves[0].numbers.as_ref().unwrap().by_cause["S1VE2"], 3);
+        // A person pulls the brake as well: whoever lets the wave go on does not take that back.
+        lab.app.halt_campaign("spring", "smoke in Leeds", OPERATOR).await.unwrap();
+        lab.app.halt_campaign("spring", "smoke in Leeds", OPERATOR).await.unwrap();
+        assert_eq!(lab.events("campaign.halt").await, 2);
+        lab.goes_on(campaign, "canary").await.unwrap();
+        assert_eq!(lab.campaign_state(campaign).await, (CampaignState::Halted, Some("OPERATOR".into())));
+        lab.sends_nothing(campaign).await;
+        lab.app.resume_campaign("spring", OPERATOR).await.unwrap();
+        assert_eq!(lab.campaign_state(campaign).await.0, CampaignState::Started);
     }
 }
 
@@ -532,5 +541,22 @@ async fn a_canary_is_of_each_region_in_proportion() {
             north.push(rows.iter().filter(|row| row.site.region.as_deref() == Some("North")).count());
         }
         assert_eq!(north, [5; 6]);
+    }
+}
+
+#[tokio::test]
+async fn who_was_taken_out_before_the_plan_is_in_no_wave_and_in_one_set_of_figures() {
+    for lab in labs(40).await {
+        lab.rollout(ROLLOUT);
+        let campaign = lab.cut("spring", "careful", &[("canary", "20")], 50).await;
+        let out: Vec<DeviceId> = (1..=12).map(device).collect();
+        lab.app.exclude_devices("spring", &out, "open complaints", OPERATOR, false).await.unwrap();
+        let plan = lab.app.plan_campaign("spring", None, OPERATOR, &mut |_| {}).await.unwrap();
+        assert_eq!(plan.eligible, 28);
+        let waves = &plan.waves.as_ref().unwrap().waves;
+        assert_eq!((waves[0].eligible, waves.iter().map(|w| w.eligible).sum::<i64>()), (20, 28));
+        for n in lab.in_wave(campaign, 40, Some(1)).await {
+            assert!(n > 12, "{n} was taken out, and is in the canary");
+        }
     }
 }

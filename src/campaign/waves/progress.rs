@@ -28,6 +28,9 @@ pub fn progress(waves: &Waves, opened: &[OpenWave], counts: &BTreeMap<i64, WaveC
         return done;
     }
     let newest = done.opened.len() - 1;
+    for wave in &mut done.opened {
+        forget_what_was_mended(waves, wave, counts, now);
+    }
     for n in 0..newest {
         if let Some(health) = health_of_past(waves, &done.opened[n], counts, now) {
             done.say(n, health, now);
@@ -113,6 +116,18 @@ fn times(wave: &OpenWave, now: Time) -> WaveTimes {
     WaveTimes { now, opened_at: wave.opened_at, all_sent_at: wave.all_sent_at }
 }
 
+/// What a person knew when they let a wave go on is not held against it again; but a failure that became a success, or is tried again, is
+/// none of those any more, and must not hide the next.
+fn forget_what_was_mended(waves: &Waves, wave: &mut OpenWave, counts: &BTreeMap<i64, WaveCounts>, now: Time) {
+    let (Some(planned), Some(of_wave)) = (waves.get(wave.number), counts.get(&wave.number)) else { return };
+    if wave.forgiven == Forgiven::default() {
+        return;
+    }
+    let numbers = judge(&planned.wave.watch, of_wave, wave.forgiven, times(wave, now), false).numbers;
+    let Forgiven { answered, failed } = wave.forgiven;
+    wave.forgiven = Forgiven { answered: answered.min(numbers.answered), failed: failed.min(numbers.failed) };
+}
+
 /// Of a wave that the next has followed only a halt matters, and that one is over.
 fn health_of_past(waves: &Waves, wave: &OpenWave, counts: &BTreeMap<i64, WaveCounts>, now: Time) -> Option<Health> {
     let watch = &waves.get(wave.number)?.wave.watch;
@@ -130,8 +145,9 @@ fn health_of_newest(waves: &Waves, wave: &mut OpenWave, counts: &BTreeMap<i64, W
     let planned = waves.get(wave.number)?;
     let nothing = WaveCounts::default();
     let of_wave = counts.get(&wave.number).unwrap_or(&nothing);
-    if of_wave.queued == 0 && wave.all_sent_at.is_none() {
-        wave.all_sent_at = Some(now);
+    // It soaks anew where something of it is sent again. What is over stays as it was.
+    if wave.passed_at.is_none() {
+        wave.all_sent_at = if of_wave.queued + of_wave.leaving > 0 { None } else { wave.all_sent_at.or(Some(now)) };
     }
     let watch = &planned.wave.watch;
     let mut health = judge(watch, of_wave, wave.forgiven, times(wave, now), wave.number == waves.last());
@@ -213,6 +229,39 @@ mod tests {
         halted.opened[0].forgiven = Forgiven { answered: 10, failed: 2 };
         let on = progress(&all, &halted.opened, &late, NOW);
         assert_eq!((shown(&on), on.halts), (vec!["1 go-on".to_string(), "2 wait".into()], None));
+    }
+
+    #[test]
+    fn what_was_mended_after_a_person_let_it_go_on_hides_no_new_failure() {
+        let all = waves(&[1_000, 80]);
+        let mut begun = progress(&all, &[], &BTreeMap::new(), NOW).opened;
+        begun[0].let_go = Some(LetGo { at: NOW, by: "ann".into(), reason: "DCC was silent".into() });
+        begun[0].forgiven = Forgiven { answered: 500, failed: 300 };
+        let storm = progress(&all, &begun, &counts(&[(1, 500, 500, 0)]), NOW);
+        assert_eq!((storm.opened[0].forgiven, storm.halts.is_some()), (Forgiven { answered: 500, failed: 0 }, false));
+        let bad = progress(&all, &storm.opened, &counts(&[(1, 200, 500, 300)]), NOW);
+        assert!(bad.halts.is_some(), "{:?}", shown(&bad));
+    }
+
+    #[test]
+    fn a_wave_soaks_from_when_dcc_has_all_of_it_and_anew_when_something_is_sent_again() {
+        let all = waves(&[10, 80]);
+        let begun = progress(&all, &[], &BTreeMap::new(), NOW).opened;
+        let standing = |queued, leaving, accepted| {
+            BTreeMap::from([(1, WaveCounts { queued, leaving, in_flight: leaving + accepted, ..WaveCounts::default() })])
+        };
+        let at = |opened: &[OpenWave], counts, minutes: i64| {
+            let done = progress(&all, opened, &counts, NOW.plus_millis(minutes * 60_000));
+            (done.opened[0].all_sent_at.map(|t| (t.0 - NOW.0) / 60_000), done.opened)
+        };
+        let (sent, opened) = at(&begun, standing(0, 10, 0), 1);
+        assert_eq!(sent, None, "it is prepared, and no more");
+        let (sent, opened) = at(&opened, standing(0, 0, 10), 2);
+        assert_eq!(sent, Some(2));
+        let (sent, opened) = at(&opened, standing(4, 0, 6), 3);
+        assert_eq!(sent, None, "four came back");
+        let (sent, opened) = at(&opened, standing(0, 0, 10), 4);
+        assert_eq!((sent, at(&opened, standing(0, 0, 10), 9).0), (Some(4), Some(4)));
     }
 
     #[test]

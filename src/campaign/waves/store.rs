@@ -128,14 +128,17 @@ pub async fn take_turn(tx: &mut Tx) -> DbResult<()> {
     Ok(())
 }
 
-/// The newest batch; who counts what is out asks this first.
-pub async fn newest_batch(tx: &mut Tx) -> DbResult<i64> {
-    Ok(sql!(tx, c => sqlx::query_scalar("select coalesce(max(id), 0) from batches").fetch_one(c).await)?)
+/// The newest batch, and the newest of a plan; who counts what is out asks this first.
+pub async fn newest_batches(tx: &mut Tx, plan: i64) -> DbResult<(i64, i64)> {
+    Ok(sql!(tx, c => sqlx::query_as(
+        "select (select coalesce(max(id), 0) from batches), (select coalesce(max(id), 0) from batches where plan_id = $1)")
+        .bind(plan).fetch_one(c).await)?)
 }
 
 /// The devices of batches made after one: of a plan, and of all.
-pub async fn sent_since(tx: &mut Tx, batch: i64, plan: i64) -> DbResult<(i64, i64)> {
+pub async fn sent_since(tx: &mut Tx, batch: i64, plan: i64, of_plan: i64) -> DbResult<(i64, i64)> {
     Ok(sql!(tx, c => sqlx::query_as(
-        "select cast(coalesce(sum(case when plan_id = $2 then size else 0 end), 0) as bigint), cast(coalesce(sum(size), 0) as bigint)
-         from batches where id > $1").bind(batch).bind(plan).fetch_one(c).await)?)
+        "select (select cast(coalesce(sum(size), 0) as bigint) from batches where plan_id = $2 and id > $3),
+                (select cast(coalesce(sum(size), 0) as bigint) from batches where id > $1)")
+        .bind(batch).bind(plan).bind(of_plan).fetch_one(c).await)?)
 }

@@ -85,7 +85,7 @@ pub(super) async fn exclude(ctx: &Context, args: ExcludeArgs) -> Outcome {
         Output::Csv => {
             let rows: Vec<Vec<String>> =
                 done.devices.iter().map(|(device, what)| vec![device.to_string(), what.to_string()]).collect();
-            table::print(Output::Csv, &["device_id", "result"], &rows, &[&done])
+            table::print(Output::Csv, &["device_id", "result"], &rows, &rows)
         }
     }
 }
@@ -178,6 +178,9 @@ fn retried(done: &Retried) -> Outcome {
     table::line(format!("campaign {}: {} {what}", done.campaign, done.queued))?;
     for (cause, n) in &done.by_cause {
         table::line(format!("  {n:>9}  {cause}"))?;
+    }
+    for cause in &done.unknown_causes {
+        table::line(format!("  {:>9}  {cause}: nothing failed for it, or it was queued again before", 0))?;
     }
     for (why, n) in &done.not_retried {
         table::line(format!("  {n:>9}  not retried: {why}"))?;
