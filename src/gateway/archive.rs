@@ -29,6 +29,8 @@ static UNPACK_1: LazyLock<DecoderDictionary<'static>> = LazyLock::new(|| Decoder
 
 thread_local! {
     static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+    // To make one costs more than to unpack an alert with it (measured).
+    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
 /// Bytes as a row keeps them.
@@ -76,14 +78,23 @@ impl Kept {
             PLAIN if self.bytes.len() == self.size => Ok(self.bytes.clone()),
             // Nothing larger is ever kept.
             ZSTD_1 if self.size <= MAX_MESSAGE_BYTES => {
-                let unpacked =
-                    Decompressor::with_prepared_dictionary(&UNPACK_1).and_then(|mut d| d.decompress(&self.bytes, self.size));
-                unpacked.ok().filter(|u| u.len() == self.size).ok_or(ArchiveError::Damaged)
+                decompressed(&self.bytes, self.size).filter(|u| u.len() == self.size).ok_or(ArchiveError::Damaged)
             }
             PLAIN | ZSTD_1 => Err(ArchiveError::Damaged),
             other => Err(ArchiveError::Encoding(other)),
         }
     }
+}
+
+/// `None`: damaged. What met that is not used again.
+fn decompressed(bytes: &[u8], size: usize) -> Option<Vec<u8>> {
+    let mut decompressor = match DECOMPRESSOR.take() {
+        Some(kept) => kept,
+        None => Decompressor::with_prepared_dictionary(&UNPACK_1).ok()?,
+    };
+    let unpacked = decompressor.decompress(bytes, size).ok()?;
+    DECOMPRESSOR.set(Some(decompressor));
+    Some(unpacked)
 }
 
 fn compressor() -> Option<Compressor<'static>> {

@@ -199,7 +199,7 @@ fn by_the_tool((result, kind): &Said) -> KeyResult {
     }
 }
 
-/// A case as [`write`] takes it; `key` is its number, or the device of a new one.
+/// A case as it is written; `key` is its number, or the device of a new one.
 fn row(key: i64, (wanted, episode, cohort): (&Wanted, &Episode, Option<Cohort>)) -> Value {
     json!([
         key,
