@@ -28,7 +28,8 @@ use ppmid_orchestrator::{
 };
 
 use incidents::{ERRORS, Lot, NAMES, TEAMS, incident};
-use portfolio::{child, on_each_engine, open, peak_kilobytes, prepare, sites};
+use portfolio::{open, peak_kilobytes, prepare, sites};
+use rollout::number;
 
 /// The bound (issue 5).
 const BOUND: Duration = Duration::from_millis(50);
@@ -47,24 +48,7 @@ const OF_A_LIST: &str = "bench of a list";
 const DAY: i64 = 86_400_000;
 
 fn main() {
-    let runtime = tokio::runtime::Runtime::new().expect("threads");
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [verb, folder, url] = arguments.as_slice() {
-        match verb.as_str() {
-            "prepare" => return runtime.block_on(fill(Path::new(folder), url)),
-            "measure" => return runtime.block_on(measure(Path::new(folder), url)),
-            _ => {}
-        }
-    }
-    on_each_engine(&runtime, |engine, place, url| {
-        println!("{engine}, {} sites", sites());
-        child("prepare", place, url);
-        child("measure", place, url);
-    });
-}
-
-fn number(name: &str, or: usize) -> usize {
-    std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(or)
+    rollout::fill_and_measure(fill, measure);
 }
 
 async fn fill(folder: &Path, url: &str) {

@@ -14,7 +14,7 @@ use std::{
 
 use ppmid_orchestrator::{db::Db, sql};
 
-use portfolio::{child, cpu_seconds, on_each_engine, open, peak_kilobytes, prepare, sites};
+use portfolio::{cpu_seconds, open, peak_kilobytes, prepare};
 
 const MESSAGES: usize = 400_000;
 /// As many as the loop settles in one transaction.
@@ -25,28 +25,14 @@ const HISTORY: &str =
      detail, updated_at, cause, cause_ref, policy_set, cpl_fact, key_result_at, fact";
 
 fn main() {
-    let runtime = tokio::runtime::Runtime::new().expect("threads");
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [verb, folder, url] = arguments.as_slice() {
-        match verb.as_str() {
-            "prepare" => return runtime.block_on(fill(Path::new(folder), url)),
-            "measure" => return runtime.block_on(measure(Path::new(folder), url)),
-            _ => {}
-        }
-    }
-    on_each_engine(&runtime, |engine, place, url| {
-        println!("{engine}, {} sites", sites());
-        child("prepare", place, url);
-        child("measure", place, url);
-    });
+    rollout::fill_and_measure(fill, measure);
 }
 
 async fn fill(folder: &Path, url: &str) {
     let started = Instant::now();
     prepare(folder, url).await;
     let app = open(folder, url).await;
-    let wanted = std::env::var("PPMID_BENCH_MESSAGES").ok().and_then(|n| n.parse().ok()).unwrap_or(MESSAGES);
-    let told = rollout::under_way(&app, folder, wanted).await;
+    let told = rollout::under_way(&app, folder, rollout::number("PPMID_BENCH_MESSAGES", MESSAGES)).await;
     println!("  {told} messages wait to be settled, after {:.0} s", started.elapsed().as_secs_f64());
     app.db.close().await;
 }

@@ -19,13 +19,36 @@ use ppmid_orchestrator::{
     sim::{Portfolio, pki},
 };
 
-use crate::portfolio::WHO;
+use crate::portfolio::{WHO, child, on_each_engine, sites};
 
 /// Everything.
 pub const CAMPAIGN: &str = "bench";
 const APPROVER: &str = "somebody else";
 /// Messages stored in one transaction.
 const GROUP: usize = 1_000;
+
+/// Fills a database of each engine in one process, and measures in another.
+pub fn fill_and_measure(fill: impl AsyncFn(&Path, &str), measure: impl AsyncFn(&Path, &str)) {
+    let runtime = tokio::runtime::Runtime::new().expect("threads");
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [verb, folder, url] = arguments.as_slice() {
+        match verb.as_str() {
+            "prepare" => return runtime.block_on(fill(Path::new(folder), url)),
+            "measure" => return runtime.block_on(measure(Path::new(folder), url)),
+            _ => {}
+        }
+    }
+    on_each_engine(&runtime, |engine, place, url| {
+        println!("{engine}, {} sites", sites());
+        child("prepare", place, url);
+        child("measure", place, url);
+    });
+}
+
+/// A number from the environment, or another.
+pub fn number(name: &str, or: usize) -> usize {
+    std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(or)
+}
 
 /// Plans a campaign over what a filter names; gives its number.
 pub async fn planned(app: &App, name: &str, filter: SiteFilter) -> i64 {

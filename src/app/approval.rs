@@ -27,6 +27,11 @@ pub(super) fn person(name: &str) -> String {
     name.split('@').next().unwrap_or_default().trim().to_lowercase()
 }
 
+/// A name that somebody gave, and who says so: nothing proves it.
+pub fn asserted(name: &str, by: &str) -> String {
+    format!("{}, asserted by {by}", name.trim())
+}
+
 /// Whether the approval was given to this plan.
 pub(super) fn approval_covers(campaign: &Campaign, plan: &Plan) -> bool {
     let binding = campaign.policy_binding.as_deref().unwrap_or_default();
@@ -62,7 +67,7 @@ impl App {
             let Some((set, binding)) = pinned else {
                 return Ok(top_up.map_or(json!(null), |id| json!({"approver": approver, "asserted_by": asserted_by, "top_up": id})));
             };
-            campaign.approved_by = Some(format!("{approver}, asserted by {asserted_by}"));
+            campaign.approved_by = Some(asserted(approver, asserted_by));
             campaign.approved_at = Some(now);
             campaign.approved_until = Some(until);
             let hash = plan.approval_hash(campaign.image_id, &campaign.rollout, campaign.batch_size, &binding);

@@ -189,10 +189,9 @@ impl App {
         Ok(campaign)
     }
 
-    /// Cancels what an aborted campaign has not sent. Gives how many.
-    async fn cancel_unsent(&self, campaign: &Campaign, who: &str) -> Outcome<u64> {
-        let Some(plan) = campaign.plan_id else { return Ok(0) };
-        let mut cancelled = 0;
+    /// Cancels what an aborted campaign has not sent.
+    async fn cancel_unsent(&self, campaign: &Campaign, who: &str) -> Outcome {
+        let Some(plan) = campaign.plan_id else { return Ok(()) };
         for waits in [TargetState::Queued, TargetState::Held] {
             let mut after = None;
             loop {
@@ -204,11 +203,10 @@ impl App {
                 record(&mut tx, now, who, "campaign.cancel", campaign.subject(), json!({"cancelled": n})).await?;
                 tx.commit().await?;
                 crate::crash::point("abort-half-done");
-                cancelled += n;
                 after = Some(last);
             }
         }
-        Ok(cancelled)
+        Ok(())
     }
 
     /// The emergency brake: one person, at once. Nothing leaves any more, resends included.

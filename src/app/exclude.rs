@@ -2,7 +2,7 @@
 //! what was sent is beyond recall, is followed, and is not sent again. Not an exclusion of the estate, which ends by its dates. Promise:
 //! no edit of what was approved; a page a transaction, so a process that dies leaves nothing that the same command does not complete.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde::Serialize;
 use serde_json::json;
@@ -17,7 +17,7 @@ use crate::{
     campaign::{self, Campaign, store::excluded},
     db::Tx,
     failure::Outcome,
-    gateway::outbox::{self, OutboxState},
+    gateway::outbox,
     ids::DeviceId,
     policy::Reason,
     target::{
@@ -119,7 +119,7 @@ impl App {
                 true => {
                     let mut look = self.db.read().await?;
                     let campaign = find_campaign(&mut look, id_or_name).await?;
-                    let unposted = unposted_batches(&mut look, campaign.id).await?;
+                    let unposted = outbox::unposted_batches(&mut look, campaign.id).await?;
                     self.look_at(&mut look, &campaign, some, &unposted).await?
                 }
                 false => self.exclude_page(campaign.id, some, reason, who, &mut done.batches_dissolved).await?,
@@ -135,16 +135,16 @@ impl App {
     async fn exclude_page(&self, id: i64, devices: &[DeviceId], reason: &str, who: &str, dissolved: &mut i64) -> Outcome<Page> {
         let mut tx = self.db.begin().await?;
         let campaign = campaign::store::lock(&mut tx, id).await?;
-        let unposted = unposted_batches(&mut tx, id).await?;
+        let unposted = outbox::unposted_batches(&mut tx, id).await?;
         let mut page = self.look_at(&mut tx, &campaign, devices, &unposted).await?;
-        let in_unposted: HashSet<i64> = page
+        let in_unposted: BTreeSet<i64> = page
             .targets
             .values()
             .filter(|t| t.state.is_in_flight())
             .filter_map(|t| t.batch_id.filter(|b| unposted.contains(b)))
             .collect();
-        for request in outbox::list(&mut tx, Some(OutboxState::Prepared), None, u32::MAX).await? {
-            if request.batch_id.is_some_and(|b| in_unposted.contains(&b)) {
+        for batch in &in_unposted {
+            if let Some(request) = outbox::open_for_batch(&mut tx, *batch).await? {
                 self.dissolve(&mut tx, &request, "a member was taken out by a person, and it was never posted").await?;
             }
         }
@@ -154,8 +154,7 @@ impl App {
         }
         let now = self.now();
         let detail = format!("excluded by {who}: {reason}");
-        let changes: Vec<Change> =
-            page.targets.values().filter_map(|t| cancelled(t, &detail)).filter(|c| named(&page.devices, c.device)).collect();
+        let changes: Vec<Change> = page.targets.values().filter_map(|t| cancelled(t, &detail)).collect();
         let taken = targets::apply(&mut tx, &changes, now).await?;
         let known: Vec<DeviceId> =
             page.devices.iter().filter(|(_, what)| *what != ExcludedAs::Unknown).map(|(device, _)| *device).collect();
@@ -177,7 +176,7 @@ impl App {
         Ok(page)
     }
 
-    async fn look_at(&self, tx: &mut Tx, campaign: &Campaign, devices: &[DeviceId], unposted: &HashSet<i64>) -> Outcome<Page> {
+    async fn look_at(&self, tx: &mut Tx, campaign: &Campaign, devices: &[DeviceId], unposted: &[i64]) -> Outcome<Page> {
         let targets = targets_of(tx, campaign, devices).await?;
         let rows = sites(tx, devices, &self.settings.organisation.mpids, self.now()).await?;
         let known: HashSet<DeviceId> = rows.iter().map(|r| r.site.device_id).collect();
@@ -190,10 +189,6 @@ impl App {
         let devices = devices.iter().map(|device| (*device, what(device))).collect();
         Ok(Page { devices, targets, was_out })
     }
-}
-
-fn named(devices: &[(DeviceId, ExcludedAs)], device: DeviceId) -> bool {
-    devices.binary_search_by_key(&device, |(d, _)| *d).is_ok()
 }
 
 async fn targets_of(tx: &mut Tx, campaign: &Campaign, devices: &[DeviceId]) -> Outcome<HashMap<DeviceId, Target>> {
@@ -215,18 +210,6 @@ fn cancelled(target: &Target, detail: &str) -> Option<Change> {
         detail: Some(detail.to_string()),
         because: Because::of(Cause::Operator),
     })
-}
-
-/// Batches of a campaign that are prepared and were never posted.
-async fn unposted_batches(tx: &mut Tx, campaign: i64) -> Outcome<HashSet<i64>> {
-    let mut found = HashSet::new();
-    for request in outbox::list(tx, Some(OutboxState::Prepared), None, u32::MAX).await? {
-        let Some(id) = request.batch_id.filter(|_| request.posts == 0) else { continue };
-        if campaign::store::get_batch(tx, id).await?.is_some_and(|b| b.campaign_id == campaign) {
-            found.insert(id);
-        }
-    }
-    Ok(found)
 }
 
 #[cfg(test)]

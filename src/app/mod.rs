@@ -73,6 +73,7 @@ use crate::{
     policy::{PolicyFolder, PolicySet},
 };
 
+pub use approval::asserted;
 pub use control::{Cloned, NewCampaignRequest};
 pub use decide::Decider;
 pub use deliver::{DueDelivery, Tested};

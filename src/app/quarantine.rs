@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::{
     App,
+    approval::asserted,
     control::{check_name, check_reason},
     record, send,
 };
@@ -157,7 +158,7 @@ impl App {
             return decided_before(id, decision, &events);
         }
         let batch = locked.as_ref().map(|(_, _, batch)| batch);
-        let who = format!("{}, asserted by {asserted_by}", by.trim());
+        let who = asserted(by, asserted_by);
         let mut done = Decided {
             request_id: id,
             state: decision.state(),

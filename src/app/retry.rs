@@ -8,9 +8,9 @@ use serde_json::json;
 
 use super::{App, record};
 use crate::{
-    campaign::{self, Campaign, Command, Plan, health, store::excluded},
+    campaign::{self, Campaign, Command, Plan, health, store::excluded, waves::no_such_wave},
     db::Tx,
-    failure::{Failure, Outcome},
+    failure::Outcome,
     gateway::{outbox, quarantine},
     ids::DeviceId,
     policy::{Reason, SILENT},
@@ -99,12 +99,6 @@ fn cause_of(state: TargetState, detail: Option<&str>) -> String {
 }
 
 impl App {
-    /// Queues again everything that failed or expired.
-    pub async fn retry_campaign(&self, id_or_name: &str, who: &str) -> Outcome<(Campaign, u64)> {
-        let done = self.retry_some(id_or_name, &RetryFilter::default(), who, false).await?;
-        Ok((self.campaign(id_or_name).await?, done.queued as u64))
-    }
-
     /// Queues again what failed or expired and is meant, or says what that would do.
     pub async fn retry_some(&self, id_or_name: &str, filter: &RetryFilter, who: &str, dry_run: bool) -> Outcome<Retried> {
         let campaign = self.campaign(id_or_name).await?;
@@ -169,10 +163,6 @@ impl App {
         done.queued += queued as i64;
         Ok(())
     }
-}
-
-fn no_such_wave(name: &str, names: &str) -> Failure {
-    Failure::usage(format!("the campaign has no wave {name:?}")).help(format!("its waves: {names}"))
 }
 
 /// Counts a page by cause, and gives those that are meant and may be queued again.

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{
     App,
-    approval::{is_approved_under, person},
+    approval::{asserted, is_approved_under, person},
     decide::{NoDecision, sites},
     import::whole_facts,
     record,
@@ -241,7 +241,7 @@ impl App {
             return Err(Failure::refused("SECOND_PERSON_REQUIRED", format!("{approver} asked for the top-up"))
                 .help("somebody else must approve it: --by NAME"));
         }
-        store::approve(tx, proposed.id, &format!("{approver}, asserted by {asserted_by}"), self.now()).await?;
+        store::approve(tx, proposed.id, &asserted(approver, asserted_by), self.now()).await?;
         self.end_alarm(tx, AlarmKind::TopUpProposed, &campaign.subject(), asserted_by, "the top-up was approved").await?;
         Ok(Some(proposed.id))
     }

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::{
     App,
+    approval::asserted,
     control::{check_name, check_reason},
     find_campaign, record,
 };
@@ -16,7 +17,7 @@ use crate::{
     campaign::{
         self, Campaign, CampaignState, Command,
         health::{Health, WaveCounts, cause_of},
-        waves::{Drawn, Forgiven, LetGo, OpenWave, Progress, Verdict, Waves, health_now, progress, store},
+        waves::{Drawn, Forgiven, LetGo, OpenWave, Progress, Verdict, Waves, health_now, no_such_wave, progress, store},
     },
     clock::Time,
     db::Tx,
@@ -262,9 +263,7 @@ impl App {
         let mut campaign = campaign::store::lock(&mut tx, found.id).await?;
         let read_in = campaign.state;
         let (plan, standing) = self.begun(&mut tx, &campaign).await?;
-        let number = standing.waves.number_of(wave).ok_or_else(|| {
-            Failure::usage(format!("the campaign has no wave {wave:?}")).help(format!("its waves: {}", standing.waves.names()))
-        })?;
+        let number = standing.waves.number_of(wave).ok_or_else(|| no_such_wave(wave, &standing.waves.names()))?;
         let Some(place) = standing.opened.iter().position(|w| w.number == number) else {
             return Err(Failure::failed(format!("wave {wave} has not begun")).help("let the wave before it go on, if it must"));
         };
@@ -282,7 +281,7 @@ impl App {
         if !was_stopped && (open.let_go.is_some() || !is_newest || open.passed_at.is_some()) {
             return Ok((campaign, false));
         }
-        let by = format!("{}, asserted by {asserted_by}", by.trim());
+        let by = asserted(by, asserted_by);
         open.let_go = Some(LetGo { at: now, by: by.clone(), reason: reason.to_string() });
         open.forgiven = Forgiven { answered: health.numbers.answered, failed: health.numbers.failed };
         store::save(&mut tx, plan, &open).await?;

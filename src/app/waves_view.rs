@@ -9,7 +9,7 @@ use crate::{
     campaign::{
         self, Campaign, Plan,
         health::Numbers,
-        waves::{LetGo, Verdict, health_now, store},
+        waves::{LetGo, OpenWave, Verdict, health_now, store},
     },
     clock::Time,
     db::Tx,
@@ -30,6 +30,16 @@ crate::spelled! {
         Open = "open",
         /// The next has begun, or might.
         Passed = "passed",
+    }
+}
+
+impl WaveState {
+    fn of(wave: Option<&OpenWave>) -> WaveState {
+        match wave {
+            None => WaveState::Waiting,
+            Some(wave) if wave.passed_at.is_none() => WaveState::Open,
+            Some(_) => WaveState::Passed,
+        }
     }
 }
 
@@ -101,8 +111,7 @@ impl App {
                 size: planned.wave.size,
                 eligible: planned.eligible,
                 held: planned.held,
-                state: open
-                    .map_or(WaveState::Waiting, |w| if w.passed_at.is_some() { WaveState::Passed } else { WaveState::Open }),
+                state: WaveState::of(open),
                 opened_at: open.map(|w| w.opened_at),
                 all_sent_at: open.and_then(|w| w.all_sent_at),
                 passed_at: open.and_then(|w| w.passed_at),
@@ -127,8 +136,8 @@ impl App {
             return Ok(None);
         }
         let number = waves.of_target(target.wave);
-        let open = store::opened(tx, plan).await?.into_iter().find(|w| w.number == number);
-        let state = open.map_or(WaveState::Waiting, |w| if w.passed_at.is_some() { WaveState::Passed } else { WaveState::Open });
+        let opened = store::opened(tx, plan).await?;
+        let state = WaveState::of(opened.iter().find(|w| w.number == number));
         let name = waves.get(number).map_or_else(String::new, |w| w.wave.name.clone());
         Ok(Some(WaveOfSite { number, name, of: waves.last(), state }))
     }

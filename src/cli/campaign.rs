@@ -2,7 +2,12 @@
 
 use std::path::PathBuf;
 
-use super::{Context, Output, policy::as_of, table, who::os_user_at_host};
+use super::{
+    Context, Output,
+    policy::as_of,
+    table,
+    who::{in_the_name_of, os_user_at_host},
+};
 use crate::{
     app::NewCampaignRequest,
     campaign::Campaign,
@@ -231,10 +236,7 @@ pub async fn run(ctx: &Context, command: Command) -> Outcome {
             say(ctx, &done, &format!("aborted; nothing more is sent: {left}"))
         }
         Command::TopUp(args) => {
-            let who = match &args.by {
-                Some(name) => format!("{}, asserted by {}", name.trim(), os_user_at_host()),
-                None => os_user_at_host(),
-            };
+            let who = in_the_name_of(args.by.as_deref());
             let done = ctx.app().await?.top_up_campaign(&args.campaign, &who, args.dry_run).await?;
             view::top_up(ctx.output(), &done)
         }

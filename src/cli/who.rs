@@ -1,11 +1,19 @@
 //! Who is at the keyboard, as far as the operating system says.
 
+use crate::app::asserted;
+
 /// `os-user@host`. Asserted, not proven: it is recorded as such.
 pub fn os_user_at_host() -> String {
     let variable = |name: &str| std::env::var(name).ok().filter(|v| !v.trim().is_empty());
     let user = variable("USER").or_else(|| variable("LOGNAME")).or_else(user_of_process).unwrap_or_else(|| "unknown".into());
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| variable("HOSTNAME")).unwrap_or_default();
     format!("{user}@{}", if host.trim().is_empty() { "localhost" } else { host.trim() })
+}
+
+/// The same, for somebody whose name is given: they are named first.
+pub fn in_the_name_of(name: Option<&str>) -> String {
+    let here = os_user_at_host();
+    name.map_or(here.clone(), |name| asserted(name, &here))
 }
 
 /// Under cron or a bare service neither variable is set: the name of this process's user, or the number where it has no name.

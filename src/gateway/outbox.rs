@@ -292,6 +292,13 @@ pub async fn open_batches(tx: &mut Tx, campaign: i64) -> Result<Vec<i64>, Gatewa
     Ok(sql!(tx, c => sqlx::query_scalar(text).bind(campaign).fetch_all(c).await.map_err(DbError::from)?))
 }
 
+/// The batches of a campaign whose request is prepared and was never posted.
+pub async fn unposted_batches(tx: &mut Tx, campaign: i64) -> Result<Vec<i64>, GatewayError> {
+    let text = "select batch_id from outbox where state = 'prepared' and posts = 0
+        and batch_id in (select id from batches where campaign_id = $1) order by batch_id";
+    Ok(sql!(tx, c => sqlx::query_scalar(text).bind(campaign).fetch_all(c).await.map_err(DbError::from)?))
+}
+
 /// Every request of a batch, oldest first.
 pub async fn of_batch(tx: &mut Tx, batch_id: i64) -> Result<Vec<OutboxRequest>, GatewayError> {
     Ok(select(tx, "where batch_id = $1 order by created_at, counter", &[batch_id]).await?)

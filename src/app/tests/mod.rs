@@ -109,6 +109,14 @@ async fn labs(sites: u64) -> Vec<Lab> {
     labs
 }
 
+impl App {
+    /// Queues again everything that failed or expired.
+    async fn retry_campaign(&self, id_or_name: &str, who: &str) -> crate::failure::Outcome<(crate::campaign::Campaign, u64)> {
+        let done = self.retry_some(id_or_name, &crate::app::RetryFilter::default(), who, false).await?;
+        Ok((self.campaign(id_or_name).await?, done.queued as u64))
+    }
+}
+
 impl Lab {
     async fn new(db: TestDb, sites: u64) -> Lab {
         let lab = Lab::bare(db).await;

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     clock::Time,
+    failure::Failure,
     ids::ImageId,
     policy::{Wave, WaveSize},
 };
@@ -68,6 +69,11 @@ impl Waves {
     pub fn names(&self) -> String {
         self.waves.iter().map(|w| w.wave.name.as_str()).collect::<Vec<_>>().join(", ")
     }
+}
+
+/// A name that is no wave's, with those there are.
+pub fn no_such_wave(name: &str, names: &str) -> Failure {
+    Failure::usage(format!("the campaign has no wave {name:?}")).help(format!("its waves: {names}"))
 }
 
 /// Another for each plan, so that not the same homes are the canary each time; the same for whoever asks again.

@@ -6,7 +6,10 @@ use super::{read_devices, table};
 use crate::{
     app::{Excluded, ExcludedAs, Retried, RetryFilter, Status},
     campaign::Campaign,
-    cli::{Context, Output, who::os_user_at_host},
+    cli::{
+        Context, Output,
+        who::{in_the_name_of, os_user_at_host},
+    },
     failure::{Failure, Outcome},
     ids::{DeviceId, ImageId},
     target::TargetState,
@@ -74,10 +77,7 @@ pub(super) async fn exclude(ctx: &Context, args: ExcludeArgs) -> Outcome {
             args.device.iter().map(|d| d.trim().parse()).collect::<Result<_, _>>().map_err(wrong)?
         }
     };
-    let who = match &args.by {
-        Some(name) => format!("{}, asserted by {}", name.trim(), os_user_at_host()),
-        None => os_user_at_host(),
-    };
+    let who = in_the_name_of(args.by.as_deref());
     let done = ctx.app().await?.exclude_devices(&args.campaign, &devices, &args.reason, &who, args.dry_run).await?;
     match ctx.output() {
         Output::Table => excluded(&done),

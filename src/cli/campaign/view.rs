@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::{
     app::{ReadCounts, Status, ToppedUp},
-    campaign::{FirstImage, Plan, PlanState, top_up::TopUpState},
+    campaign::{FirstImage, Plan, PlanState, top_up::TopUpState, waves::no_such_wave},
     cli::{
         Context, Output,
         table::{self, Listing},
@@ -338,7 +338,7 @@ fn wave_named(plan: &Plan, name: &str) -> Outcome<i64> {
         Some(waves) => (waves.number_of(name), waves.names()),
         None => ((name == ONLY_WAVE).then_some(1), ONLY_WAVE.to_string()),
     };
-    number.ok_or_else(|| Failure::usage(format!("the campaign has no wave {name:?}")).help(format!("its waves: {names}")))
+    number.ok_or_else(|| no_such_wave(name, &names))
 }
 
 #[cfg(test)]

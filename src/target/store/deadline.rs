@@ -3,7 +3,7 @@
 
 use sqlx::AssertSqlSafe;
 
-use super::{GROUP_ROWS, TargetState};
+use super::{GROUP_ROWS, in_flight};
 use crate::{
     clock::Time,
     db::{DbResult, Tx, rows},
@@ -56,11 +56,10 @@ async fn set(
             (any, key.manufacturer.as_str(), key.model.as_str(), key.hardware_version)
         }
     };
-    let out: Vec<String> = TargetState::ALL.iter().filter(|s| s.is_in_flight()).map(|s| format!("'{s}'")).collect();
     let sql = format!(
         "update targets set answer_by = $3 where plan_id = $1 and updated_at = $2 and state in ({}) and {which}
            and exists (select 1 from sites where sites.device_id = targets.device_id and {condition})",
-        out.join(", ")
+        in_flight()
     );
     let hardware = hardware.map_or(-1, i64::from);
     sql!(tx, c => sqlx::query(AssertSqlSafe(sql)).bind(plan).bind(now.0).bind(answer_by.0).bind(first).bind(second).bind(hardware)

@@ -260,13 +260,18 @@ pub async fn ruled_out_since(tx: &mut Tx, plan: i64, reasons: &[Reason], since: 
     counts.into_iter().map(|(r, n)| Ok((r.parse().map_err(|_| DbError::bad_row("targets", plan, "reason", &r))?, n))).collect()
 }
 
+/// The states of what was sent and has not come to its end, for `state in (...)`.
+fn in_flight() -> String {
+    let states: Vec<String> = TargetState::ALL.iter().filter(|s| s.is_in_flight()).map(|s| format!("'{s}'")).collect();
+    states.join(", ")
+}
+
 /// Those of `devices` that are submitted, accepted or delivered in one of `plans`, or queued in one whose campaign is started
 /// (while it is paused or halted nothing is decided about what it has not sent).
 pub async fn in_progress(tx: &mut Tx, plans: &[i64], devices: &[DeviceId]) -> DbResult<std::collections::HashSet<DeviceId>> {
     if plans.is_empty() || devices.is_empty() {
         return Ok(Default::default());
     }
-    let out: Vec<String> = TargetState::ALL.iter().filter(|s| s.is_in_flight()).map(|s| format!("'{s}'")).collect();
     let (p, among_plans) = rows::integers(tx, 1, plans.iter().copied());
     let (d, among_devices) = rows::integers(tx, 2, devices.iter().map(|d| d.to_db()));
     let sql = format!(
@@ -274,7 +279,7 @@ pub async fn in_progress(tx: &mut Tx, plans: &[i64], devices: &[DeviceId]) -> Db
            and (state in ({}) or (state = 'queued' and exists
                 (select 1 from campaigns where campaigns.plan_id = targets.plan_id and campaigns.state = 'started')))
          order by device_id",
-        out.join(", "),
+        in_flight(),
     );
     let found: Vec<i64> = sql!(tx, c => sqlx::query_scalar(AssertSqlSafe(sql)).bind(p).bind(d).fetch_all(c).await)?;
     Ok(found.into_iter().map(DeviceId::from_db).collect())

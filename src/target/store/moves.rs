@@ -3,7 +3,7 @@
 use serde_json::json;
 use sqlx::AssertSqlSafe;
 
-use super::{Because, Event, GROUP_ROWS, TargetState, history};
+use super::{Because, Event, GROUP_ROWS, TargetState, history, in_flight};
 use crate::{
     clock::Time,
     db::{
@@ -94,8 +94,7 @@ pub async fn move_all(tx: &mut Tx, plan: i64, which: Which<'_>, event: Event, mo
 
 /// Gives what is in flight of one batch another deadline, or none, and says why. Gives how many.
 pub async fn set_deadline(tx: &mut Tx, plan: i64, batch: i64, moved: Moved<'_>, now: Time) -> DbResult<u64> {
-    let states: Vec<String> = TargetState::ALL.iter().filter(|s| s.is_in_flight()).map(|s| format!("'{s}'")).collect();
-    let condition = format!("plan_id = $1 and batch_id = {batch} and state in ({})", states.join(", "));
+    let condition = format!("plan_id = $1 and batch_id = {batch} and state in ({})", in_flight());
     let keep = history::keep("targets", &condition);
     sql!(&mut *tx, c => sqlx::query(AssertSqlSafe(keep)).bind(plan).execute(c).await?.rows_affected());
     let sql = format!(

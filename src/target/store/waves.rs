@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 use sqlx::AssertSqlSafe;
 
-use super::{GROUP_ROWS, TargetState};
+use super::{GROUP_ROWS, TargetState, in_flight};
 use crate::{
     db::{
         DbError, DbResult, Tx,
@@ -111,8 +111,7 @@ pub async fn count_waves(tx: &mut Tx, plan: i64, up_to: Within) -> DbResult<Vec<
 
 /// How many devices of these plans are submitted, accepted or delivered.
 pub async fn count_in_flight(tx: &mut Tx, plans: &[i64]) -> DbResult<i64> {
-    let states: Vec<String> = TargetState::ALL.iter().filter(|s| s.is_in_flight()).map(|s| format!("'{s}'")).collect();
     let (json, among) = rows::integers(tx, 1, plans.iter().copied());
-    let sql = format!("select count(*) from targets where plan_id {among} and state in ({})", states.join(", "));
+    let sql = format!("select count(*) from targets where plan_id {among} and state in ({})", in_flight());
     Ok(sql!(tx, c => sqlx::query_scalar(AssertSqlSafe(sql)).bind(json).fetch_one(c).await)?)
 }
