@@ -29,6 +29,22 @@ async fn the_incident_team_works_through_its_cases(engine: Engine) {
     assert_eq!(list(&lab, &["--state", "retrying", "--sort", "next_attempt"]).len(), 4);
     assert_eq!(list(&lab, &["--descending", "--limit", "1"]), [Site::device(5)]);
 
+    // Page by page, each begins where the one before says that it ended.
+    let all = list(&lab, &["--sort", "first_seen", "--descending"]);
+    let (mut paged, mut after) = (Vec::new(), None::<String>);
+    loop {
+        let from = after.iter().flat_map(|after| ["--after", after.as_str()]);
+        let args = ["keys", "list", "--output", "csv", "--sort", "first_seen", "--descending", "--limit", "2"];
+        let page = lab.run(&args.into_iter().chain(from).collect::<Vec<_>>());
+        assert_eq!(page.code, 0, "{page:?}");
+        paged.extend(page.out.lines().skip(1).filter_map(|l| l.split(',').next()).map(str::to_string));
+        match page.err.lines().find_map(|l| l.strip_prefix("there may be more: --after ")) {
+            Some(next) => after = Some(next.to_string()),
+            None => break,
+        }
+    }
+    assert_eq!((paged, all.len()), (all.clone(), 5));
+
     // What is due goes on one request, and once.
     assert_eq!(lab.done(&["keys", "request", "--dry-run"]).lines().count(), 5);
     assert_eq!(lab.done(&["keys", "request", "--out", "rerun.csv"]).trim(), "rerun.csv");
@@ -68,6 +84,8 @@ async fn the_incident_team_works_through_its_cases(engine: Engine) {
         &["keys", "close", "--reason", "HAN errors"],
         &["keys", "list", "--cohort", "MOC"],
         &["keys", "list", "--sort", "colour"],
+        &["keys", "list", "--after", "42"],
+        &["keys", "list", "--after", "9223372036854775808:1"],
         &["keys", "list", "--output", "html"],
         &["keys", "report", "--as-of", "2020-11-01", "--since", "2020-11-02"],
     ] {

@@ -19,7 +19,7 @@ use ppmid_orchestrator::{
 
 const SITES_ENV: &str = "PPMID_BENCH_SITES";
 const SITES: usize = 1_000_000;
-const SEED: u64 = 1;
+pub const SEED: u64 = 1;
 const YEAR_MILLIS: i64 = 365 * 86_400_000;
 pub const WHO: &str = "bench";
 
@@ -137,8 +137,14 @@ pub fn cpu_seconds() -> f64 {
     ticks / TICKS_A_SECOND
 }
 
+#[allow(dead_code, reason = "not every benchmark asks")]
 pub fn peak_kilobytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+    process_kilobytes(std::process::id(), "VmHWM:")
+}
+
+/// What Linux says of a process's memory under this word.
+pub fn process_kilobytes(process: u32, word: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix(word));
     line.and_then(|l| l.trim().trim_end_matches("kB").trim().parse().ok()).unwrap_or(0)
 }

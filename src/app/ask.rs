@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{
     App, Posted,
+    approval::is_approved_under,
     decide::sites,
     exchange,
     import::whole_facts,
@@ -119,7 +120,9 @@ impl App {
         for (campaign, due) in by_campaign {
             let campaign = campaign::store::lock(&mut tx, campaign).await?;
             let devices: Vec<DeviceId> = due.iter().map(|r| r.device).collect();
-            let may = match self.approval_holds(&mut tx, &campaign, &policies).await? {
+            // A question follows what is out: the end of an approval alone does not stop it.
+            let holds = self.approval_holds(&mut tx, &campaign, &policies).await?;
+            let may = match holds || is_approved_under(&campaign, &policies) {
                 true => self.may_ask(&mut tx, &campaign, &devices, now).await?,
                 false => all(&devices, &MayAsk::Later("the policies are not those the campaign was approved with".into())),
             };

@@ -28,9 +28,11 @@ pub struct Ages {
 pub struct KeyStats {
     pub handled_by_the_tool: i64,
     pub cases: KeyCaseCounts,
-    /// Devices that ever had a case, of the sites handled.
+    /// Sites that ever had a case: one that relapsed has several, and counts once.
+    pub sites_with_a_case: i64,
+    /// They, of the sites handled.
     pub share_percent: f64,
-    /// Cases still retried, of all.
+    /// Those still retried, of the sites that ever had a case.
     pub retrying_percent: f64,
     pub open: i64,
     pub age_days: Ages,
@@ -98,11 +100,11 @@ impl App {
         let first = keys::store::first_seen(&mut tx).await?;
         let days = first.map_or(RATE_DAYS as f64, |first| (now.0 - first.0) as f64 / DAY_MILLIS as f64);
         let per_day = resolved as f64 / days.clamp(1.0, RATE_DAYS as f64);
-        let all = cases.retrying + cases.investigating + cases.resolved + cases.closed;
         Ok(KeyStats {
             handled_by_the_tool: handled,
+            sites_with_a_case: ever,
             share_percent: percent(ever, handled),
-            retrying_percent: percent(cases.retrying, all),
+            retrying_percent: percent(cases.retrying, ever),
             open: cases.retrying + cases.investigating,
             age_days,
             resolved_by_day,
@@ -120,10 +122,10 @@ impl App {
     pub async fn key_report(&self, as_of: Time, since: Option<Time>) -> Outcome<KeyReport> {
         let mut tx = self.db.read().await?;
         let cases = keys::store::cases_then(&mut tx, as_of).await?;
-        let now = report(as_of, keys::store::tool_population(&mut tx, as_of).await?, &cases);
+        let now = report(as_of, &keys::store::handled_then(&mut tx, as_of).await?, &cases);
         let Some(since) = since else { return Ok(now) };
         let then = keys::store::cases_then(&mut tx, since).await?;
-        let before = report(since, keys::store::tool_population(&mut tx, since).await?, &then);
+        let before = report(since, &keys::store::handled_then(&mut tx, since).await?, &then);
         Ok(now.compared(&before, &cases))
     }
 }

@@ -315,6 +315,12 @@ pub async fn once_started(tx: &mut Tx) -> DbResult<Vec<(i64, CampaignState)>> {
         .collect()
 }
 
+/// Campaigns that were aborted and have a plan, whose members may have to be cancelled still.
+pub async fn aborted(tx: &mut Tx) -> DbResult<Vec<i64>> {
+    Ok(sql!(tx, c => sqlx::query_scalar("select id from campaigns where state = 'aborted' and plan_id is not null order by id")
+        .fetch_all(c).await)?)
+}
+
 /// The plans of campaigns other than `except` that were started and may have something out: who is in progress there waits
 /// here. A pause, a halt or an abort calls nothing back, so what those have sent still counts.
 pub async fn other_started_plans(tx: &mut Tx, except: i64) -> DbResult<Vec<i64>> {

@@ -30,6 +30,8 @@ const DUE_REQUESTS: u32 = 64;
 const DUE_READS: usize = 16;
 /// How soon it is looked again for sites that are due to be sent without their keys, where there was none: hours are the unit there.
 const RESUBMIT_LOOK_MILLIS: i64 = 5_000;
+/// Where a campaign of a million members has nothing to send, seeing that takes a while: it may have one part in this many of the time.
+const LOOK_SHARE: i64 = 10;
 /// One request may time out whatever DCC's health (a large one at a slow hour): after it has been the only probe this often,
 /// a new batch is.
 const SAME_PROBES: u32 = 3;
@@ -86,7 +88,7 @@ struct Dispatcher {
     not_before: Time,
     /// The request that was last posted to see whether DCC is there again, and how often in a row.
     last_probe: Option<(RequestId, u32)>,
-    /// Campaigns of which nothing may leave before this moment, for windows and freezes.
+    /// Campaigns that are not looked at before this moment: of windows, freezes and waves, or since looking took its time.
     closed: HashMap<i64, Time>,
     /// When the alarms of the thresholds are looked at next.
     next_watch: Time,
@@ -213,11 +215,17 @@ impl Dispatcher {
                 continue;
             }
             self.closed.remove(&campaign.id);
-            match shared.app.next_batch(campaign.id).await {
+            let began = shared.app.now();
+            let looked = shared.app.next_batch(campaign.id).await;
+            let now = shared.app.now();
+            let rested = now.plus_millis((now.0 - began.0).max(0) * LOOK_SHARE);
+            match looked {
                 Ok(NextBatch::Prepared(id)) => return Ok(Some(id)),
-                Ok(NextBatch::Nothing) => {}
+                Ok(NextBatch::Nothing) => {
+                    self.closed.insert(campaign.id, rested);
+                }
                 Ok(NextBatch::Closed { look_again }) => {
-                    self.closed.insert(campaign.id, look_again);
+                    self.closed.insert(campaign.id, look_again.max(rested));
                 }
                 // What is wrong with one campaign does not keep the others waiting.
                 Err(e) => fault = Some(e),

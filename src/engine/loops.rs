@@ -237,6 +237,12 @@ async fn recheck_once(shared: &Shared, seen: &mut Option<Facts>, next: &mut crat
     }
     let same = |s: &Facts| (s.estate_version, s.day, &s.policies) == (facts.estate_version, facts.day, &facts.policies);
     let changed = !seen.as_ref().is_some_and(same);
+    if seen.as_ref().is_none_or(|s| s.campaigns != facts.campaigns) {
+        let cancelled = shared.app.complete_aborts().await?;
+        if cancelled > 0 {
+            tracing::info!(devices = cancelled, "an abort that was cut short is completed");
+        }
+    }
     if changed {
         shared.app.judge_started().await?;
         if seen.as_ref().is_none_or(|s| (s.lists, s.day) != (facts.lists, facts.day)) {
@@ -295,6 +301,7 @@ async fn watch_once(shared: &Shared) -> Outcome<Duration> {
     if silent.asked + silent.queued > 0 {
         tracing::info!(asked = silent.asked, queued = silent.queued, "silent devices are asked, or sent again");
     }
+    shared.app.cancel_held_of_aborted().await?;
     shared.app.finish_campaigns().await?;
     let policies = shared.app.policies()?;
     let stated = policies.steps.shortest().map_or(i64::MAX, |period| period.millis());

@@ -7,9 +7,12 @@ use super::loops::Shared;
 
 /// A wave is counted each time, and hours are the unit of a rollout.
 const WAVES_PERIOD: Duration = Duration::from_secs(3);
+/// Counting a million members takes a while: it may have one part in this many of the time.
+const COUNT_SHARE: u32 = 20;
 
 pub(super) async fn judge(mut shared: Shared) {
     while !shared.stopping() {
+        let began = shared.app.now();
         if shared.may_act() {
             match shared.app.judge_started_waves().await {
                 Ok(0) => {}
@@ -20,6 +23,7 @@ pub(super) async fn judge(mut shared: Shared) {
                 Err(e) => shared.fault("waves could not be judged", &e).await,
             }
         }
-        shared.rest(WAVES_PERIOD, None).await;
+        let took = Duration::from_millis(u64::try_from(shared.app.now().0 - began.0).unwrap_or(0));
+        shared.rest(WAVES_PERIOD.max(took * COUNT_SHARE), None).await;
     }
 }

@@ -13,5 +13,5 @@ mod timetable;
 pub use band::{SITES_MIN, Unusual, unusual};
 pub use case::{AttemptKind, CaseFilter, CaseOrder, CaseVerb, KeyCase, NotNow};
 pub use episode::{Episode, KeyCaseState, episodes};
-pub use report::{CaseThen, KeyReport, Oldest, Part, Since, report};
+pub use report::{CaseThen, Handled, KeyReport, Oldest, Part, Since, report};
 pub use timetable::{Due, GivenUp, SoFar, due};

@@ -5,14 +5,21 @@ use std::fmt::Write as _;
 use super::{KeyReport, Part};
 
 impl Part {
-    pub fn figures(&self) -> [(&'static str, i64); 5] {
+    pub fn figures(&self) -> [(&'static str, i64); 7] {
         [
+            ("handled", self.handled),
             ("failed", self.failed),
+            ("outside_the_tool", self.outside_the_tool),
             ("retrying", self.retrying),
             ("investigating", self.investigating),
             ("resolved", self.resolved),
             ("closed", self.closed),
         ]
+    }
+
+    /// The letter's two shares, in percent.
+    pub fn shares(&self) -> [(&'static str, f64); 2] {
+        [("failed_percent", self.failed_percent), ("retrying_percent", self.retrying_percent)]
     }
 }
 
@@ -31,11 +38,19 @@ impl KeyReport {
         say(format!("Missing PPMID keys as of {}", self.as_of));
         say(format!(
             "{} sites handled by the transitional tool; {} failed ({}%)",
-            self.handled, self.all.failed, self.failed_percent
+            self.all.handled,
+            self.all.failed - self.all.outside_the_tool,
+            self.all.failed_percent
         ));
+        if self.all.outside_the_tool > 0 {
+            say(format!(
+                "{} more that it did not handle have a case, by DCC's message or by hand: {} in all",
+                self.all.outside_the_tool, self.all.failed
+            ));
+        }
         say(format!(
-            "{} continue to be retried ({}% of those), {} are under investigation, {} came good, {} were closed",
-            self.all.retrying, self.retrying_percent, self.all.investigating, self.all.resolved, self.all.closed
+            "{} continue to be retried ({}% of all that failed), {} are under investigation, {} came good, {} were closed",
+            self.all.retrying, self.all.retrying_percent, self.all.investigating, self.all.resolved, self.all.closed
         ));
         if let Some(s) = &self.since {
             say(format!(
@@ -44,12 +59,15 @@ impl KeyReport {
             ));
         }
         say(String::new());
-        say(format!("{:<20} {:>8} {:>9} {:>14} {:>9} {:>7}", "", "failed", "retrying", "investigating", "resolved", "closed"));
+        say(format!(
+            "{:<20} {:>9} {:>8} {:>8} {:>9} {:>14} {:>9} {:>7}",
+            "", "handled", "failed", "percent", "retrying", "investigating", "resolved", "closed"
+        ));
         for (section, name, p) in self.parts() {
             let name = if name.is_empty() { "all".to_string() } else { format!("{section} {name}") };
             say(format!(
-                "{name:<20} {:>8} {:>9} {:>14} {:>9} {:>7}",
-                p.failed, p.retrying, p.investigating, p.resolved, p.closed
+                "{name:<20} {:>9} {:>8} {:>8} {:>9} {:>14} {:>9} {:>7}",
+                p.handled, p.failed, p.failed_percent, p.retrying, p.investigating, p.resolved, p.closed
             ));
         }
         for (title, counts) in [("open, by last error", &self.open_by_error), ("closed, by reason", &self.closed_by_reason)] {

@@ -108,6 +108,18 @@ async fn a_silent_device_that_runs_the_version_is_verified() {
 }
 
 #[tokio::test]
+async fn silent_devices_are_asked_though_the_approval_has_ended() {
+    for lab in labs(1).await {
+        let text = crate::policy::PolicyName::Rollout.shipped().replace("approval_valid = \"90d\"", "approval_valid = \"2h\"");
+        std::fs::write(lab.app.settings.policies_dir.join("rollout.toml"), text).unwrap();
+        let (campaign, _) = lab.silent(1, BY_LIST).await;
+        assert!(lab.app.campaign("spring").await.unwrap().is_approval_expired(lab.app.now()));
+        lab.list_says(1, FIRMWARE).await;
+        assert_eq!(lab.state(campaign, 1).await, TargetState::Verified);
+    }
+}
+
+#[tokio::test]
 async fn an_unchanged_device_is_sent_again_later_each_time_and_may_end_activated() {
     for lab in labs(1).await {
         let (campaign, first) = lab.silent(1, TWICE).await;

@@ -4,7 +4,10 @@ use super::pick::{Devices, Filters, People, filter};
 use crate::{
     cli::{Context, table::Listing},
     failure::{Failure, Outcome},
-    keys::{CaseOrder, KeyCase, store},
+    keys::{
+        CaseOrder, KeyCase,
+        store::{self, After},
+    },
 };
 
 /// Cases fetched in one step.
@@ -27,6 +30,9 @@ pub struct Args {
     /// At most so many
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
+    /// Go on where a page before ended, with the same filters and order: what it named at its end
+    #[arg(long, value_name = "VALUE:CASE", allow_hyphen_values = true)]
+    after: Option<After>,
 }
 
 /// The contract's columns.
@@ -57,7 +63,7 @@ pub async fn run(ctx: &Context, args: Args) -> Outcome {
     let app = ctx.app().await?;
     let filter = filter(&app, &args.filters, &args.people, &args.devices).await?;
     let mut listing = Listing::stdout(ctx.output(), &HEADERS)?;
-    let (mut after, mut left) = (None, args.limit.unwrap_or(usize::MAX));
+    let (mut after, mut left) = (args.after, args.limit.unwrap_or(usize::MAX));
     let day = app.now().london_day();
     while left > 0 {
         let page = left.min(PAGE_CASES);
@@ -66,10 +72,15 @@ pub async fn run(ctx: &Context, args: Args) -> Outcome {
         for case in cases {
             listing.row(&cells(&case), &case)?;
         }
-        match next {
-            Some(next) => after = Some(next),
-            None => break,
+        after = next;
+        if after.is_none() {
+            break;
         }
     }
-    listing.finish()
+    listing.finish()?;
+    // Only a limit ends a list before its end.
+    if let (Some(after), Some(_)) = (after, args.limit.filter(|n| *n > 0)) {
+        eprintln!("there may be more: --after {after}");
+    }
+    Ok(())
 }

@@ -16,7 +16,7 @@ use crate::failure::Outcome;
 pub enum Command {
     /// List cases
     #[command(
-        after_help = "Examples:\n  ppmid keys list --state investigating\n  ppmid keys list --open --region North --sort next_attempt\n  ppmid keys list --output csv > cases.csv"
+        after_help = "Examples:\n  ppmid keys list --state investigating\n  ppmid keys list --open --region North --sort next_attempt\n  ppmid keys list --output csv > cases.csv\n  ppmid keys list --sort first_seen --limit 100            # names at its end where the next page begins\n  ppmid keys list --sort first_seen --limit 100 --after 1605168000000:42"
     )]
     List(list::Args),
     /// How many, in which state, how old, by cohort, and their share of the sites the tool handled

@@ -44,14 +44,10 @@ fn rows(report: &KeyReport) -> Vec<Vec<String>> {
     let row = |section: &str, name: &str, figure: &str, value: String| {
         vec![section.to_string(), name.to_string(), figure.to_string(), value]
     };
-    let mut rows = vec![
-        row("all", "", "as_of", report.as_of.to_string()),
-        row("all", "", "handled", report.handled.to_string()),
-        row("all", "", "failed_percent", report.failed_percent.to_string()),
-        row("all", "", "retrying_percent", report.retrying_percent.to_string()),
-    ];
+    let mut rows = vec![row("all", "", "as_of", report.as_of.to_string())];
     for (section, name, part) in report.parts() {
         rows.extend(part.figures().map(|(figure, n)| row(section, &name, figure, n.to_string())));
+        rows.extend(part.shares().map(|(figure, share)| row(section, &name, figure, share.to_string())));
     }
     rows.extend(report.open_by_error.iter().map(|(name, n)| row("error", name, "open", n.to_string())));
     rows.extend(report.closed_by_reason.iter().map(|(name, n)| row("reason", name, "closed", n.to_string())));
@@ -60,8 +56,8 @@ fn rows(report: &KeyReport) -> Vec<Vec<String>> {
         rows.push(row("since", "", "moment", since.moment.to_string()));
         rows.push(row("since", "", "resolved_since", since.resolved_since.to_string()));
         rows.push(row("since", "", "closed_since", since.closed_since.to_string()));
-        rows.push(row("then", "", "handled", since.handled.to_string()));
         rows.extend(since.then.figures().map(|(figure, n)| row("then", "", figure, n.to_string())));
+        rows.extend(since.then.shares().map(|(figure, share)| row("then", "", figure, share.to_string())));
     }
     rows
 }
@@ -94,9 +90,13 @@ fn html(r: &KeyReport) -> String {
         |counts: &std::collections::BTreeMap<String, i64>| counts.iter().map(|(k, n)| vec![k.clone(), n.to_string()]).collect();
     let part = |(section, name, part): (&str, String, Part)| {
         let name = if name.is_empty() { "all".into() } else { format!("{section} {name}") };
-        [name].into_iter().chain(part.figures().map(|f| f.1.to_string())).collect()
+        let shares = part.shares().map(|(_, share)| share.to_string());
+        [name].into_iter().chain(part.figures().map(|f| f.1.to_string())).chain(shares).collect()
     };
-    table(&["", "failed", "retrying", "investigating", "resolved", "closed"], r.parts().into_iter().map(part).collect());
+    let whole = r.all.figures().map(|f| f.0.replace('_', " ")).into_iter().chain(r.all.shares().map(|s| s.0.replace('_', " ")));
+    let heads: Vec<String> = [String::new()].into_iter().chain(whole).collect();
+    let heads: Vec<&str> = heads.iter().map(String::as_str).collect();
+    table(&heads, r.parts().into_iter().map(part).collect());
     table(&["open, by last error", "sites"], counted(&r.open_by_error));
     table(&["closed, by reason", "sites"], counted(&r.closed_by_reason));
     let oldest = r.oldest.iter().map(|o| {

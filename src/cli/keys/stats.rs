@@ -12,6 +12,7 @@ pub async fn run(ctx: &Context) -> Outcome {
     if ctx.output() != Output::Table {
         let fields = [
             ("handled_by_the_tool", stats.handled_by_the_tool.to_string()),
+            ("sites_with_a_case", stats.sites_with_a_case.to_string()),
             ("retrying", c.retrying.to_string()),
             ("investigating", c.investigating.to_string()),
             ("resolved", c.resolved.to_string()),
@@ -26,13 +27,13 @@ pub async fn run(ctx: &Context) -> Outcome {
         ];
         return table::object(ctx.output(), &fields, &stats);
     }
-    let ever = c.retrying + c.investigating + c.resolved + c.closed;
+    let cases = c.retrying + c.investigating + c.resolved + c.closed;
     table::line(format!(
-        "{} sites handled by the transitional tool; {ever} key cases ({:.2}%)",
-        stats.handled_by_the_tool, stats.share_percent
+        "{} sites handled by the transitional tool; {} with a missing key, now or once ({:.2}%), in {cases} cases",
+        stats.handled_by_the_tool, stats.sites_with_a_case, stats.share_percent
     ))?;
     table::line(format!(
-        "  {} retrying ({:.1}%), {} investigating, {} resolved, {} closed",
+        "  {} retrying ({:.1}% of those sites), {} investigating, {} resolved, {} closed",
         c.retrying, stats.retrying_percent, c.investigating, c.resolved, c.closed
     ))?;
     table::line(format!(

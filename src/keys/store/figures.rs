@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::super::{CaseThen, KeyCaseState};
+use sqlx::AssertSqlSafe;
+
+use super::super::{CaseThen, Handled, KeyCaseState};
 use crate::{
     clock::Time,
     db::{DbError, DbResult, Tx},
+    estate::Cohort,
     ids::DeviceId,
     sql,
 };
@@ -103,15 +106,52 @@ pub async fn resolved_by_hour(tx: &mut Tx, since: Time, by: Time) -> DbResult<Ve
     Ok(found.into_iter().map(|(hour, n)| (Time(hour * HOUR_MILLIS), n)).collect())
 }
 
-type ThenRow =
-    (i64, i64, Option<String>, Option<String>, String, i64, i64, Option<i64>, Option<String>, Option<String>, Option<String>);
+/// How many sites the tool handled by a moment, by their cohort and by who held them that day.
+pub async fn handled_then(tx: &mut Tx, at: Time) -> DbResult<Vec<Handled>> {
+    let text = format!(
+        "select cohort, supplier, count(*) from (
+            select s.cohort as cohort, {HOLDER} as supplier
+            from (select distinct device_id from key_results where source = 'import' and attempted_at <= $1) d
+            left join sites s on s.device_id = d.device_id) as handled
+         group by cohort, supplier order by cohort, supplier"
+    );
+    let found: Vec<(Option<String>, Option<String>, i64)> =
+        sql!(tx, c => sqlx::query_as(AssertSqlSafe(text)).bind(at.0).bind(at.london_day().0).fetch_all(c).await)?;
+    found
+        .into_iter()
+        .map(|(cohort, supplier, sites)| Ok(Handled { cohort: cohort_of("handled", cohort)?, supplier, sites }))
+        .collect()
+}
+
+/// Who held the MPAN of a site `s` on the day `$2`.
+const HOLDER: &str = "(select r.supplier_mpid from registrations r where r.mpan = s.mpan
+    and r.effective_from <= $2 and (r.effective_to is null or $2 < r.effective_to) order by r.effective_from desc limit 1)";
+
+fn cohort_of(key: impl std::fmt::Display, cohort: Option<String>) -> DbResult<Option<Cohort>> {
+    cohort.map(|c| c.parse().map_err(|_| DbError::bad_row("sites", key, "cohort", &c))).transpose()
+}
+
+type ThenRow = (
+    i64,
+    i64,
+    Option<String>,
+    Option<String>,
+    bool,
+    String,
+    i64,
+    i64,
+    Option<i64>,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+);
 
 /// Each device's latest case of those that had begun by a moment, as it stood then. What was said later is not known then: the incident is
 /// named if the case was one by then, or is one that was opened again, which takes over the incident of the case before it.
 pub async fn cases_then(tx: &mut Tx, at: Time) -> DbResult<Vec<CaseThen>> {
-    let text = "select k.id, k.device_id, k.cohort,
-            (select r.supplier_mpid from registrations r where r.mpan = (select s.mpan from sites s where s.device_id = k.device_id)
-              and r.effective_from <= $2 and (r.effective_to is null or $2 < r.effective_to) order by r.effective_from desc limit 1),
+    let text = format!(
+        "select k.id, k.device_id, s.cohort, {HOLDER},
+            exists (select 1 from key_results h where h.device_id = k.device_id and h.source = 'import' and h.attempted_at <= $1),
             k.state, k.first_seen,
             (select count(*) from key_attempts a where a.case_id = k.id and a.at <= $1 and a.outcome = 'investigating')
               + (select count(*) from key_events e where e.case_id = k.id and e.at <= $1 and e.kind in ('escalate', 'give-up')),
@@ -125,11 +165,26 @@ pub async fn cases_then(tx: &mut Tx, at: Time) -> DbResult<Vec<CaseThen>> {
                 then k.incident
               when (select max(e.id) from key_events e where e.case_id = k.previous and e.kind = 'reopen') is not null
                 then (select p.incident from key_cases p where p.id = k.previous) end
-        from key_cases k where k.first_seen <= $1
-          and k.id = (select max(x.id) from key_cases x where x.device_id = k.device_id and x.first_seen <= $1) order by k.id";
-    let found: Vec<ThenRow> = sql!(tx, c => sqlx::query_as(text).bind(at.0).bind(at.london_day().0).fetch_all(c).await)?;
+        from key_cases k left join sites s on s.device_id = k.device_id where k.first_seen <= $1
+          and k.id = (select max(x.id) from key_cases x where x.device_id = k.device_id and x.first_seen <= $1) order by k.id"
+    );
+    let found: Vec<ThenRow> =
+        sql!(tx, c => sqlx::query_as(AssertSqlSafe(text)).bind(at.0).bind(at.london_day().0).fetch_all(c).await)?;
     let one = |row: ThenRow| {
-        let (id, device, cohort, supplier, state, first_seen, investigated, ended_at, last_error, closed_reason, incident) = row;
+        let (
+            id,
+            device,
+            cohort,
+            supplier,
+            handled,
+            state,
+            first_seen,
+            investigated,
+            ended_at,
+            last_error,
+            closed_reason,
+            incident,
+        ) = row;
         let bad = |column, found: &str| DbError::bad_row("key_cases", id, column, found);
         let ended_at = ended_at.map(Time).filter(|ended| *ended <= at);
         let state = match (ended_at, investigated) {
@@ -139,8 +194,9 @@ pub async fn cases_then(tx: &mut Tx, at: Time) -> DbResult<Vec<CaseThen>> {
         };
         Ok(CaseThen {
             device_id: DeviceId::from_db(device),
-            cohort: cohort.map(|c| c.parse().map_err(|_| bad("cohort", &c))).transpose()?,
+            cohort: cohort_of(id, cohort)?,
             supplier,
+            handled,
             state,
             first_seen: Time(first_seen),
             ended_at,

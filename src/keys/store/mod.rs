@@ -24,8 +24,8 @@ pub use act::{
 };
 pub use facts::{Copied, copied, copy_page, handled, imports, remember};
 pub use figures::{
-    CohortCount, cases_then, count_by_cohort, count_by_state, first_seen, open_by_age, resolved_by_hour, tool_population,
-    tool_population_by_cohort,
+    CohortCount, cases_then, count_by_cohort, count_by_state, first_seen, handled_then, open_by_age, resolved_by_hour,
+    tool_population, tool_population_by_cohort,
 };
 pub use query::{After, Picked, list, pick};
 pub use reconcile::{Brief, Reconciled, came_in, candidates, reconcile, resolve_activated};

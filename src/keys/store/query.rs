@@ -21,6 +21,8 @@ pub(super) enum Bind {
 
 /// Conditions and what is bound to them, `$1` first.
 pub(super) struct Where {
+    /// What is looked up once, before the cases: a WITH clause, or nothing.
+    with: String,
     parts: Vec<String>,
     pub binds: Vec<Bind>,
 }
@@ -95,7 +97,7 @@ impl Where {
             true => format!("k.{column} = ?"),
             false => format!("(select s.{column} from sites s where s.device_id = k.device_id) = ?"),
         };
-        let mut w = Where { parts: vec!["true".into()], binds: Vec::new() };
+        let mut w = Where { with: String::new(), parts: vec!["true".into()], binds: Vec::new() };
         if !f.devices.is_empty() {
             let (ids, among) = rows::integers(tx, 1 + w.binds.len() as u32, f.devices.iter().map(|d| d.to_db()));
             w.binds.push(Bind::Text(ids));
@@ -164,13 +166,17 @@ impl Where {
         }
         if let Some(text) = &f.text {
             let anywhere = format!(
-                "({} or {} or {} or k.id in (select e.case_id from key_events e where {}))",
+                "({} or {} or {} or k.id in (select case_id from noted))",
                 contains(tx, "k.last_error", "k.error_folded"),
                 contains(tx, "k.incident", "lower(k.incident)"),
                 contains(tx, "k.closed_reason", "lower(k.closed_reason)"),
-                contains(tx, "e.text", "e.text_folded")
             );
             w.text(&anywhere, containing(text));
+            // Once, though both halves of a page ask for it.
+            w.with = format!(
+                "with noted as materialized (select e.case_id from key_events e where {})",
+                contains(tx, "e.text", "e.text_folded").replace('?', &format!("${}", w.binds.len()))
+            );
         }
         if f.unescalated {
             w.parts.push("k.incident is null".into());
@@ -194,6 +200,22 @@ pub struct After {
     id: i64,
 }
 
+/// As `--after` has it: the value, a colon, the case's number.
+impl std::fmt::Display for After {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.value, self.id)
+    }
+}
+
+impl std::str::FromStr for After {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<After, String> {
+        let parts = text.split_once(':').and_then(|(value, id)| Some(After { value: value.parse().ok()?, id: id.parse().ok()? }));
+        parts.ok_or_else(|| "it is what the page before named at its end, such as 1605168000000:42".to_string())
+    }
+}
+
 /// What a list is ordered by. What is absent comes last: no moment of ours is that late.
 fn ordered_by(order: CaseOrder) -> &'static str {
     match order {
@@ -214,23 +236,38 @@ type CaseRow = (
 fn page_sql(w: &Where, order: CaseOrder, descending: bool, after: bool, limit: usize) -> String {
     let value = ordered_by(order);
     let (than, direction) = if descending { ("<", "desc") } else { (">", "asc") };
-    let on = if after {
-        format!(" and ({value}, k.id) {than} (${}, ${})", w.binds.len() + 1, w.binds.len() + 2)
-    } else {
-        String::new()
+    let cases = |beyond: &str| {
+        format!(
+            "select {value} as value, k.id, k.device_id, k.cohort, k.state, k.attempts, k.first_seen, k.last_attempt, k.next_attempt,
+                    k.last_error, k.incident, k.team, k.assignee, k.closed_reason, k.ended_at, k.previous
+             from key_cases k where {}{beyond} order by {value} {direction}, k.id {direction} limit {limit}",
+            w.text_of()
+        )
+    };
+    let found = match after {
+        false => cases(""),
+        // Two halves, each a range of an index: of `(value, id) > ($1, $2)` SQLite searches none where the value is an expression.
+        true => {
+            let (last, id) = (w.binds.len() + 1, w.binds.len() + 2);
+            let same = cases(&format!(" and {value} = ${last} and k.id {than} ${id}"));
+            let beyond = cases(&format!(" and {value} {than} ${last}"));
+            format!(
+                "select * from (select * from ({same}) as same union all select * from ({beyond}) as beyond) as halves
+                 order by value {direction}, id {direction} limit {limit}"
+            )
+        }
     };
     let of_site = |column: &str| format!("(select s.{column} from sites s where s.device_id = page.device_id)");
     format!(
-        "select page.value, page.id, page.device_id, {}, page.cohort, {}, {}, page.state, page.attempts, page.first_seen, page.last_attempt,
-                page.next_attempt, page.last_error, page.incident, page.team, page.assignee, page.closed_reason, page.ended_at, page.previous
-         from (select {value} as value, k.id, k.device_id, k.cohort, k.state, k.attempts, k.first_seen, k.last_attempt, k.next_attempt,
-                      k.last_error, k.incident, k.team, k.assignee, k.closed_reason, k.ended_at, k.previous
-               from key_cases k where {}{on} order by {value} {direction}, k.id {direction} limit {limit}) as page
+        "{} select page.value, page.id, page.device_id, {}, page.cohort, {}, {}, page.state, page.attempts, page.first_seen,
+                page.last_attempt, page.next_attempt, page.last_error, page.incident, page.team, page.assignee, page.closed_reason,
+                page.ended_at, page.previous
+         from ({found}) as page
          order by page.value {direction}, page.id {direction}",
+        w.with,
         of_site("mpan"),
         of_site("model"),
         of_site("region"),
-        w.text_of()
     )
 }
 
@@ -336,9 +373,10 @@ pub async fn pick(tx: &mut Tx, filter: &CaseFilter, day: Day, limit: usize) -> D
     let known = Known::of(tx, filter, day).await?;
     let w = Where::of(tx, filter, known);
     let sql = format!(
-        "select k.id, k.device_id, k.state,
+        "{} select k.id, k.device_id, k.state,
                 (select count(*) from key_requests q where q.case_id = k.id and q.ended_at is null)
          from key_cases k where {} order by k.id limit {limit}",
+        w.with,
         w.text_of()
     );
     let found: Vec<(i64, i64, String, i64)> =
