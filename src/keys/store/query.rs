@@ -236,21 +236,22 @@ type CaseRow = (
 fn page_sql(w: &Where, order: CaseOrder, descending: bool, after: bool, limit: usize) -> String {
     let value = ordered_by(order);
     let (than, direction) = if descending { ("<", "desc") } else { (">", "asc") };
-    let cases = |beyond: &str| {
+    let in_order = format!("{value} {direction}, k.id {direction}");
+    let cases = |beyond: &str, order: &str| {
         format!(
             "select {value} as value, k.id, k.device_id, k.cohort, k.state, k.attempts, k.first_seen, k.last_attempt, k.next_attempt,
                     k.last_error, k.incident, k.team, k.assignee, k.closed_reason, k.ended_at, k.previous
-             from key_cases k where {}{beyond} order by {value} {direction}, k.id {direction} limit {limit}",
+             from key_cases k where {}{beyond} order by {order} limit {limit}",
             w.text_of()
         )
     };
     let found = match after {
-        false => cases(""),
+        false => cases("", &in_order),
         // Two halves, each a range of an index: of `(value, id) > ($1, $2)` SQLite searches none where the value is an expression.
         true => {
             let (last, id) = (w.binds.len() + 1, w.binds.len() + 2);
-            let same = cases(&format!(" and {value} = ${last} and k.id {than} ${id}"));
-            let beyond = cases(&format!(" and {value} {than} ${last}"));
+            let same = cases(&format!(" and {value} = ${last} and k.id {than} ${id}"), &format!("k.id {direction}"));
+            let beyond = cases(&format!(" and {value} {than} ${last}"), &in_order);
             format!(
                 "select * from (select * from ({same}) as same union all select * from ({beyond}) as beyond) as halves
                  order by value {direction}, id {direction} limit {limit}"
