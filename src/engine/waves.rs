@@ -4,22 +4,28 @@
 use std::time::Duration;
 
 use super::loops::Shared;
+use crate::failure::Outcome;
 
 /// A wave is counted each time, and hours are the unit of a rollout.
 const WAVES_PERIOD: Duration = Duration::from_secs(3);
 
 pub(super) async fn judge(mut shared: Shared) {
     while !shared.stopping() {
-        if shared.may_act() {
-            match shared.app.judge_started_waves().await {
-                Ok(0) => {}
-                Ok(campaigns) => {
-                    tracing::info!(campaigns, "waves go on, wait, or stopped their campaign");
-                    shared.nudge.dispatch.notify_one();
-                }
-                Err(e) => shared.fault("waves could not be judged", &e).await,
-            }
+        if shared.may_act()
+            && let Err(e) = judge_once(&shared).await
+        {
+            shared.fault("waves could not be judged", &e).await;
         }
         shared.rest(WAVES_PERIOD, None).await;
     }
+}
+
+/// One turn.
+pub(super) async fn judge_once(shared: &Shared) -> Outcome {
+    let campaigns = shared.app.judge_started_waves().await?;
+    if campaigns > 0 {
+        tracing::info!(campaigns, "waves go on, wait, or stopped their campaign");
+        shared.nudge.dispatch.notify_one();
+    }
+    Ok(())
 }

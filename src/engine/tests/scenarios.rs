@@ -1,0 +1,1 @@
+//! Scenarios of the same simulation that are told by name.
