@@ -17,7 +17,7 @@ use crate::{
         tests::{APPROVER, Lab, OPERATOR, device, month::Dice, mpan},
     },
     clock::Clock,
-    db::testing::{self, TestDb},
+    db::testing::TestDb,
     duis::FileSigner,
     estate::{SiteFilter, import::Kind},
 };
@@ -32,7 +32,7 @@ pub struct Ground {
 pub struct Plot {
     pub whole: Whole,
     pub url: String,
-    _dir: Option<tempfile::TempDir>,
+    pub dir: Option<tempfile::TempDir>,
 }
 
 impl Ground {
@@ -72,19 +72,7 @@ impl Ground {
             calm: false,
         };
         whole.settles_in(&rules).await;
-        Plot { whole, url, _dir: dir }
-    }
-}
-
-impl Plot {
-    /// The database is gone after this.
-    pub async fn cleared(url: String, dir: Option<tempfile::TempDir>) {
-        drop(dir);
-        testing::remove(&url).await;
-    }
-
-    pub fn parts(self) -> (Whole, String, Option<tempfile::TempDir>) {
-        (self.whole, self.url, self._dir)
+        Plot { whole, url, dir }
     }
 }
 

@@ -229,4 +229,4 @@ impl Whole {
 }
 
 /// A quiet end needs no haste.
-pub(super) const QUIET_STEP: i64 = 2 * HOUR;
+pub(super) const QUIET_STEP: i64 = 3 * HOUR;

@@ -52,7 +52,7 @@ pub enum Outage {
 }
 
 /// In hundredths, where nothing else is said.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Weather {
     pub refused: u64,
     pub request_lost: u64,
@@ -108,7 +108,7 @@ impl Rules {
         let (staged, silent, threshold) = (one_in(2), one_in(2), one_in(3));
         let (capped, capped_in_all, resubmits, second_campaign) = (one_in(3), one_in(4), one_in(4), one_in(3));
         let start = start(&mut dice);
-        let busy = (4 + dice.below(7) as i64) * DAY;
+        let busy = (2 + dice.below(6) as i64) * DAY;
         Rules {
             sites: 20 + dice.below(8) * dice.below(12),
             start,
@@ -146,6 +146,30 @@ impl Rules {
             },
             people: [0, 6, 12, 25][dice.below(4) as usize],
             deaths: [0, 10, 25, 60][dice.below(4) as usize],
+        }
+    }
+
+    /// All is well, and nobody meddles: what a scenario begins from.
+    pub fn well(start: &str, sites: u64) -> Rules {
+        Rules {
+            sites,
+            start: start.parse().unwrap(),
+            busy: 5 * DAY,
+            batch_size: 40,
+            answer_hours: 24,
+            staged: None,
+            cap: None,
+            cap_in_all: None,
+            openings: Vec::new(),
+            steps: Steps::UpdateAlone,
+            silent: None,
+            threshold: None,
+            resubmits: false,
+            second_campaign: false,
+            weather: Weather::default(),
+            fates: Fates { succeed: 100, fail: 0, key_missing: 0, slowest: 20 * HOUR },
+            people: 0,
+            deaths: 20,
         }
     }
 
