@@ -18,6 +18,7 @@ mod let_go;
 mod lists;
 mod messages;
 pub(crate) mod month;
+mod over;
 mod pathways;
 mod pinned;
 mod reads;

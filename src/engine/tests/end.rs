@@ -200,13 +200,14 @@ impl Whole {
     }
 }
 
-/// Requests, messages and reads that have not ended.
+/// Requests, messages, reads and deliveries that have not ended.
 async fn open(app: &App) -> Vec<String> {
     let mut look = app.db.read().await.unwrap();
     let rows: Vec<(String, i64, String)> = sql!(&mut look, c => sqlx::query_as(
         "select 'request', counter, state from outbox where state in ('prepared', 'posting', 'unknown')
          union all select 'message', id, state from inbox where state in ('new', 'failed')
-         union all select 'read', device_id, state || ', ' || coalesce(note, '') from reads where state in ('waiting', 'asked', 'accepted') order by 1, 2")
+         union all select 'read', device_id, state || ', ' || coalesce(note, '') from reads where state in ('waiting', 'asked', 'accepted')
+         union all select 'delivery', id, state from deliveries where state = 'pending' order by 1, 2")
         .fetch_all(c).await.unwrap());
     rows.into_iter().map(|(what, id, state)| format!("{what} {id} is {state}")).collect()
 }

@@ -86,11 +86,9 @@ impl Whole {
         if !matches!(campaign.state, CampaignState::Paused | CampaignState::Halted) {
             return self.let_waves_go_on(name).await;
         }
-        if campaign.stopped_code.as_deref() == Some("WAVE_FAILED") {
-            self.let_waves_go_on(name).await;
-        } else {
-            let _ = self.told(async |app| app.resume_campaign(name, OPERATOR).await).await;
-        }
+        // Of a wave that failed a person must say that it may go on; if it is that which stopped the campaign, this resumes it.
+        self.let_waves_go_on(name).await;
+        let _ = self.told(async |app| app.resume_campaign(name, OPERATOR).await).await;
         self.note_word(name).await;
     }
 
@@ -134,9 +132,9 @@ impl Whole {
             self.live(Turn::Settle).await;
             let decision = if process { Decision::Process } else { Decision::Delete };
             let said = self.told(async |app| app.decide_quarantine(id, decision, "jane.doe", "DCC file 17", OPERATOR).await).await;
-            if said.is_ok() {
+            if let Ok(said) = said {
                 let now = self.now();
-                self.front.world().decided(id, process, now);
+                self.front.world().decided(id, process, said.elsewhere > 0, now);
             }
         }
         for alarm in self.app().alarms(true, None, 0, 99).await.unwrap() {

@@ -261,11 +261,14 @@ impl World {
     }
 
     /// What DCC was told to do with a request that it holds back.
-    pub fn decided(&mut self, id: RequestId, process: bool, now: Time) {
+    pub fn decided(&mut self, id: RequestId, process: bool, may_get_two: bool, now: Time) {
         let sent = self.requests.get_mut(&id).expect("it is posted");
         sent.quarantine = if process { Quarantine::Processed } else { Quarantine::Deleted };
-        // The devices have their time again from here on.
-        sent.first_at = now;
+        if !may_get_two {
+            // The devices have their time again from here on. Where some had been given up and queued again before anybody knew of the
+            // quarantine, whoever decided was told that they may get two.
+            sent.first_at = now;
+        }
         let sent = sent.clone();
         if process && sent.is_read {
             self.is_asked(id, sent.sites[0], now);
@@ -409,13 +412,7 @@ impl World {
         for means in &mail.means {
             match means {
                 Means::Ended(id, n) => drop(self.requests.get_mut(id).expect("it is posted").ended.insert(*n)),
-                Means::Quarantined(id) => {
-                    let sent = self.requests.get_mut(id).expect("it is posted");
-                    if sent.quarantine == Quarantine::Untold {
-                        sent.quarantine = Quarantine::Standing;
-                    }
-                }
-                Means::Success(..) | Means::Nothing => {}
+                Means::Quarantined(_) | Means::Success(..) | Means::Nothing => {}
             }
             self.heard.push(*means);
         }
@@ -424,8 +421,15 @@ impl World {
     /// The program has settled all that it has.
     pub fn settled(&mut self) {
         for means in std::mem::take(&mut self.heard) {
-            if let Means::Success(about, n) = means {
-                self.succeeded.insert((n, about));
+            match means {
+                Means::Success(about, n) => drop(self.succeeded.insert((n, about))),
+                Means::Quarantined(id) => {
+                    let sent = self.requests.get_mut(&id).expect("it is posted");
+                    if sent.quarantine == Quarantine::Untold {
+                        sent.quarantine = Quarantine::Standing;
+                    }
+                }
+                Means::Ended(..) | Means::Nothing => {}
             }
         }
     }
