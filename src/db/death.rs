@@ -74,7 +74,8 @@ mod tests {
             let writes = async |counter: i64| {
                 let mut tx = t.db.begin().await.unwrap();
                 crate::sql!(&mut tx, c => sqlx::query("insert into request_counters (originator, value) values ($1, 1)")
-                    .bind(counter).execute(c).await.map(|_| ())).unwrap();
+                    .bind(counter).execute(c).await.map(|_| ()))
+                .unwrap();
                 tx.commit().await.unwrap();
             };
             plan(1, When::Before);
@@ -85,8 +86,10 @@ mod tests {
             cancel();
             assert!(until(writes(5)).await.is_some());
             let mut look = t.db.read().await.unwrap();
-            let kept: Vec<i64> = crate::sql!(&mut look, c => sqlx::query_scalar("select originator from request_counters order by originator")
-                .fetch_all(c).await).unwrap();
+            let kept: Vec<i64> =
+                crate::sql!(&mut look, c => sqlx::query_scalar("select originator from request_counters order by originator")
+                .fetch_all(c).await)
+                .unwrap();
             assert_eq!(kept, [1, 3, 4, 5], "{}", t.engine);
         }
     }

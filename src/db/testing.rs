@@ -58,7 +58,8 @@ impl TestDb {
             Some(_) => {
                 // In memory where there is such a folder: a copy lives for one test, and nobody pulls the plug.
                 let memory = std::path::Path::new("/dev/shm");
-                let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.expect("a temporary folder");
+                let dir =
+                    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.expect("a temporary folder");
                 let file = dir.path().join("test.db");
                 std::fs::copy(super::sqlite_path(&self.url).expect("a file"), &file).expect("a closed database is one file");
                 (format!("sqlite://{}", file.display()), Some(dir))

@@ -93,9 +93,8 @@ impl Whole {
 
     fn caps_hold(&self, all: &[(i64, Target)]) {
         let (rules, now) = (self.rules(), self.now());
-        let out = |of: Option<i64>| {
-            all.iter().filter(|(c, t)| of.is_none_or(|of| *c == of) && t.state.is_in_flight()).count() as i64
-        };
+        let out =
+            |of: Option<i64>| all.iter().filter(|(c, t)| of.is_none_or(|of| *c == of) && t.state.is_in_flight()).count() as i64;
         if let Some(cap) = rules.cap_in_all {
             assert!(out(None) <= cap, "{} are out at {now}, and {cap} may be", out(None));
         }

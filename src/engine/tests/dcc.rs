@@ -14,10 +14,7 @@ use crate::{
     clock::{Clock, Time},
     db::{Db, death},
     duis::{FileSigner, Pinned, Request, RequestBody, Response, read_request, verify_and_read_response},
-    gateway::{
-        BoxFuture, Exchange, Fault, Gateway, Heard, PostOutcome, Reply, Service, Trouble, WebhookPost, Webhooks,
-        testing,
-    },
+    gateway::{BoxFuture, Exchange, Fault, Gateway, Heard, PostOutcome, Reply, Service, Trouble, WebhookPost, Webhooks, testing},
     ids::{DeviceId, RequestId},
     sql,
 };
@@ -127,12 +124,19 @@ impl Front {
         };
         let is_read = !matches!(request.body, RequestBody::UpdateFirmware(_));
         assert_eq!(owner.state, "started", "{id} leaves at {now} while its campaign {} is not started", owner.campaign);
-        assert!(!word.stopped.contains(&owner.campaign), "{id} leaves at {now}, after a person stopped campaign {}", owner.campaign);
+        assert!(
+            !word.stopped.contains(&owner.campaign),
+            "{id} leaves at {now}, after a person stopped campaign {}",
+            owner.campaign
+        );
         let today = wall::day(now);
         for n in &sites {
             let site = &world.sites[*n as usize - 1];
             assert!(site.is_ours(today), "{id} names site {n} at {now}, which is not ours: {:?}", site.holders);
-            assert!(wall::is_open(&world.rules.openings, site.region, now), "{id} leaves at {now}, outside the windows of site {n}");
+            assert!(
+                wall::is_open(&world.rules.openings, site.region, now),
+                "{id} leaves at {now}, outside the windows of site {n}"
+            );
         }
         if let Some(before) = world.requests.get(&id) {
             assert_eq!((before.body, &before.sites), (request.body_digest, &sites), "{id} leaves a second time with other bytes");
@@ -178,7 +182,10 @@ impl Front {
             let wave = owner.members[n].unwrap_or(3);
             assert!(wave <= last, "{id} names site {n} of wave {wave} at {now}, and {last} is the last that has begun");
             for (before, passed, let_go) in owner.waves.iter().filter(|w| w.0 < wave) {
-                assert!(passed.or(*let_go).is_some(), "{id} names site {n} of wave {wave} at {now}, and wave {before} has no go-on");
+                assert!(
+                    passed.or(*let_go).is_some(),
+                    "{id} names site {n} of wave {wave} at {now}, and wave {before} has no go-on"
+                );
             }
         }
     }

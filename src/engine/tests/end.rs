@@ -10,13 +10,7 @@ use super::{
     people::QUIET_STEP,
     world::{Counts, Quarantine},
 };
-use crate::{
-    app::App,
-    campaign::CampaignState,
-    db::death,
-    sql,
-    target::TargetState,
-};
+use crate::{app::App, campaign::CampaignState, db::death, sql, target::TargetState};
 
 /// Steps after which a rollout that still goes on, slowly, is aborted: a small threshold may ask for months.
 const STEPS_MAX: usize = 160;
@@ -54,7 +48,9 @@ impl Whole {
                 self.keys_come(true).await;
                 self.goes_well().await;
             }
-            for turn in [Turn::Lease, Turn::Settle, Turn::Recheck, Turn::Watch, Turn::Waves, Turn::Keys, Turn::Dispatch, Turn::Settle] {
+            for turn in
+                [Turn::Lease, Turn::Settle, Turn::Recheck, Turn::Watch, Turn::Waves, Turn::Keys, Turn::Dispatch, Turn::Settle]
+            {
                 self.live(turn).await;
             }
             self.live(Turn::Watch).await;
@@ -100,7 +96,13 @@ impl Whole {
             let waves: Vec<_> = status.waves.iter().map(|w| format!("{} {} {:?}", w.name, w.state, w.verdict)).collect();
             left.push(format!(
                 "{name} is {} {:?} {:?}, {:?}, waits for {:?}, {waves:?}, {:?}, {:?}",
-                status.state, status.stopped_code, status.stopped_reason, status.by_state, status.waits_for, status.adt, status.alarms
+                status.state,
+                status.stopped_code,
+                status.stopped_reason,
+                status.by_state,
+                status.waits_for,
+                status.adt,
+                status.alarms
             ));
         }
         for (_, t) in self.all_targets().await.into_iter().filter(|(_, t)| !t.state.is_final()).take(3) {
@@ -190,7 +192,8 @@ impl Whole {
             "select id, sentence from notifications where spread_at is null and (audience <> 'holder' or mpid is not null)
              union all select id, body from deliveries where state <> 'delivered' order by 1").fetch_all(c).await.unwrap());
         assert!(waiting.is_empty(), "not told: {waiting:?}");
-        let keys: Vec<String> = sql!(&mut look, c => sqlx::query_scalar("select key from deliveries order by key").fetch_all(c).await.unwrap());
+        let keys: Vec<String> =
+            sql!(&mut look, c => sqlx::query_scalar("select key from deliveries order by key").fetch_all(c).await.unwrap());
         let told: Vec<String> = self.front.word().told.keys().cloned().collect();
         assert_eq!(keys, told, "what was told is what was to be told");
         let twice: Vec<(String, String)> = sql!(&mut look, c => sqlx::query_as(

@@ -3,14 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{
-    HOUR, Whole,
-    check::Seen,
-    dcc::Front,
-    node::Node,
-    rules::Rules,
-    world::World,
-};
+use super::{HOUR, Whole, check::Seen, dcc::Front, node::Node, rules::Rules, world::World};
 use crate::{
     app::{
         App, NewCampaignRequest,
@@ -78,17 +71,15 @@ impl Ground {
 
 impl Whole {
     async fn settles_in(&mut self, rules: &Rules) {
-        let mut sites = "device_id,mpan,cohort,manufacturer,model,hardware_version,firmware_version,device_status,dmc,migrated_on,region\n"
-            .to_string();
+        let mut sites =
+            "device_id,mpan,cohort,manufacturer,model,hardware_version,firmware_version,device_status,dmc,migrated_on,region\n"
+                .to_string();
         let mut registrations = "mpan,supplier_mpid,effective_from,effective_to\n".to_string();
         let mut keys = "device_id,status,attempted_at\n".to_string();
         for n in 1..=rules.sites {
             let region = self.front.world().site(n).region;
-            sites += &format!(
-                "{},{},IOC,106C,433100AC,0101,00020100,Commissioned,DMC-1,2020-11-01,{region}\n",
-                device(n),
-                mpan(n)
-            );
+            sites +=
+                &format!("{},{},IOC,106C,433100AC,0101,00020100,Commissioned,DMC-1,2020-11-01,{region}\n", device(n), mpan(n));
             registrations += &format!("{},EELC,2015-01-01,\n", mpan(n));
             // Of most that lack their key the tool has not told yet.
             let known = self.front.world().site(n).key_missing && n % 4 == 0;

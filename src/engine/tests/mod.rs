@@ -197,8 +197,11 @@ impl Whole {
             self.told(async |app| {
                 let read = |bytes| crate::duis::verify_and_read_response(bytes, &front.pinned.current(), app.now()).unwrap();
                 let read: Vec<_> = bytes.iter().map(|bytes| read(bytes)).collect();
-                let new: Vec<NewMessage> =
-                    read.iter().zip(&bytes).map(|((said, digest), bytes)| NewMessage::of(said, *digest, bytes, app.now())).collect();
+                let new: Vec<NewMessage> = read
+                    .iter()
+                    .zip(&bytes)
+                    .map(|((said, digest), bytes)| NewMessage::of(said, *digest, bytes, app.now()))
+                    .collect();
                 let mut tx = app.db.begin().await?;
                 inbox::insert_many(&mut tx, &new).await?;
                 tx.commit().await?;

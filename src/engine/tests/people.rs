@@ -131,7 +131,8 @@ impl Whole {
             self.live(Turn::Lease).await;
             self.live(Turn::Settle).await;
             let decision = if process { Decision::Process } else { Decision::Delete };
-            let said = self.told(async |app| app.decide_quarantine(id, decision, "jane.doe", "DCC file 17", OPERATOR).await).await;
+            let said =
+                self.told(async |app| app.decide_quarantine(id, decision, "jane.doe", "DCC file 17", OPERATOR).await).await;
             if let Ok(said) = said {
                 let now = self.now();
                 self.front.world().decided(id, process, said.elsewhere > 0, now);
@@ -172,7 +173,10 @@ impl Whole {
             let missing = self.front.world().site(n).key_missing;
             if missing && (to_all || self.dice.below(3) == 0) {
                 text += &format!("{},updated,{now}\n", device(n));
-                (some, brought) = (true, { brought.push(n); brought });
+                (some, brought) = (true, {
+                    brought.push(n);
+                    brought
+                });
             } else if !to_all && !missing && self.dice.below(sites * 4) == 0 {
                 text += &format!("{},failed,{now}\n", device(n));
                 some = true;

@@ -192,7 +192,8 @@ impl Rules {
     fn rollout(&self) -> String {
         let in_all = self.cap_in_all.map_or(String::new(), |cap| format!("in_flight_in_all = {cap}\n"));
         let cap = self.cap.map_or(String::new(), |cap| format!("in_flight = {cap}\n"));
-        let head = format!("{HEAD}default = \"chosen\"\n{in_all}[preset.chosen]\n{cap}top_up = \"by-itself\"\ntop_up_sites = 5\n");
+        let head =
+            format!("{HEAD}default = \"chosen\"\n{in_all}[preset.chosen]\n{cap}top_up = \"by-itself\"\ntop_up_sites = 5\n");
         let Some(staged) = &self.staged else { return format!("{head}waves = [\"100%\"]\n") };
         let Staged { soak_hours, minimum_sample, max_failures, deadline_hours, leaves_out_silence } = staged;
         let exclude = if *leaves_out_silence { "\"silent\"" } else { "" };
@@ -219,7 +220,9 @@ impl Rules {
     }
 
     fn thresholds(&self) -> String {
-        let Some(Threshold { in_devices, hours, quarantine }) = &self.threshold else { return format!("{HEAD}counts = \"requests\"\n") };
+        let Some(Threshold { in_devices, hours, quarantine }) = &self.threshold else {
+            return format!("{HEAD}counts = \"requests\"\n");
+        };
         let counts = if *in_devices { "devices" } else { "requests" };
         format!(
             "{HEAD}counts = \"{counts}\"\nmargin = \"1m\"\n[[threshold]]\nrequest = \"11.1\"\nperiod = \"{hours}h\"\nquarantine = {quarantine}\n"

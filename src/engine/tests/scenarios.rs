@@ -27,7 +27,8 @@ fn a_dcc_that_is_silent_for_two_days_and_then_storms_ends_with_every_device_righ
     on_a_deep_stack(async || {
         for silent in [None, Some(Silent { asks: "\"read-inventory\"", retries: 1 })] {
             let rules = || {
-                let mut rules = Rules { silent: silent.clone(), steps: Steps::UpdateAlone, ..Rules::well("2026-11-25T08:00:00Z", SITES) };
+                let mut rules =
+                    Rules { silent: silent.clone(), steps: Steps::UpdateAlone, ..Rules::well("2026-11-25T08:00:00Z", SITES) };
                 let from = rules.start.plus_millis(3 * HOUR);
                 rules.weather.outages = vec![(from, from.plus_millis(48 * HOUR), Outage::Silent)];
                 rules.weather.alert_twice = 30;
@@ -45,7 +46,9 @@ fn a_dcc_that_is_silent_for_two_days_and_then_storms_ends_with_every_device_righ
 #[test]
 fn in_both_weeks_in_which_clocks_change_everything_leaves_within_its_windows_and_ends() {
     on_a_deep_stack(async || {
-        for (start, from, to) in [("2027-03-26T12:00:00Z", 90, 4 * 60), ("2027-10-29T12:00:00Z", 90, 4 * 60), ("2027-10-29T12:00:00Z", 20 * 60, 90)] {
+        for (start, from, to) in
+            [("2027-03-26T12:00:00Z", 90, 4 * 60), ("2027-10-29T12:00:00Z", 90, 4 * 60), ("2027-10-29T12:00:00Z", 20 * 60, 90)]
+        {
             let rules = || Rules {
                 openings: vec![Opening::Window { days: (0..7).collect(), from, to, region: None }],
                 batch_size: 5,
@@ -63,7 +66,13 @@ fn an_image_of_which_30_in_100_fail_is_stopped_in_its_canary_by_itself() {
         for db in databases().await {
             let ground = Ground::of(db).await;
             for seed in 1..=3 {
-                let staged = Staged { soak_hours: 24, minimum_sample: 10, max_failures: 5, deadline_hours: 120, leaves_out_silence: false };
+                let staged = Staged {
+                    soak_hours: 24,
+                    minimum_sample: 10,
+                    max_failures: 5,
+                    deadline_hours: 120,
+                    leaves_out_silence: false,
+                };
                 let mut rules = Rules { staged: Some(staged), ..Rules::well("2026-11-25T08:00:00Z", 200) };
                 (rules.fates.succeed, rules.fates.fail) = (70, 30);
                 rules.weather.reply_lost = 10;

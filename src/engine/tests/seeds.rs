@@ -30,7 +30,10 @@ struct Said(u64);
 impl Drop for Said {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("\nthis seed failed: {SEED_ENV}={} cargo nextest run --features crash-points --lib engine::tests::seeds", self.0);
+            eprintln!(
+                "\nthis seed failed: {SEED_ENV}={} cargo nextest run --features crash-points --lib engine::tests::seeds",
+                self.0
+            );
         }
     }
 }
@@ -97,7 +100,9 @@ impl Sum {
 
     /// A simulation in which nothing happens proves nothing.
     fn is_of_something(&self) {
-        let Counts { resends, reads, second_requests, quarantines, deaths, halts_by_wave, go_ons, waves_passed, told_teams, .. } = self.all;
+        let Counts {
+            resends, reads, second_requests, quarantines, deaths, halts_by_wave, go_ons, waves_passed, told_teams, ..
+        } = self.all;
         let met = [resends, reads, second_requests, quarantines, deaths, halts_by_wave, go_ons, waves_passed, told_teams];
         assert!(met.iter().all(|n| *n > 0), "{self:?}");
     }

@@ -25,7 +25,8 @@ impl Opening {
         let mut some = Vec::new();
         if dice.below(2) == 0 {
             // The night with its hour that is skipped or comes twice, and one that begins or ends within that hour.
-            let (from, to) = [(22 * 60, 6 * 60), (90, 5 * 60), (20 * 60, 90), (0, DAY_MINUTES), (9 * 60, 17 * 60 + 30)][dice.below(5) as usize];
+            let (from, to) = [(22 * 60, 6 * 60), (90, 5 * 60), (20 * 60, 90), (0, DAY_MINUTES), (9 * 60, 17 * 60 + 30)]
+                [dice.below(5) as usize];
             let days = if dice.below(2) == 0 { (0..7).collect() } else { vec![0, 2, 4, 5, 6] };
             some.push(Window { days, from, to, region: region(dice) });
         }
@@ -42,7 +43,13 @@ impl Opening {
             Window { days, from, to, region } => {
                 let days: Vec<String> = days.iter().map(|d| format!("\"{}\"", NAMES[*d as usize])).collect();
                 let at = |m: &i64| format!("{:02}:{:02}", m / 60, m % 60);
-                format!("[[window]]\ndays = [{}]\nfrom = \"{}\"\nto = \"{}\"\n{}", days.join(", "), at(from), at(to), regions(region))
+                format!(
+                    "[[window]]\ndays = [{}]\nfrom = \"{}\"\nto = \"{}\"\n{}",
+                    days.join(", "),
+                    at(from),
+                    at(to),
+                    regions(region)
+                )
             }
             Freeze { from, to, region } => {
                 let day = |n: &i64| crate::clock::Day(*n);

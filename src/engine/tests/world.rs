@@ -241,7 +241,12 @@ impl World {
         if let Some(threshold) = &self.rules.threshold {
             let since = now.plus_millis(-threshold.hours * HOUR);
             let used: u64 = self.arrivals.iter().filter(|(at, _)| *at > since).map(|(_, n)| n).sum();
-            assert!(used <= threshold.quarantine, "DCC counts {used} within {} h, more than {}", threshold.hours, threshold.quarantine);
+            assert!(
+                used <= threshold.quarantine,
+                "DCC counts {used} within {} h, more than {}",
+                threshold.hours,
+                threshold.quarantine
+            );
         }
     }
 
@@ -249,11 +254,8 @@ impl World {
         self.counts.quarantines += 1;
         self.requests.get_mut(&id).expect("it is posted").quarantine = Quarantine::Untold;
         let n = self.serial();
-        let alert = Alert::QuarantinedRequest {
-            request_id: id,
-            quarantine_event_ref: format!("Q-{n}"),
-            breach: Breach::UserThreshold,
-        };
+        let alert =
+            Alert::QuarantinedRequest { request_id: id, quarantine_event_ref: format!("Q-{n}"), breach: Breach::UserThreshold };
         let body = Body::Alert { alert_code: "N57".into(), throttled: Throttled::default(), alert, unknown: Vec::new() };
         let response = Response { request_id: Some(id), response_id: Some(response_id(n)), body, ..answer(id, "I0") };
         let after = self.dice.below(40 * MINUTE as u64) as i64;
