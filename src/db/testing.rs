@@ -56,10 +56,7 @@ impl TestDb {
     pub async fn copy_of_closed(&self) -> (String, Option<tempfile::TempDir>) {
         match &self._dir {
             Some(_) => {
-                // In memory where there is such a folder: a copy lives for one test, and nobody pulls the plug.
-                let memory = std::path::Path::new("/dev/shm");
-                let dir =
-                    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.expect("a temporary folder");
+                let dir = tempfile::tempdir().expect("a temporary folder");
                 let file = dir.path().join("test.db");
                 std::fs::copy(super::sqlite_path(&self.url).expect("a file"), &file).expect("a closed database is one file");
                 (format!("sqlite://{}", file.display()), Some(dir))

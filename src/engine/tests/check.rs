@@ -136,7 +136,7 @@ impl Whole {
             let posted: BTreeSet<_> = {
                 let world = self.front.world();
                 let own = world.requests.iter().filter(|(_, s)| !s.is_read && s.campaign == *campaign);
-                own.filter(|(_, s)| s.attempts.iter().any(|a| *a != super::world::Attempt::NotSent)).map(|(id, _)| *id).collect()
+                own.filter(|(_, s)| s.attempts.iter().any(|a| *a != super::ledger::Attempt::NotSent)).map(|(id, _)| *id).collect()
             };
             assert!(status.requests_sent >= posted.len() as u64, "{name}: {} and {}", status.requests_sent, posted.len());
             let in_waves: i64 = status.waves.iter().filter_map(|w| w.numbers.as_ref()).map(|n| n.counted + n.left_out).sum();

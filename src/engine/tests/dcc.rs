@@ -7,8 +7,9 @@ use std::{
 };
 
 use super::{
+    ledger::{Attempt, Quarantine, Sent},
     wall,
-    world::{Attempt, Quarantine, Sent, World},
+    world::World,
 };
 use crate::{
     clock::{Clock, Time},
@@ -153,6 +154,7 @@ impl Front {
             sites,
             is_read,
             body: request.body_digest,
+            posted_at: now,
             first_at: now,
             attempts: Vec::new(),
             taken: false,
@@ -186,6 +188,9 @@ impl Front {
                     passed.or(*let_go).is_some(),
                     "{id} names site {n} of wave {wave} at {now}, and wave {before} has no go-on"
                 );
+                if let (Some(passed), None) = (passed, let_go) {
+                    soaked(world, owner, *before, Time(*passed));
+                }
             }
         }
     }
@@ -207,6 +212,19 @@ impl Front {
             "select device_id, wave from targets where plan_id = $1 order by device_id").bind(plan).fetch_all(c).await.unwrap());
         let members = members.into_iter().map(|(device, wave)| (site(DeviceId::from_db(device)), wave)).collect();
         Owner { campaign, state, waves, members }
+    }
+}
+
+/// A wave that passed by itself was watched for its time after each request of it had left.
+fn soaked(world: &World, owner: &Owner, wave: i64, passed: Time) {
+    // One that is sent again without its key is in no queue, and nobody waits for it.
+    let Some(staged) = world.rules.staged.as_ref().filter(|_| !world.rules.resubmits) else { return };
+    for (id, sent) in world.requests.iter().filter(|(_, s)| !s.is_read && s.campaign == owner.campaign) {
+        let of_wave = sent.sites.iter().any(|n| owner.members.get(n) == Some(&Some(wave)));
+        if of_wave && sent.posted_at < passed {
+            let watched = passed.0 - sent.posted_at.0;
+            assert!(watched >= staged.soak_hours * super::HOUR, "wave {wave} passed at {passed}, {watched} ms after {id} left");
+        }
     }
 }
 

@@ -3,13 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    HOUR, Whole,
-    dcc::site,
-    node::Turn,
-    people::QUIET_STEP,
-    world::{Counts, Quarantine},
-};
+use super::{HOUR, Whole, counts::Counts, dcc::site, ledger::Quarantine, node::Turn, people::QUIET_STEP};
 use crate::{app::App, campaign::CampaignState, db::death, sql, target::TargetState};
 
 /// Steps after which a rollout that still goes on, slowly, is aborted: a small threshold may ask for months.
@@ -143,16 +137,14 @@ impl Whole {
         }
         self.app().db.close().await;
         self.clock.advance(1);
-        let counts = self.front.world().counts;
-        counts
+        self.front.world().counts
     }
 
     /// A campaign that finished sent everybody who was ours all along and whom nobody took out.
     async fn nobody_is_forgotten(&self) {
-        let world = self.front.world();
-        let held_back = world.requests.values().any(|s| matches!(s.quarantine, Quarantine::Untold | Quarantine::Standing));
+        let is_back = |q: Quarantine| matches!(q, Quarantine::Untold | Quarantine::Standing);
+        let held_back = self.front.world().requests.values().any(|s| is_back(s.quarantine));
         assert!(!held_back, "DCC still holds something back");
-        drop(world);
         let only = self.campaigns.len() == 1;
         for (campaign, t) in self.all_targets().await.into_iter().filter(|_| only) {
             let state = self.campaign(&campaign.to_string()).await.state;

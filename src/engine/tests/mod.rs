@@ -3,9 +3,11 @@
 //! (`dcc.rs`), and at the end that everything has ended, and rightly (`end.rs`). Promise: a seed is always the same rollout on either engine.
 
 mod check;
+mod counts;
 mod dcc;
 mod end;
 mod estate;
+mod ledger;
 mod node;
 mod people;
 mod rules;
@@ -33,10 +35,10 @@ use crate::{
     ids::{Eui, ImageId},
 };
 use check::Seen;
+use counts::Counts;
 use dcc::Front;
 use node::{Node, Turn};
 use rules::Rules;
-use world::Counts;
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;

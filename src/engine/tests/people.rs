@@ -4,8 +4,8 @@
 use super::{
     HOUR, Turn, Whole,
     dcc::Front,
+    ledger::Quarantine,
     wall::{self, Opening},
-    world::Quarantine,
 };
 use crate::{
     app::{

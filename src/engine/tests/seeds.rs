@@ -2,9 +2,9 @@
 //! repeat it, and belongs into `FAILED_ONCE` once what it found is mended.
 
 use super::{
+    counts::Counts,
     estate::{Ground, Plot},
     rules::Rules,
-    world::Counts,
 };
 use crate::{
     clock::{Clock, Time},
@@ -21,8 +21,9 @@ const SECONDS_ENV: &str = "PPMID_WHOLE_SECONDS";
 const SECONDS: u64 = 120;
 /// These are run however little time there is.
 const ALWAYS: u64 = 3;
-/// Seeds that found something, and what.
-const FAILED_ONCE: &[u64] = &[];
+/// Seeds that found something: 48, a request that nobody answered was tried for ever after its campaign was aborted; 444, a device that turned
+/// out to lack its key after that stayed held.
+const FAILED_ONCE: &[u64] = &[48, 444];
 
 /// Says how to repeat a seed when it fails.
 struct Said(u64);

@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     HOUR, MINUTE,
+    counts::Counts,
+    ledger::{Attempt, Quarantine, Sent},
     rules::{Outage, Rules, Steps},
 };
 use crate::{
     app::tests::{FIRMWARE, activated, answer, asked, firmware, later, month::Dice, response_id, s1sp, warning},
     clock::Time,
     duis::{Alert, Body, Breach, Response, Smets1FirmwareStatus, Throttled, UpdateFirmwareWarning},
-    ids::{RequestId, Sha256Hash},
+    ids::RequestId,
 };
 
 const OLD: &str = "00020100";
@@ -34,50 +36,6 @@ impl Site {
     }
 }
 
-/// What became of one attempt to post a request, as far as anybody but DCC can know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Attempt {
-    /// It left, or may have left, and no "no" came: DCC may have it.
-    MayBeThere,
-    /// No connection.
-    NotSent,
-    /// DCC said no, and the program wrote that down.
-    Refused,
-    /// DCC said no; whether that was written down shows.
-    Refusing,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Quarantine {
-    None,
-    /// The alert is on its way.
-    Untold,
-    Standing,
-    Processed,
-    Deleted,
-}
-
-#[derive(Debug, Clone)]
-pub struct Sent {
-    pub campaign: i64,
-    pub sites: Vec<u64>,
-    pub is_read: bool,
-    pub body: Sha256Hash,
-    pub first_at: Time,
-    pub attempts: Vec<Attempt>,
-    /// DCC has it.
-    pub taken: bool,
-    pub quarantine: Quarantine,
-    /// Devices of which the program was told that they failed, or need their key.
-    pub ended: BTreeSet<u64>,
-}
-
-impl Sent {
-    fn may_be_there(&self) -> bool {
-        self.attempts.iter().any(|a| matches!(a, Attempt::MayBeThere | Attempt::Refusing))
-    }
-}
-
 /// What a message means, once the program has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Means {
@@ -93,50 +51,6 @@ pub enum Means {
 pub struct Mail {
     pub response: Response,
     pub means: Vec<Means>,
-}
-
-/// What happened, summed up: a simulation in which nothing happens proves nothing.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Counts {
-    pub posts: u64,
-    pub resends: u64,
-    pub reads: u64,
-    pub taken_devices: u64,
-    pub second_requests: u64,
-    pub quarantines: u64,
-    pub messages: u64,
-    pub deaths: u64,
-    pub halts_by_wave: u64,
-    pub go_ons: u64,
-    pub waves_passed: u64,
-    pub told_teams: u64,
-    pub verified: u64,
-    pub activated: u64,
-    pub expired: u64,
-    pub ticks: u64,
-}
-
-impl Counts {
-    pub fn plus(self, other: Counts) -> Counts {
-        Counts {
-            posts: self.posts + other.posts,
-            resends: self.resends + other.resends,
-            reads: self.reads + other.reads,
-            taken_devices: self.taken_devices + other.taken_devices,
-            second_requests: self.second_requests + other.second_requests,
-            quarantines: self.quarantines + other.quarantines,
-            messages: self.messages + other.messages,
-            deaths: self.deaths + other.deaths,
-            halts_by_wave: self.halts_by_wave + other.halts_by_wave,
-            go_ons: self.go_ons + other.go_ons,
-            waves_passed: self.waves_passed + other.waves_passed,
-            told_teams: self.told_teams + other.told_teams,
-            verified: self.verified + other.verified,
-            activated: self.activated + other.activated,
-            expired: self.expired + other.expired,
-            ticks: self.ticks + other.ticks,
-        }
-    }
 }
 
 pub struct World {
@@ -438,38 +352,5 @@ impl World {
 
     pub fn has_mail(&self) -> bool {
         !self.mail.is_empty()
-    }
-
-    /// Replies under way were written down: a no is a no.
-    pub fn recorded(&mut self, id: RequestId, is_written: bool) {
-        let sent = self.requests.get_mut(&id).expect("it is posted");
-        for attempt in &mut sent.attempts {
-            if *attempt == Attempt::Refusing {
-                *attempt = if is_written { Attempt::Refused } else { Attempt::MayBeThere };
-            }
-        }
-    }
-
-    /// Requests whose refusal may not have been written down.
-    pub fn refusing(&self) -> Vec<RequestId> {
-        self.requests.iter().filter(|(_, s)| s.attempts.contains(&Attempt::Refusing)).map(|(id, _)| *id).collect()
-    }
-
-    /// Another request that names this site and may still do something, though the program has no reason to think that it is over:
-    /// it was told no end of it, and its time is not over.
-    pub fn still_open(&self, n: u64, but: RequestId, now: Time) -> Option<RequestId> {
-        let answer_within = self.rules.answer_hours * HOUR;
-        let open = |(id, sent): &(&RequestId, &Sent)| {
-            let in_time = now.0 - sent.first_at.0 < answer_within;
-            let held_back = matches!(sent.quarantine, Quarantine::Standing);
-            !sent.is_read
-                && **id != but
-                && sent.sites.contains(&n)
-                && sent.may_be_there()
-                && sent.quarantine != Quarantine::Deleted
-                && !sent.ended.contains(&n)
-                && (in_time || held_back)
-        };
-        self.requests.iter().find(open).map(|(id, _)| *id)
     }
 }
