@@ -43,8 +43,6 @@ const OPERATOR: &str = "OPERATOR";
 const STALE_RETRIES: usize = 20;
 /// Members cancelled in one transaction.
 const PAGE_MEMBERS: usize = 5_000;
-/// Whom an abort cancels: who was not sent.
-const WAITS: [TargetState; 2] = [TargetState::Queued, TargetState::Held];
 
 /// A campaign made like another.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -188,38 +186,29 @@ impl App {
                 Ok(json!({}))
             })
             .await?;
-        self.cancel_unsent(&campaign, &WAITS, who).await?;
+        self.cancel_unsent(&campaign, who).await?;
         Ok(campaign)
     }
 
     /// Cancels what aborted campaigns have not sent: whom a process that died had not come to.
     pub async fn complete_aborts(&self) -> Outcome<u64> {
-        self.cancel_of_aborted(&WAITS).await
-    }
-
-    /// Cancels whom aborted campaigns hold: what was sent, and was answered that its key is missing, waits for nothing any more.
-    pub async fn cancel_held_of_aborted(&self) -> Outcome<u64> {
-        self.cancel_of_aborted(&[TargetState::Held]).await
-    }
-
-    async fn cancel_of_aborted(&self, states: &[TargetState]) -> Outcome<u64> {
         let aborted = campaign::store::aborted(&mut self.db.read().await?).await?;
         let mut cancelled = 0;
         for id in aborted {
             let campaign = self.campaign(&id.to_string()).await?;
-            cancelled += self.cancel_unsent(&campaign, states, "engine").await?;
+            cancelled += self.cancel_unsent(&campaign, "engine").await?;
         }
         Ok(cancelled)
     }
 
-    /// Cancels those of an aborted campaign that are in these states.
-    async fn cancel_unsent(&self, campaign: &Campaign, states: &[TargetState], who: &str) -> Outcome<u64> {
+    /// Cancels what an aborted campaign has not sent.
+    async fn cancel_unsent(&self, campaign: &Campaign, who: &str) -> Outcome<u64> {
         let Some(plan) = campaign.plan_id else { return Ok(0) };
         let mut cancelled = 0;
-        for waits in states {
+        for waits in [TargetState::Queued, TargetState::Held] {
             let mut after = None;
             loop {
-                let page = targets::in_state(&mut self.db.read().await?, plan, *waits, after, PAGE_MEMBERS).await?;
+                let page = targets::in_state(&mut self.db.read().await?, plan, waits, after, PAGE_MEMBERS).await?;
                 let Some(last) = page.last().copied() else { break };
                 let (mut tx, now) = (self.db.begin().await?, self.now());
                 let by_a_person = Moved::because(Because::of(Cause::Operator));

@@ -104,6 +104,11 @@ impl App {
             return Ok(None);
         }
         let now = self.now();
+        if matches!(campaign.state, CampaignState::Finished | CampaignState::Aborted) && request.posts > 0 {
+            end_unanswered(&mut tx, &campaign, &request, &batch, now).await?;
+            tx.commit().await?;
+            return Ok(None);
+        }
         if campaign.state != CampaignState::Started {
             outbox::put_off(&mut tx, id, &format!("the campaign is {}", campaign.state), now.plus_millis(PUT_OFF_MILLIS)).await?;
             tx.commit().await?;
@@ -353,6 +358,15 @@ pub(super) async fn hold(tx: &mut Tx, request: &OutboxRequest, batch: &Batch, wh
     )
     .await?;
     if batch.state == BatchState::Held { Ok(()) } else { tell_held(tx, request.id, batch, why, now).await }
+}
+
+/// A request without an answer whose campaign is over leaves no more: it is held, so that nobody tries it for ever, and nobody is told, since
+/// there is nothing to be done. Its batch stays unknown: an answer that comes after all is one.
+async fn end_unanswered(tx: &mut Tx, campaign: &Campaign, request: &OutboxRequest, batch: &Batch, now: Time) -> Outcome {
+    let why = format!("no answer came, and its campaign is {}, so it is not sent again", campaign.state);
+    outbox::hold(tx, request.id, &why, now).await?;
+    let detail = json!({"request": request.id, "why": why});
+    record(tx, now, "engine", "batch.hold", format!("campaign {} batch {}", campaign.id, batch.id), detail).await
 }
 
 /// A request with its batch as they are once its campaign is locked: nobody else decides about them until the transaction

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     campaign::{
-        self,
+        self, CampaignState,
         batch::Batch,
         store::{Followed, latencies},
     },
@@ -32,7 +32,7 @@ use crate::{
     policy::{PolicySet, Reason},
     target::{
         Event, TargetState,
-        store::{self as targets, Because, Cause, Change, Target},
+        store::{self as targets, Because, Cause, Change, Moved, Target, Which},
     },
 };
 
@@ -353,6 +353,23 @@ impl App {
         }
     }
 
+    /// What was in flight when its campaign was aborted, and now turns out to lack its key, is not sent again: nothing of it waits.
+    async fn cancel_what_waits_for_nothing(&self, tx: &mut Tx, changes: &[Change]) -> Outcome {
+        let mut held: BTreeMap<i64, Vec<DeviceId>> = BTreeMap::new();
+        for change in changes.iter().filter(|c| c.state == TargetState::Held) {
+            held.entry(change.plan_id).or_default().push(change.device);
+        }
+        if held.is_empty() {
+            return Ok(());
+        }
+        for over in campaign::store::list(tx).await?.into_iter().filter(|c| c.state == CampaignState::Aborted) {
+            let Some((plan, devices)) = over.plan_id.and_then(|plan| held.remove_entry(&plan)) else { continue };
+            let aborted = Moved::because(Because::of(Cause::Operator));
+            targets::move_all(tx, plan, Which::Among(&devices), Event::Cancelled, aborted, self.now()).await?;
+        }
+        Ok(())
+    }
+
     /// Writes what was gathered: transitions, then what was learned of the devices and their keys. `false`: a device was moved
     /// by another loop or node since it was read, so nothing of this transaction may be kept.
     pub(super) async fn write(&self, tx: &mut Tx, gathered: Gathered, policies: &PolicySet) -> Outcome<bool> {
@@ -379,6 +396,7 @@ impl App {
         if applied != changes.len() as u64 || !self.save_reads(tx, gathered.reads).await? {
             return Ok(false);
         }
+        self.cancel_what_waits_for_nothing(tx, &changes).await?;
         latencies::count(tx, &counted).await?;
         self.follow_steps(tx, &changes, &activated, policies).await?;
         estate::store::learn_firmware(tx, &gathered.learned).await?;

@@ -3,6 +3,8 @@
 //! Promise: a write transaction on SQLite starts as a writer (BEGIN IMMEDIATE), so it never fails half way for want of the lock.
 
 pub mod bulk;
+#[cfg(test)]
+pub(crate) mod death;
 pub mod dialect;
 mod error;
 mod migrate;
@@ -149,9 +151,19 @@ impl Db {
 
 impl Tx {
     pub async fn commit(self) -> DbResult<()> {
+        #[cfg(test)]
+        let dies = death::at_commit();
+        #[cfg(test)]
+        if dies == Some(death::When::Before) {
+            death::now().await;
+        }
         match self {
             Tx::Sqlite(t) => t.commit().await?,
             Tx::Postgres(t) => t.commit().await?,
+        }
+        #[cfg(test)]
+        if dies == Some(death::When::After) {
+            death::now().await;
         }
         Ok(())
     }

@@ -43,7 +43,18 @@ impl TestDb {
     /// A backup: a second database as this one is now. Both are opened anew.
     pub async fn copied(self) -> (TestDb, TestDb) {
         self.db.close().await;
-        let copy = match &self._dir {
+        let copy = self.copy_of_closed().await;
+        let again = Db::open(&self.url).await.expect("the database opens again");
+        let opened = Db::open(&copy.0).await.expect("the copy opens");
+        (
+            TestDb { db: again, url: self.url, engine: self.engine, _dir: self._dir },
+            TestDb { db: opened, url: copy.0, engine: self.engine, _dir: copy.1 },
+        )
+    }
+
+    /// A copy of a database that nobody has open: its URL, and what keeps it.
+    pub async fn copy_of_closed(&self) -> (String, Option<tempfile::TempDir>) {
+        match &self._dir {
             Some(_) => {
                 let dir = tempfile::tempdir().expect("a temporary folder");
                 let file = dir.path().join("test.db");
@@ -55,13 +66,7 @@ impl TestDb {
                 let name = self.url.rsplit('/').next().expect("a URL has a path");
                 (postgres_database(&server, &format!("template {name}")).await, None)
             }
-        };
-        let again = Db::open(&self.url).await.expect("the database opens again");
-        let opened = Db::open(&copy.0).await.expect("the copy opens");
-        (
-            TestDb { db: again, url: self.url, engine: self.engine, _dir: self._dir },
-            TestDb { db: opened, url: copy.0, engine: self.engine, _dir: copy.1 },
-        )
+        }
     }
 
     /// The databases as a program left them that knew no later step than `last`, connected and not brought up to date.
@@ -84,6 +89,18 @@ impl TestDb {
 /// Creates an empty database on the server and gives its URL.
 pub async fn fresh_postgres_url(server: &str) -> String {
     postgres_database(server, "").await
+}
+
+/// Removes a database of the server that nobody has open, for whoever makes thousands. A SQLite file goes with its folder.
+pub async fn remove(url: &str) {
+    let (Ok(server), Some(name)) = (std::env::var(POSTGRES_ENV), url.rsplit('/').next()) else { return };
+    if !url.starts_with("postgres") {
+        return;
+    }
+    let Db::Postgres(pool) = Db::connect(&server).await.expect("the test server answers") else { return };
+    let drop = sqlx::AssertSqlSafe(format!("drop database if exists {name} with (force)"));
+    sqlx::raw_sql(drop).execute(&pool).await.expect("a database is removed");
+    pool.close().await;
 }
 
 async fn postgres_database(server: &str, options: &str) -> String {

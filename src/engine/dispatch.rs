@@ -42,10 +42,7 @@ pub(super) async fn dispatch(mut shared: Shared) {
     while !shared.stopping() {
         if shared.may_act() {
             if dispatcher.is_none() {
-                // The work has just come to this node: whatever it, or another, knew of DCC is old.
-                let mut new = Dispatcher::new(shared.app.now());
-                new.note(&shared).await;
-                dispatcher = Some(new);
+                dispatcher = Some(Dispatcher::begin(&shared).await);
             }
             if let Some(dispatcher) = &mut dispatcher {
                 match dispatcher.round(&mut shared).await {
@@ -81,7 +78,7 @@ fn candidates(due: &[RequestId], last: Option<(RequestId, u32)>) -> Vec<Candidat
     others.chain(last_ones).collect()
 }
 
-struct Dispatcher {
+pub(super) struct Dispatcher {
     circuit: Circuit,
     /// Answers in a row by which DCC takes no requests now, and until when no new batch is made for that.
     not_now: u32,
@@ -115,8 +112,15 @@ impl Dispatcher {
         }
     }
 
+    /// The work has just come to this node: whatever it, or another, knew of DCC is old.
+    pub(super) async fn begin(shared: &Shared) -> Dispatcher {
+        let mut new = Dispatcher::new(shared.app.now());
+        new.note(shared).await;
+        new
+    }
+
     /// One round. Gives whether something was posted.
-    async fn round(&mut self, shared: &mut Shared) -> Outcome<bool> {
+    pub(super) async fn round(&mut self, shared: &mut Shared) -> Outcome<bool> {
         let now = shared.app.now();
         if now >= self.next_watch {
             self.next_watch = now.plus_millis(THRESHOLDS_PERIOD_MILLIS);

@@ -11,6 +11,7 @@ use super::{archive, dispatch::dispatch, keys, lease::Lease, notify, schedules, 
 use crate::{
     app::{App, Look, SupplyChanges},
     campaign::{self, CampaignState},
+    clock::{Day, Time},
     duis::{Pinned, Signer},
     estate,
     failure::{Failure, Outcome},
@@ -61,9 +62,8 @@ pub(super) struct Shared {
 
 impl Engine {
     pub fn start(app: App, gateway: Arc<dyn Gateway>, signer: Arc<dyn Signer>, pinned: Pinned, nudge: Nudge) -> Engine {
-        let lease = Lease::new(&app);
-        let (stop, stopped) = watch::channel(false);
-        let shared = Shared { app: app.clone(), lease: lease.clone(), nudge, stop: stopped, gateway, signer, pinned };
+        let (shared, stop) = Shared::new(app.clone(), gateway, signer, pinned, nudge);
+        let lease = shared.lease.clone();
         let mut loops = JoinSet::new();
         loops.spawn(keep_lease(shared.clone()));
         loops.spawn(dispatch(shared.clone()));
@@ -101,6 +101,19 @@ impl Engine {
 }
 
 impl Shared {
+    /// Of a node that is not running yet, and what stops it.
+    pub(super) fn new(
+        app: App,
+        gateway: Arc<dyn Gateway>,
+        signer: Arc<dyn Signer>,
+        pinned: Pinned,
+        nudge: Nudge,
+    ) -> (Shared, watch::Sender<bool>) {
+        let (stop, stopped) = watch::channel(false);
+        let lease = Lease::new(&app);
+        (Shared { app, nudge, gateway, signer, lease, stop: stopped, pinned }, stop)
+    }
+
     pub(super) fn stopping(&self) -> bool {
         *self.stop.borrow()
     }
@@ -142,47 +155,38 @@ impl Shared {
 async fn keep_lease(mut shared: Shared) {
     let mut to_take_up = false;
     while !shared.stopping() {
-        match shared.lease.renew(&shared.app).await {
-            Ok(came) => to_take_up |= came,
-            Err(e) => shared.fault("the lease could not be renewed", &e).await,
-        }
-        if to_take_up && shared.may_act() {
-            tracing::info!("this node does the work");
-            match shared.app.take_up_requests().await {
-                Ok(n) => {
-                    to_take_up = false;
-                    if n > 0 {
-                        tracing::info!(requests = n, "requests left open are taken up again");
-                    }
-                }
-                Err(e) => shared.fault("open requests could not be taken up", &e).await,
-            }
-            shared.nudge.dispatch.notify_one();
-            shared.nudge.inbox.notify_one();
-            shared.nudge.recheck.notify_one();
+        if let Err(e) = renew_lease(&shared, &mut to_take_up).await {
+            shared.fault("the lease could not be renewed, or what was left open not be taken up", &e).await;
         }
         shared.rest(LEASE_PERIOD, None).await;
     }
 }
 
+/// One turn of the lease. `to_take_up`: the work has come to this node, and what was left open is not taken up yet.
+pub(super) async fn renew_lease(shared: &Shared, to_take_up: &mut bool) -> Outcome {
+    *to_take_up |= shared.lease.renew(&shared.app).await?;
+    if *to_take_up && shared.may_act() {
+        tracing::info!("this node does the work");
+        let requests = shared.app.take_up_requests().await?;
+        *to_take_up = false;
+        if requests > 0 {
+            tracing::info!(requests, "requests left open are taken up again");
+        }
+        shared.nudge.dispatch.notify_one();
+        shared.nudge.inbox.notify_one();
+        shared.nudge.recheck.notify_one();
+    }
+    Ok(())
+}
+
 async fn settle(mut shared: Shared) {
     let nudge = shared.nudge.inbox.clone();
-    let (mut settled, mut next_look) = (false, shared.app.now());
+    let mut settling = Settling::new(shared.app.now());
     while !shared.stopping() {
         if shared.may_act() {
-            match shared.app.settle_some(&shared.pinned.current()).await {
-                Ok(0) if settled && shared.app.now() >= next_look => {
-                    match shared.app.finish_campaigns().await {
-                        Ok(_) => settled = false,
-                        Err(e) => shared.fault("whether a campaign has ended could not be looked at", &e).await,
-                    }
-                    next_look = shared.app.now().plus_millis(FINISH_PERIOD_MILLIS);
-                }
-                Ok(0) => {}
-                Ok(_) => {
-                    settled = true;
-                    continue;
-                }
+            match settling.turn(&shared).await {
+                Ok(true) => continue,
+                Ok(false) => {}
                 Err(e) => shared.fault("messages could not be settled; they are kept and tried again", &e).await,
             }
         }
@@ -190,13 +194,41 @@ async fn settle(mut shared: Shared) {
     }
 }
 
+/// Between the turns of settling: whether anything was settled since it was last looked whether a campaign has ended, and when that may
+/// be looked at again.
+pub(super) struct Settling {
+    settled: bool,
+    next_look: Time,
+}
+
+impl Settling {
+    pub(super) fn new(now: Time) -> Settling {
+        Settling { settled: false, next_look: now }
+    }
+
+    /// One turn. Gives whether messages were settled, so that more may wait.
+    pub(super) async fn turn(&mut self, shared: &Shared) -> Outcome<bool> {
+        if shared.app.settle_some(&shared.pinned.current()).await? > 0 {
+            self.settled = true;
+            return Ok(true);
+        }
+        let now = shared.app.now();
+        if self.settled && now >= self.next_look {
+            self.next_look = now.plus_millis(FINISH_PERIOD_MILLIS);
+            shared.app.finish_campaigns().await?;
+            self.settled = false;
+        }
+        Ok(false)
+    }
+}
+
 /// What the decisions about the held rest on, as cheaply as it can be asked for.
 #[derive(PartialEq, Eq)]
-struct Facts {
+pub(super) struct Facts {
     estate_version: i64,
     /// Of the product lists alone: what waits to be sent is gone through only for these, and for the day.
     lists: i64,
-    day: crate::clock::Day,
+    day: Day,
     /// The hash of the policies in force.
     policies: String,
     /// A campaign that ends frees the devices that others wait for.
@@ -221,7 +253,8 @@ async fn recheck(mut shared: Shared) {
     }
 }
 
-async fn recheck_once(shared: &Shared, seen: &mut Option<Facts>, next: &mut crate::clock::Time) -> Outcome<u64> {
+/// One turn. `seen`: what the last decision rested on; `next`: when it is due again whatever changed.
+pub(super) async fn recheck_once(shared: &Shared, seen: &mut Option<Facts>, next: &mut Time) -> Outcome<u64> {
     let now = shared.app.now();
     let mut tx = shared.app.db.read().await?;
     let facts = Facts {
@@ -289,7 +322,8 @@ async fn watch_silence(mut shared: Shared) {
     }
 }
 
-async fn watch_once(shared: &Shared) -> Outcome<Duration> {
+/// One turn. Gives how long until the next.
+pub(super) async fn watch_once(shared: &Shared) -> Outcome<Duration> {
     let given_up = shared.app.end_reads().await?;
     if given_up > 0 {
         tracing::warn!(devices = given_up, "their version could not be read; they stay as they are");
@@ -301,7 +335,6 @@ async fn watch_once(shared: &Shared) -> Outcome<Duration> {
     if silent.asked + silent.queued > 0 {
         tracing::info!(asked = silent.asked, queued = silent.queued, "silent devices are asked, or sent again");
     }
-    shared.app.cancel_held_of_aborted().await?;
     shared.app.finish_campaigns().await?;
     let policies = shared.app.policies()?;
     let stated = policies.steps.shortest().map_or(i64::MAX, |period| period.millis());

@@ -12,6 +12,8 @@ mod notify;
 mod reload;
 mod schedules;
 mod store;
+#[cfg(test)]
+mod tests;
 mod waves;
 
 pub use lease::{holder, is_gone};

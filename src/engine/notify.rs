@@ -17,8 +17,8 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// Posts under way, and their teams: at most one each (policy: TEAMS_MAX).
 #[derive(Default)]
-struct UnderWay {
-    posts: JoinSet<(String, Outcome<Heard>)>,
+pub(super) struct UnderWay {
+    pub posts: JoinSet<(String, Outcome<Heard>)>,
     teams: HashSet<String>,
 }
 
@@ -52,7 +52,8 @@ pub(super) async fn tell(mut shared: Shared, to: Arc<dyn Webhooks>) {
     }
 }
 
-async fn begin(shared: &Shared, to: &Arc<dyn Webhooks>, under_way: &mut UnderWay) -> Outcome {
+/// One turn: each team that has something due, and is not being told, is told it.
+pub(super) async fn begin(shared: &Shared, to: &Arc<dyn Webhooks>, under_way: &mut UnderWay) -> Outcome {
     shared.app.spread_notifications().await?;
     for due in shared.app.deliveries_due(&under_way.teams).await? {
         let DueDelivery { team, .. } = &due;

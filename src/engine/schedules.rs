@@ -34,7 +34,8 @@ pub(super) async fn fire(mut shared: Shared) {
     while under_way.join_next().await.is_some() {}
 }
 
-async fn begin(shared: &Shared, under_way: &mut JoinSet<()>) -> Outcome {
+/// One turn: what is due is begun.
+pub(super) async fn begin(shared: &Shared, under_way: &mut JoinSet<()>) -> Outcome {
     let dead = shared.app.interrupt_dead_runs(|holder| shared.lease.is_dead_neighbour(holder)).await?;
     if dead > 0 {
         tracing::warn!(runs = dead, "runs of schedules died with their process; none of them is run again by itself");

@@ -47,7 +47,8 @@ pub fn dcc_signer() -> (FileSigner, Pinned) {
         serial: "7".into(),
         public_key: key.public_key().as_ref().to_vec(),
         not_before: Time(0),
-        not_after: now().plus_millis(30 * 86_400_000),
+        // Longer than any simulation.
+        not_after: now().plus_millis(1_000 * 86_400_000),
         subject_eui: None,
     };
     let encoded = STANDARD.encode(pkcs8.as_ref());

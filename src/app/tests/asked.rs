@@ -29,7 +29,7 @@ impl Lab {
     }
 }
 
-pub(super) fn inventory(id: RequestId, devices: &[(u64, Option<&str>, Option<&str>)]) -> Response {
+pub(crate) fn inventory(id: RequestId, devices: &[(u64, Option<&str>, Option<&str>)]) -> Response {
     let device = |(n, version, status): &(u64, Option<&str>, Option<&str>)| InventoryDevice {
         firmware_version: version.map(str::to_owned),
         device_status: status.map(str::to_owned),
@@ -43,7 +43,7 @@ pub(super) fn inventory(id: RequestId, devices: &[(u64, Option<&str>, Option<&st
     Response { body, ..answer(id, "I0") }
 }
 
-pub(super) fn runs(id: Option<RequestId>, n: u64, success: Option<bool>, version: Option<&str>) -> Response {
+pub(crate) fn runs(id: Option<RequestId>, n: u64, success: Option<bool>, version: Option<&str>) -> Response {
     let body = Body::Smets1(Smets1Response {
         service_reference: Some("11.2".into()),
         service_reference_variant: Some("11.2".into()),

@@ -3,7 +3,7 @@
 
 mod approval;
 mod archive;
-mod asked;
+pub(crate) mod asked;
 mod brakes;
 mod control;
 mod doubt;
@@ -17,7 +17,8 @@ mod keys_share;
 mod let_go;
 mod lists;
 mod messages;
-mod month;
+pub(crate) mod month;
+mod over;
 mod pathways;
 mod pinned;
 mod reads;
@@ -70,9 +71,9 @@ use crate::{
 };
 
 /// The version the image brings.
-const FIRMWARE: &str = "00020200";
-const OPERATOR: &str = "ann@desk";
-const APPROVER: &str = "somebody.else";
+pub(crate) const FIRMWARE: &str = "00020200";
+pub(crate) const OPERATOR: &str = "ann@desk";
+pub(crate) const APPROVER: &str = "somebody.else";
 
 impl App {
     /// How many silent devices were given up.
@@ -81,22 +82,22 @@ impl App {
     }
 }
 
-struct Lab {
-    app: App,
-    image: ImageId,
-    dcc: FileSigner,
-    pinned: Pinned,
+pub(crate) struct Lab {
+    pub(crate) app: App,
+    pub(crate) image: ImageId,
+    pub(crate) dcc: FileSigner,
+    pub(crate) pinned: Pinned,
     /// For a second program on the same database.
-    url: String,
-    folder: tempfile::TempDir,
-    _db: Option<TestDb>,
+    pub(crate) url: String,
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) _db: Option<TestDb>,
 }
 
-fn device(n: u64) -> DeviceId {
+pub(crate) fn device(n: u64) -> DeviceId {
     Eui(0x00DB_1234_0000_0000 + n)
 }
 
-fn mpan(n: u64) -> Mpan {
+pub(crate) fn mpan(n: u64) -> Mpan {
     Mpan::from_first_twelve(190_003_300_000 + n)
 }
 
@@ -128,7 +129,7 @@ impl Lab {
     }
 
     /// A signed image, its product lists, and no site.
-    async fn bare(db: TestDb) -> Lab {
+    pub(crate) async fn bare(db: TestDb) -> Lab {
         let folder = tempfile::tempdir().unwrap();
         let settings = config::load_from(&folder.path().join("ppmid.toml"), std::iter::empty(), Some(&db.url)).unwrap();
         let app = App::open(settings, Clock::manual(testing::now())).await.unwrap();
@@ -347,16 +348,16 @@ async fn add_image(app: &App, folder: &std::path::Path) -> ImageId {
 // ---------------------------------------------------------------- what DCC says
 
 /// A plain answer to a request.
-fn answer(id: RequestId, code: &str) -> Response {
+pub(crate) fn answer(id: RequestId, code: &str) -> Response {
     Response { request_id: Some(id), code: code.into(), ..testing::acknowledgement(1, code) }
 }
 
 /// The same as a message of its own, with a ResponseID.
-fn later(id: RequestId, n: u64, code: &str) -> Response {
+pub(crate) fn later(id: RequestId, n: u64, code: &str) -> Response {
     Response { response_id: Some(response_id(n)), ..answer(id, code) }
 }
 
-fn response_id(n: u64) -> RequestId {
+pub(crate) fn response_id(n: u64) -> RequestId {
     RequestId { originator: testing::alert(1).response_id.unwrap().originator, target: testing::us(), counter: n }
 }
 
@@ -365,16 +366,16 @@ fn alert(about: Option<RequestId>, n: u64, alert: Alert) -> Response {
     Response { request_id: about, response_id: Some(response_id(n)), body, ..testing::alert(n) }
 }
 
-fn firmware(about: Option<RequestId>, n: u64, site: u64, version: &str, status: Smets1FirmwareStatus) -> Response {
+pub(crate) fn firmware(about: Option<RequestId>, n: u64, site: u64, version: &str, status: Smets1FirmwareStatus) -> Response {
     let said = Alert::Smets1FirmwareNotification { device: device(site), firmware_version: version.into(), status };
     alert(about, n, said)
 }
 
-fn activated(about: Option<RequestId>, n: u64, site: u64) -> Response {
+pub(crate) fn activated(about: Option<RequestId>, n: u64, site: u64) -> Response {
     firmware(about, n, site, FIRMWARE, Smets1FirmwareStatus::ActivationSuccessful)
 }
 
-fn s1sp(about: Option<RequestId>, n: u64, site: Option<u64>, code: &str, at: Time) -> Response {
+pub(crate) fn s1sp(about: Option<RequestId>, n: u64, site: Option<u64>, code: &str, at: Time) -> Response {
     let information = Some("PPMID key missing".to_string());
     alert(about, n, Alert::S1spAlert { request_id: about, device: site.map(device), code: code.into(), information, at })
 }
@@ -383,7 +384,7 @@ fn no_key(about: Option<RequestId>, n: u64, site: u64) -> Response {
     s1sp(about, n, Some(site), "S1VE1", testing::now())
 }
 
-fn warning(id: RequestId, n: u64, lists: UpdateFirmwareWarning) -> Response {
+pub(crate) fn warning(id: RequestId, n: u64, lists: UpdateFirmwareWarning) -> Response {
     let mut response = later(id, n, "W110101");
     if let Body::Message { content, .. } = &mut response.body {
         *content = Content::UpdateFirmwareWarning(lists);
