@@ -88,7 +88,10 @@ impl Whole {
         self.import(Kind::Sites, sites, false).await;
         self.import(Kind::Registrations, registrations, true).await;
         self.import(Kind::Keys, keys, false).await;
-        self.starts("spring", rules.batch_size).await;
+        match rules.by_schedule {
+            true => self.is_scheduled("spring", rules.batch_size).await,
+            false => self.starts("spring", rules.batch_size).await,
+        }
         if rules.second_campaign {
             self.clock.advance(HOUR / 2);
             self.starts("autumn", rules.batch_size + 3).await;
@@ -96,6 +99,14 @@ impl Whole {
     }
 
     async fn starts(&mut self, name: &str, batch_size: i64) {
+        self.is_created(name, batch_size).await;
+        let app = self.app().clone();
+        app.plan_campaign(name, None, OPERATOR, &mut |_| {}).await.unwrap();
+        app.approve_campaign(name, APPROVER, OPERATOR).await.unwrap();
+        app.start_campaign(name, OPERATOR).await.unwrap();
+    }
+
+    pub(super) async fn is_created(&mut self, name: &str, batch_size: i64) {
         let new = NewCampaignRequest {
             name: name.into(),
             image: self.image,
@@ -106,9 +117,6 @@ impl Whole {
         };
         let app = self.app().clone();
         let id = app.create_campaign(new, OPERATOR).await.unwrap();
-        app.plan_campaign(name, None, OPERATOR, &mut |_| {}).await.unwrap();
-        app.approve_campaign(name, APPROVER, OPERATOR).await.unwrap();
-        app.start_campaign(name, OPERATOR).await.unwrap();
         self.campaigns.insert(name.into(), id);
     }
 }

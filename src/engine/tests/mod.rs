@@ -2,6 +2,7 @@
 //! meddle, and deaths between any two writes. After every tick the invariants are checked (`check.rs`), at each post what may leave
 //! (`dcc.rs`), and at the end that everything has ended, and rightly (`end.rs`). Promise: a seed is always the same rollout on either engine.
 
+mod automation;
 mod check;
 mod counts;
 mod dcc;

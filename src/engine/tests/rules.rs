@@ -94,6 +94,8 @@ pub struct Rules {
     pub threshold: Option<Threshold>,
     pub resubmits: bool,
     pub second_campaign: bool,
+    /// The campaign is planned and started by the clock, not at once.
+    pub by_schedule: bool,
     pub weather: Weather,
     pub fates: Fates,
     /// In hundredths of the ticks.
@@ -137,6 +139,7 @@ impl Rules {
             }),
             resubmits,
             second_campaign,
+            by_schedule: false,
             weather: Weather::of(&mut dice, start, busy),
             fates: Fates {
                 succeed: [95, 85, 70, 40][dice.below(4) as usize],
@@ -166,6 +169,7 @@ impl Rules {
             threshold: None,
             resubmits: false,
             second_campaign: false,
+            by_schedule: false,
             weather: Weather::default(),
             fates: Fates { succeed: 100, fail: 0, key_missing: 0, slowest: 20 * HOUR },
             people: 0,
