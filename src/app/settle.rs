@@ -24,7 +24,7 @@ use crate::{
     estate::{self, KeyResult, KeyStatus, store::SupplyNotice},
     failure::{Failure, Outcome},
     gateway::{
-        inbox::{self, InboxMessage, InboxState},
+        inbox::{self, Arrived, InboxState},
         outbox::{self, OutboxRequest, OutboxState},
     },
     ids::{DeviceId, RequestId},
@@ -51,7 +51,7 @@ type Asked = BTreeMap<RequestId, Option<Ours>>;
 
 /// A message whose sender is known again and whose meaning is read.
 struct Read {
-    message: InboxMessage,
+    message: Arrived,
     response: Response,
     news: News,
 }
@@ -98,8 +98,9 @@ impl App {
         let count = messages.len();
         let mut marks: Vec<Mark> = Vec::with_capacity(count);
         let mut reads: Vec<Read> = Vec::with_capacity(count);
-        for message in messages {
-            match message.read(pinned) {
+        for fetched in messages {
+            let message = fetched.message;
+            match fetched.read(pinned) {
                 Ok(response) => {
                     let news = news_of(&response, &policies);
                     reads.push(Read { message, response, news });
@@ -138,7 +139,7 @@ impl App {
                     if !self.write(&mut tx, std::mem::take(&mut gathered), policies).await? {
                         return Ok(false);
                     }
-                    let told = Told { request: *request, event, breach: *breach, message: &read.message };
+                    let told = Told { request: *request, event, breach: *breach, message: read.message };
                     let done = self.quarantined(&mut tx, told, found.flatten()).await?;
                     asked.clear();
                     self.prefetch(&mut tx, reads, &followed, &mut gathered).await?;
@@ -148,7 +149,7 @@ impl App {
                 (News::Answer | News::Inventory(_), None) => {
                     (InboxState::Unmatched, Some("an answer that names no request".into()))
                 }
-                (News::Answer, Some(Some((request, _)))) if is_superseded(request, &read.message) => {
+                (News::Answer, Some(Some((request, _)))) if is_superseded(request, read.message) => {
                     let code = request.response_code.as_deref().unwrap_or_default();
                     (InboxState::Settled, Some(format!("it is of an earlier attempt: DCC answered a later one with {code}")))
                 }
@@ -158,7 +159,7 @@ impl App {
                     if !self.write(&mut tx, std::mem::take(&mut gathered), policies).await? {
                         return Ok(false);
                     }
-                    let trust = if read.message.is_signed() { Trust::Message } else { Trust::Unsigned };
+                    let trust = if read.message.is_signed { Trust::Message } else { Trust::Unsigned };
                     let done = answer::apply(self, &mut tx, request, batch, &read.response, trust).await?;
                     asked.clear();
                     self.prefetch(&mut tx, reads, &followed, &mut gathered).await?;
@@ -254,7 +255,7 @@ impl App {
                 Ok((InboxState::Settled, None))
             }
             News::Lost { device, mpan } => {
-                let lost = supply::notices_of(tx, &read.message, *device, *mpan).await?;
+                let lost = supply::notices_of(tx, read.message, *device, *mpan).await?;
                 gathered.notices.extend_from_slice(&lost);
                 Ok(supply::settled(&lost, at))
             }
@@ -400,7 +401,7 @@ impl App {
 }
 
 /// Whether DCC has answered an attempt that was made after this message came: what it said of an earlier one is over.
-fn is_superseded(request: &OutboxRequest, message: &InboxMessage) -> bool {
+fn is_superseded(request: &OutboxRequest, message: Arrived) -> bool {
     request.state == OutboxState::Answered
         && request.posts > 1
         && request.last_posted_at.is_some_and(|posted| posted > message.received_at)

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::super::{
-    Filter, InboxEntry, InboxMessage, InboxState, KindCount, MESSAGE_COLUMNS, MessageRow, counter_of, message, request_id,
+    Filter, InboxEntry, InboxMessage, InboxState, KindCount, MARKED, MESSAGE_COLUMNS, MessageRow, counter_of, message, request_id,
     spelled,
 };
 use crate::{
@@ -67,7 +67,7 @@ fn condition(tx: &Tx, filter: &Filter, before: Option<i64>) -> (String, Vec<i64>
 #[cfg(test)]
 pub(super) async fn plan(tx: &mut Tx, filter: &Filter) -> String {
     let (condition, numbers, words) = condition(tx, filter, None);
-    let text = sqlx::AssertSqlSafe(format!("explain query plan select * from inbox where {condition} order by id desc limit 9"));
+    let text = sqlx::AssertSqlSafe(format!("explain query plan select * from {MARKED} where {condition} order by id desc limit 9"));
     let Tx::Sqlite(t) = tx else { panic!("the plan of SQLite") };
     let mut query = sqlx::query_as(text);
     for number in numbers {
@@ -105,7 +105,7 @@ async fn entries(
     let text = sqlx::AssertSqlSafe(format!(
         "select id, received_at, source, kind, response_code, request_id, device_id, stands_for,
              coalesce(size, cast(octet_length(body) as bigint)), state, reason, note, settled_at
-         from inbox where {condition} order by id desc limit {limit}"
+         from {MARKED} where {condition} order by id desc limit {limit}"
     ));
     type Row = (
         i64,
@@ -203,7 +203,7 @@ pub async fn show(tx: &mut Tx, id: i64) -> Result<Option<(InboxEntry, InboxMessa
 
 /// How many messages wait for a person or for the forwarder; states with none are left out.
 pub async fn waiting(tx: &mut Tx) -> Result<BTreeMap<InboxState, u64>, GatewayError> {
-    let text = "select state, count(*) from inbox
+    let text = "select state, count(*) from inbox_marks
         where state = 'unmatched' or state = 'failed' or state = 'rejected' or state = 'forwarding' group by state order by state";
     let rows: Vec<(String, i64)> = sql!(tx, c => sqlx::query_as(text).fetch_all(c).await.map_err(DbError::from)?);
     rows.into_iter().map(|(state, n)| Ok((spelled(0, "state", state)?, n as u64))).collect()
@@ -211,8 +211,9 @@ pub async fn waiting(tx: &mut Tx) -> Result<BTreeMap<InboxState, u64>, GatewayEr
 
 /// How many messages of each kind are in each state. It looks at every one.
 pub async fn counts_by_kind(tx: &mut Tx) -> Result<Vec<KindCount>, GatewayError> {
-    let text =
-        "select kind, state, count(*), cast(sum(stands_for) as bigint) from inbox group by kind, state order by kind, state";
+    let text = sqlx::AssertSqlSafe(format!(
+        "select kind, state, count(*), cast(sum(stands_for) as bigint) from {MARKED} group by kind, state order by kind, state"
+    ));
     let rows: Vec<(String, String, i64, i64)> = sql!(tx, c => sqlx::query_as(text).fetch_all(c).await.map_err(DbError::from)?);
     rows.into_iter()
         .map(|(kind, state, messages, stands_for)| {
