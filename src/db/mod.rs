@@ -5,6 +5,7 @@
 pub mod bulk;
 pub mod dialect;
 mod error;
+pub mod given;
 mod migrate;
 pub mod rows;
 pub mod testing;

@@ -19,8 +19,7 @@ pub async fn replay(tx: &mut Tx, ids: &[i64]) -> Result<Vec<i64>, GatewayError> 
          where id {among} and state in ('ignored', 'unmatched', 'failed', 'dismissed')
            and exists (select 1 from inbox where inbox.id = inbox_marks.id and inbox.reason is null) returning id"
     ));
-    let mut again: Vec<i64> =
-        sql!(&mut *tx, c => sqlx::query_scalar(text).bind(json).fetch_all(c).await.map_err(DbError::from)?);
+    let mut again: Vec<i64> = sql!(&mut *tx, c => sqlx::query_scalar(text).bind(json).fetch_all(c).await.map_err(DbError::from)?);
     again.sort_unstable();
     let (json, among) = rows::integers(tx, 1, again.iter().copied());
     let text = sqlx::AssertSqlSafe(format!("update inbox set forward_attempts = 0, forward_after = null where id {among}"));

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::super::{
-    Filter, InboxEntry, InboxMessage, InboxState, KindCount, MARKED, MESSAGE_COLUMNS, MessageRow, counter_of, message, request_id,
-    spelled,
+    Filter, InboxEntry, InboxMessage, InboxState, KindCount, MARKED, MESSAGE_COLUMNS, MessageRow, counter_of, message,
+    request_id, spelled,
 };
 use crate::{
     clock::Time,
@@ -67,7 +67,8 @@ fn condition(tx: &Tx, filter: &Filter, before: Option<i64>) -> (String, Vec<i64>
 #[cfg(test)]
 pub(super) async fn plan(tx: &mut Tx, filter: &Filter) -> String {
     let (condition, numbers, words) = condition(tx, filter, None);
-    let text = sqlx::AssertSqlSafe(format!("explain query plan select * from {MARKED} where {condition} order by id desc limit 9"));
+    let text =
+        sqlx::AssertSqlSafe(format!("explain query plan select * from {MARKED} where {condition} order by id desc limit 9"));
     let Tx::Sqlite(t) = tx else { panic!("the plan of SQLite") };
     let mut query = sqlx::query_as(text);
     for number in numbers {
