@@ -2,6 +2,7 @@
 //! fetched, moved by their own function and saved in one transaction with the message's mark. While one group is written the next is
 //! read. Every message ends settled, ignored (not ours), unmatched (waits for an operator) or failed, with a note.
 
+mod ahead;
 mod gathered;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,13 +26,14 @@ use crate::{
     duis::{CertificateSet, Response},
     failure::{Failure, Outcome},
     gateway::{
-        inbox::{self, Arrived, InboxState},
+        inbox::{self, Arrived, Fetched, InboxState},
         outbox::{self, OutboxRequest, OutboxState},
     },
     ids::{DeviceId, RequestId},
     policy::PolicySet,
 };
 
+use ahead::Ahead;
 pub(super) use gathered::{Gathered, Moving};
 
 /// Messages settled in one transaction: long enough to be fast (design.md: groups of 100 to 1,000), short enough to keep a
@@ -66,53 +68,62 @@ struct Group {
     failed: Vec<Mark>,
     /// Its last message.
     last: i64,
+    ahead: Ahead,
 }
 
 impl Group {
     fn len(&self) -> usize {
         self.reads.len() + self.failed.len()
     }
+
+    /// The devices that its messages name.
+    fn devices(&self) -> BTreeSet<DeviceId> {
+        let news = self.reads.iter().filter_map(|r| if let News::Devices(news) = &r.news { Some(news) } else { None });
+        news.flatten().map(|n| n.device).collect()
+    }
 }
 
 impl App {
     /// Settles the oldest messages that wait. Gives how many.
     pub async fn settle_some(&self, pinned: &CertificateSet) -> Outcome<usize> {
-        let policies = self.policies()?;
-        let mut group = self.read_group(0, pinned, &policies).await?;
-        let mut settled = 0;
+        let mut new = self.fetch_group(0).await?;
+        if new.is_empty() {
+            return Ok(0);
+        }
+        let (policies, mut settled) = (self.policies()?, 0);
+        let mut group = read_group(new, pinned, &policies);
         for _ in 0..MOST_GROUPS {
-            if group.len() == 0 {
-                break;
-            }
-            // Groups never overlap, and what was read is only what messages say: all else is looked at in the transaction.
-            let (done, next) = tokio::join!(self.settle_group(&group, &policies), self.read_group(group.last, pinned, &policies));
+            let (done, next) = tokio::join!(self.settle_group(&group, &policies), self.next_group(&group, pinned, &policies));
             done?;
             settled += group.len();
             group = next?;
+            if group.len() == 0 {
+                break;
+            }
         }
         Ok(settled)
     }
 
-    /// The oldest new messages after this one, and what each says.
-    async fn read_group(&self, after: i64, pinned: &CertificateSet, policies: &PolicySet) -> Outcome<Group> {
-        let mut group = Group::default();
-        for fetched in inbox::fetch_new(&mut self.db.read().await?, after, GROUP_MESSAGES).await? {
-            let message = fetched.message;
-            group.last = message.id;
-            match fetched.read(pinned) {
-                Ok(response) => {
-                    let news = news_of(&response, policies);
-                    group.reads.push(Read { message, response, news });
-                }
-                Err(e) => group.failed.push((message.id, InboxState::Failed, Some(e.to_string()))),
-            }
+    /// The oldest new messages after this one.
+    async fn fetch_group(&self, after: i64) -> Outcome<Vec<Fetched>> {
+        Ok(inbox::fetch_new(&mut self.db.read().await?, after, GROUP_MESSAGES).await?)
+    }
+
+    /// The group after the one that is being settled, and the targets that only it speaks of.
+    async fn next_group(&self, current: &Group, pinned: &CertificateSet, policies: &PolicySet) -> Outcome<Group> {
+        let mut group = read_group(self.fetch_group(current.last).await?, pinned, policies);
+        if group.len() > 0 {
+            let devices: Vec<DeviceId> = group.devices().difference(&current.devices()).copied().collect();
+            group.ahead = Ahead::fetch(&mut self.db.read().await?, devices).await?;
         }
         Ok(group)
     }
 
     async fn settle_group(&self, group: &Group, policies: &PolicySet) -> Outcome {
-        for _ in 0..STALE_RETRIES {
-            if self.try_group(&group.reads, group.failed.clone(), policies).await? {
+        let nothing = Ahead::default();
+        for attempt in 0..STALE_RETRIES {
+            let ahead = if attempt == 0 { &group.ahead } else { &nothing };
+            if self.try_group(group, ahead, policies).await? {
                 return Ok(());
             }
         }
@@ -121,7 +132,8 @@ impl App {
     }
 
     /// Settles what was read, in one transaction. `false`, and nothing written: a device was moved in between.
-    async fn try_group(&self, reads: &[Read], mut marks: Vec<Mark>, policies: &PolicySet) -> Outcome<bool> {
+    async fn try_group(&self, group: &Group, ahead: &Ahead, policies: &PolicySet) -> Outcome<bool> {
+        let (reads, mut marks) = (&group.reads, group.failed.clone());
         let mut tx = self.db.begin().await?;
         self.lock_answered(&mut tx, reads).await?;
         // One moment for all: what moves alike is written by one statement.
@@ -129,7 +141,7 @@ impl App {
         let answer_by = now.plus_millis(policies.eligibility.answer_within.millis());
         let followed = campaign::store::followed(&mut tx).await?;
         let mut gathered = Gathered::default();
-        self.prefetch(&mut tx, reads, &followed, &mut gathered).await?;
+        self.prefetch(&mut tx, group, &followed, ahead, &mut gathered).await?;
         let mut asked = Asked::new();
         for read in reads {
             let about = read.response.about();
@@ -153,7 +165,7 @@ impl App {
                     };
                     let done = self.quarantined(&mut tx, told, ours.as_ref()).await?;
                     asked.clear();
-                    self.prefetch(&mut tx, reads, &followed, &mut gathered).await?;
+                    self.prefetch(&mut tx, group, &followed, &Ahead::default(), &mut gathered).await?;
                     done
                 }
                 (_, Some(None)) => (InboxState::Ignored, Some("it is about no request that this program sent".into())),
@@ -174,7 +186,7 @@ impl App {
                     let trust = if read.message.is_signed { Trust::Message } else { Trust::Unsigned };
                     let done = answer::apply(self, &mut tx, request, &batch, &read.response, trust).await?;
                     asked.clear();
-                    self.prefetch(&mut tx, reads, &followed, &mut gathered).await?;
+                    self.prefetch(&mut tx, group, &followed, &Ahead::default(), &mut gathered).await?;
                     match done {
                         Posted::Held => (InboxState::Unmatched, Some("a person must decide about its batch".into())),
                         Posted::Settled | Posted::NotSent | Posted::Unknown => (InboxState::Settled, None),
@@ -223,22 +235,22 @@ impl App {
         Ok(())
     }
 
-    /// Fetches every target the group may speak of, in one statement.
-    async fn prefetch(&self, tx: &mut Tx, reads: &[Read], followed: &[Followed], gathered: &mut Gathered) -> Outcome {
-        let devices: BTreeSet<DeviceId> = reads
-            .iter()
-            .filter_map(|r| match &r.news {
-                News::Devices(news) => Some(news.iter().map(|n| n.device)),
-                _ => None,
-            })
-            .flatten()
-            .collect();
-        let about: BTreeSet<RequestId> = reads.iter().filter_map(|r| r.response.about()).collect();
+    /// Fetches every target the group may speak of, in one statement, those apart that were fetched ahead.
+    async fn prefetch(
+        &self,
+        tx: &mut Tx,
+        group: &Group,
+        followed: &[Followed],
+        ahead: &Ahead,
+        gathered: &mut Gathered,
+    ) -> Outcome {
+        let about: BTreeSet<RequestId> = group.reads.iter().filter_map(|r| r.response.about()).collect();
         gathered.reads = Reads::fetch(tx, &about.into_iter().collect::<Vec<_>>()).await?;
-        let devices: BTreeSet<DeviceId> = devices.into_iter().chain(gathered.reads.targets().map(|(_, device)| device)).collect();
-        let devices: Vec<DeviceId> = devices.into_iter().collect();
+        let mut devices = group.devices();
+        devices.extend(gathered.reads.targets().map(|(_, device)| device));
         let plans: Vec<i64> = followed.iter().map(|f| f.plan_id).collect();
-        gathered.fetch_targets(tx, &plans, &devices).await
+        gathered.go_by(ahead, &plans, &mut devices);
+        gathered.fetch_targets(tx, &plans, &devices.into_iter().collect::<Vec<_>>()).await
     }
 
     async fn settle_one(
@@ -275,6 +287,23 @@ impl App {
             News::Unmatched(why) => Ok((InboxState::Unmatched, Some(why.clone()))),
         }
     }
+}
+
+/// What each message says.
+fn read_group(new: Vec<Fetched>, pinned: &CertificateSet, policies: &PolicySet) -> Group {
+    let mut group = Group { reads: Vec::with_capacity(new.len()), ..Group::default() };
+    for fetched in new {
+        let message = fetched.message;
+        group.last = message.id;
+        match fetched.read(pinned) {
+            Ok(response) => {
+                let news = news_of(&response, policies);
+                group.reads.push(Read { message, response, news });
+            }
+            Err(e) => group.failed.push((message.id, InboxState::Failed, Some(e.to_string()))),
+        }
+    }
+    group
 }
 
 /// Whether DCC has answered an attempt that was made after this message came: what it said of an earlier one is over.

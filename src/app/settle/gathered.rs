@@ -35,6 +35,8 @@ pub(in crate::app) struct Gathered {
     pub key_results: Vec<(KeyResult, i64)>,
     pub notices: Vec<SupplyNotice>,
     pub activated: BTreeSet<DeviceId>,
+    /// Some targets were fetched before the transaction began.
+    pub is_ahead: bool,
 }
 
 /// A target as it was read, as it is to be, and the message that moved it last.
@@ -145,6 +147,9 @@ impl App {
     /// Writes what was gathered: transitions, then what was learned of the devices and their keys. `false`: a device was moved
     /// by another loop or node since it was read, so nothing of this transaction may be kept.
     pub(in crate::app) async fn write(&self, tx: &mut Tx, gathered: Gathered, policies: &PolicySet) -> Outcome<bool> {
+        if !gathered.still_stands(tx).await? {
+            return Ok(false);
+        }
         let newly = |m: &&Moving| m.after.state == TargetState::Activated && m.before.state != TargetState::Activated;
         let activated: Vec<(i64, DeviceId)> =
             gathered.targets.values().filter(newly).map(|m| (m.after.plan_id, m.after.device)).collect();

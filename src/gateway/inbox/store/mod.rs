@@ -16,6 +16,8 @@ pub use prune::prune;
 pub use refused::{LARGEST_REFUSED_BYTES, Quota, RefusedMessage, keep_refused};
 pub use reply::{KeptReply, keep_reply};
 pub use search::{counts_by_kind, lists, narrow, of_device, search, show, waiting};
+#[cfg(test)]
+pub use settling::forget_gists;
 pub use settling::{Arrived, Fetched, fetch_new, mark};
 
 #[cfg(test)]
