@@ -96,6 +96,15 @@ fn text<const N: usize>(is_sqlite: bool, columns: [&str; N], rows: usize, statem
     text
 }
 
+/// How SQLite would go about it.
+#[cfg(test)]
+pub async fn plan<const N: usize>(tx: &mut Tx, columns: [&str; N], statement: &str) -> String {
+    let text = sqlx::AssertSqlSafe(format!("explain query plan {}", text(true, columns, MOST_ROWS, statement)));
+    let Tx::Sqlite(t) = tx else { panic!("the plan of SQLite") };
+    let rows: Vec<(i64, i64, i64, String)> = sqlx::query_as(text).fetch_all(&mut **t).await.expect("a plan");
+    rows.into_iter().map(|r| r.3).collect::<Vec<_>>().join("; ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

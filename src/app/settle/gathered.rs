@@ -178,13 +178,15 @@ impl App {
         estate::store::learn_firmware(tx, &gathered.learned).await?;
         estate::store::learn_status(tx, &gathered.statuses).await?;
         estate::store::add_supply_notices(tx, &gathered.notices).await?;
-        let keyed: Vec<DeviceId> = gathered.key_results.iter().map(|(k, _)| k.device_id).collect();
-        for (result, _) in &gathered.key_results {
-            estate::store::add_key_result(tx, result, estate::store::KeySource::Message).await?;
+        if !gathered.key_results.is_empty() {
+            let keyed: Vec<DeviceId> = gathered.key_results.iter().map(|(k, _)| k.device_id).collect();
+            for (result, _) in &gathered.key_results {
+                estate::store::add_key_result(tx, result, estate::store::KeySource::Message).await?;
+            }
+            self.reconcile_devices(tx, &keyed, policies).await?;
+            let came: Vec<_> = gathered.key_results.iter().map(|(k, message)| (k.device_id, k.attempted_at, *message)).collect();
+            keys::store::came_in(tx, &came).await?;
         }
-        self.reconcile_devices(tx, &keyed, policies).await?;
-        let came: Vec<_> = gathered.key_results.iter().map(|(k, message)| (k.device_id, k.attempted_at, *message)).collect();
-        keys::store::came_in(tx, &came).await?;
         if !gathered.activated.is_empty() {
             let devices: Vec<DeviceId> = gathered.activated.into_iter().collect();
             self.resolve_activated(tx, &devices).await?;

@@ -17,6 +17,7 @@ const HAS_RESPONSE: u8 = 2;
 const HAS_SEQUENCE: u8 = 4;
 const HAS_COUNT: u8 = 8;
 const IS_ACTIVATED: u8 = 16;
+const KNOWN: u8 = HAS_REQUEST | HAS_RESPONSE | HAS_SEQUENCE | HAS_COUNT | IS_ACTIVATED;
 
 /// The gist of a message that came at this moment; `None`: it is read from its bytes.
 pub fn of(response: &Response, received_at: Time) -> Option<Vec<u8>> {
@@ -61,7 +62,7 @@ pub fn read(gist: &[u8]) -> Option<(Time, Response)> {
     if rest.byte()? != SMETS1_FIRMWARE_NOTIFICATION {
         return None;
     }
-    let flags = rest.byte()?;
+    let flags = rest.byte().filter(|flags| flags & !KNOWN == 0)?;
     let has = |flag: u8| flags & flag != 0;
     let received_at = Time(i64::from_be_bytes(rest.array()?));
     let at = Time(i64::from_be_bytes(rest.array()?));

@@ -82,9 +82,12 @@ pub(super) async fn keep_rows(tx: &mut Tx, values: &str, columns: &[(&str, &str)
 
 /// Keeps the rows of a plan that are at these places (`moves::PLACE`), as far as they still have the version that was read.
 pub(super) async fn keep_places(tx: &mut Tx, plan: i64, places: &[[Option<i64>; 3]]) -> DbResult<()> {
-    let same = "targets.plan_id = ? and targets.device_id = v.device_id and targets.version = v.version";
-    given::execute(tx, PLACE, places, &keep("v cross join targets", same), &[plan.into()]).await?;
+    given::execute(tx, PLACE, places, &keep_places_text(), &[plan.into()]).await?;
     Ok(())
+}
+
+pub(super) fn keep_places_text() -> String {
+    keep("v cross join targets", "targets.plan_id = ? and targets.device_id = v.device_id and targets.version = v.version")
 }
 
 /// Removes the history of a plan's devices up to this one, with the plan.

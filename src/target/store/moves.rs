@@ -163,7 +163,7 @@ pub async fn apply(tx: &mut Tx, changes: &[Change], now: Time) -> DbResult<u64> 
 
 pub(super) const PLACE: [&str; 3] = ["device_id", "version", "reference"];
 
-const MOVE: &str =
+pub(super) const MOVE: &str =
     "update targets set state = ?, reason = ?, answer_by = ?, detail = coalesce(?, targets.detail), updated_at = ?,
         version = targets.version + 1, cause = ?, cause_ref = v.reference
     from v where targets.plan_id = ? and targets.device_id = v.device_id and targets.version = v.version";
