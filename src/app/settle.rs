@@ -86,7 +86,7 @@ impl Group {
 impl App {
     /// Settles the oldest messages that wait. Gives how many.
     pub async fn settle_some(&self, pinned: &CertificateSet) -> Outcome<usize> {
-        let mut new = self.fetch_group(0).await?;
+        let new = self.fetch_group(0).await?;
         if new.is_empty() {
             return Ok(0);
         }

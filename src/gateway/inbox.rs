@@ -254,6 +254,8 @@ fn request_id(id: i64, text: Option<String>) -> DbResult<Option<RequestId>> {
 
 /// Messages with what became of each.
 const MARKED: &str = "inbox join inbox_marks using (id)";
+/// The same, for what is looked for by its state: the ids are those of the table that stands first, and SQLite has them in order from its index.
+const BY_STATE: &str = "inbox_marks join inbox using (id)";
 
 /// The columns of a [`MessageRow`].
 const MESSAGE_COLUMNS: &str = "id, received_at, source, request_id, kind, response_code, digest, encoding, \

@@ -1,7 +1,7 @@
 //! Messages that answer no request of ours on their way to another adapter. Promise: one whose delivery was recorded is never due
 //! again, and one that was not is never given up.
 
-use super::super::{InboxMessage, MARKED, MESSAGE_COLUMNS, MessageRow, NOTE_CHARS, message};
+use super::super::{BY_STATE, InboxMessage, MESSAGE_COLUMNS, MessageRow, NOTE_CHARS, message};
 use crate::{
     clock::Time,
     db::{DbError, DbResult, Tx},
@@ -12,7 +12,7 @@ use crate::{
 /// Messages due to go on, in the order they came, with an id above `after`, each with its attempts so far.
 pub async fn due_to_forward(tx: &mut Tx, now: Time, after: i64, limit: u32) -> Result<Vec<(InboxMessage, u32)>, GatewayError> {
     let text = sqlx::AssertSqlSafe(format!(
-        "select id, forward_attempts from {MARKED} where state = 'forwarding' and coalesce(forward_after, 0) <= $1 and id > $2
+        "select id, forward_attempts from {BY_STATE} where state = 'forwarding' and coalesce(forward_after, 0) <= $1 and id > $2
          order by id limit $3"
     ));
     let due: Vec<(i64, i64)> = sql!(tx, c => {

@@ -5,7 +5,7 @@
 use sha2::{Digest, Sha256};
 
 use super::{
-    super::{InboxState, MARKED, NOTE_CHARS, Source},
+    super::{BY_STATE, InboxState, NOTE_CHARS, Source},
     prune::delete,
     settling::first_mark,
 };
@@ -106,13 +106,13 @@ pub async fn keep_refused(tx: &mut Tx, messages: &[RefusedMessage]) -> Result<u6
 /// Deletes the oldest of those refused for this reason until the rest is within its quota.
 pub(super) async fn make_room(tx: &mut Tx, reason: &str, quota: Quota) -> Result<(), GatewayError> {
     let text = sqlx::AssertSqlSafe(format!(
-        "select count(*), coalesce(cast(sum(octet_length(body)) as bigint), 0) from {MARKED} where state = 'rejected' and reason = $1"
+        "select count(*), coalesce(cast(sum(octet_length(body)) as bigint), 0) from {BY_STATE} where state = 'rejected' and reason = $1"
     ));
     let (mut messages, mut bytes): (i64, i64) =
         sql!(tx, c => sqlx::query_as(text).bind(reason).fetch_one(c).await.map_err(DbError::from)?);
     while messages > quota.messages() || bytes > quota.bytes() {
         let text = sqlx::AssertSqlSafe(format!(
-            "select id, cast(octet_length(body) as bigint) from {MARKED} where state = 'rejected' and reason = $1
+            "select id, cast(octet_length(body) as bigint) from {BY_STATE} where state = 'rejected' and reason = $1
              order by id limit $2"
         ));
         let oldest: Vec<(i64, i64)> =
