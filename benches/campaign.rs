@@ -6,7 +6,6 @@
 //! `PPMID_BENCH_SITES` sets how many, `PPMID_TEST_POSTGRES` names a server to run on as well.
 
 mod portfolio;
-mod rollout;
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -78,10 +78,11 @@ async fn live(folder: &Path, url: &str) {
         step(1, "queued", "null"),
         step(2, "submitted", "'send'"),
         step(3, "accepted", "'answer'"),
-        "insert into inbox (id, received_at, dedupe_key, kind, response_code, body, state)
-         select row_number() over (order by device_id), updated_at, cast(device_id as text), 'SMETS1CHFirmwareNotification', '', cast('' as blob), 'settled'
+        "insert into inbox (id, received_at, dedupe_key, kind, response_code, body)
+         select row_number() over (order by device_id), updated_at, cast(device_id as text), 'SMETS1CHFirmwareNotification', '', cast('' as blob)
          from targets where state = 'queued'"
             .replace("blob", if url.starts_with("postgres") { "bytea" } else { "blob" }),
+        "insert into inbox_marks (id, state) select id, 'settled' from inbox".to_string(),
         "update targets set state = 'activated', version = 4, cause = 'message', cause_ref = n.n
          from (select device_id as d, row_number() over (order by device_id) as n from targets where state = 'queued') as n
          where targets.device_id = n.d and targets.state = 'queued'"

@@ -18,7 +18,7 @@ use portfolio::{cpu_seconds, open, peak_kilobytes, prepare};
 
 const MESSAGES: usize = 400_000;
 /// As many as the loop settles in one transaction.
-const GROUP: usize = 500;
+const GROUP: usize = 1_000;
 /// What an alert changes of a row, and how it was.
 const HISTORY: &str =
     "plan_id, device_id, version, state, reason, batch_id, attempts, registration_supplier, registration_from, registration_to, answer_by,

@@ -9,7 +9,7 @@ use super::{
     answer::{answered, earlier_attempts},
     ask::{give_up, save_one},
     news::{News, news_of},
-    settle::{self, Gathered},
+    settle::{Gathered, Moving as MovingTarget},
 };
 use crate::{
     alarm::{AlarmKind, NewAlarm},
@@ -151,7 +151,7 @@ impl Gathered {
         for group in devices.chunks(targets::GROUP_ROWS) {
             for target in targets::find(tx, plans, group).await? {
                 let (key, after) = ((target.plan_id, target.device), target.clone());
-                self.targets.insert(key, settle::Moving { before: target, after, message: 0 });
+                self.targets.insert(key, MovingTarget { before: target, after, message: 0 });
             }
         }
         Ok(())
@@ -300,8 +300,7 @@ impl App {
         answered(tx, request, code, now).await?;
         let news = news_of(response, &policies);
         let followed = campaign::store::followed(tx).await?;
-        let mut gathered = Gathered::default();
-        gathered.reads = Reads::fetch(tx, &[request.id]).await?;
+        let mut gathered = Gathered { reads: Reads::fetch(tx, &[request.id]).await?, ..Gathered::default() };
         gathered.fetch_targets(tx, &[read.plan_id], &[read.device]).await?;
         if let News::Inventory(facts) = &news {
             facts.iter().for_each(|fact| gathered.learn(fact, now));

@@ -22,7 +22,7 @@ use crate::{
     duis::Breach,
     failure::{Failure, Outcome},
     gateway::{
-        inbox::{InboxMessage, InboxState},
+        inbox::{Arrived, InboxState},
         outbox::{self, OutboxRequest, OutboxState},
         quarantine::{Decision, NewEvent, OurRequest, QuarantineState, Quarantined, store},
     },
@@ -57,7 +57,7 @@ pub(super) struct Told<'a> {
     pub request: RequestId,
     pub event: &'a str,
     pub breach: Breach,
-    pub message: &'a InboxMessage,
+    pub message: Arrived,
 }
 
 impl App {

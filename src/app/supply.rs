@@ -15,7 +15,7 @@ use crate::{
     db::Tx,
     estate::{self, SiteRow, store::SupplyNotice},
     failure::Outcome,
-    gateway::inbox::{InboxMessage, InboxState},
+    gateway::inbox::{Arrived, InboxState},
     ids::{DeviceId, Mpan},
     policy::Reason,
     target::store::{self as targets, Because, Cause, Change, Target},
@@ -114,7 +114,7 @@ fn change(row: Option<&SiteRow>, day: Day, target: Target) -> Option<Change> {
 /// What an alert says is lost: the supply number that it names, and that of the display, where it is known.
 pub(super) async fn notices_of(
     tx: &mut Tx,
-    message: &InboxMessage,
+    message: Arrived,
     device: DeviceId,
     named: Option<Mpan>,
 ) -> Outcome<Vec<SupplyNotice>> {

@@ -3,6 +3,7 @@
 pub mod excluded;
 mod kept_batches;
 pub mod latencies;
+mod of_batch;
 
 use std::collections::BTreeMap;
 
@@ -22,6 +23,7 @@ use crate::{
 };
 
 pub use kept_batches::{KeptBatch, kept_batches};
+pub use of_batch::{OfBatch, of_batch};
 
 /// What a new campaign is made of.
 #[derive(Debug, Clone)]

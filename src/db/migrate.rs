@@ -33,6 +33,7 @@ const STEPS: &[(i64, &str, &str)] = &[
     (19, "waves", include_str!("../../migrations/0019_waves.sql")),
     (20, "control", include_str!("../../migrations/0020_control.sql")),
     (21, "key_facts", include_str!("../../migrations/0021_key_facts.sql")),
+    (22, "marks", include_str!("../../migrations/0022_marks.sql")),
     (23, "key_orders", include_str!("../../migrations/0023_key_orders.sql")),
 ];
 

@@ -7,6 +7,7 @@ pub mod bulk;
 pub(crate) mod death;
 pub mod dialect;
 mod error;
+pub mod given;
 mod migrate;
 pub mod rows;
 pub mod testing;

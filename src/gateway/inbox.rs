@@ -8,11 +8,13 @@
 //! ```
 
 mod entry;
+mod gist;
 pub mod store;
 
 use std::collections::BTreeMap;
 
 pub use entry::{Filter, InboxEntry, InboxState, KindCount, Source};
+pub use store::{Arrived, Fetched, fetch_new, mark};
 
 use super::{
     GatewayError,
@@ -31,7 +33,7 @@ use crate::{
 const NOTE_CHARS: usize = 300;
 /// Characters of a kind: the longest element of the schema has 40.
 const KIND_CHARS: usize = 100;
-/// The largest multi-row insert on SQLite, a power of two: 256 rows of 12 values are far below its 32,766 parameters.
+/// The largest multi-row insert on SQLite, a power of two: 256 rows of 13 values are far below its 32,766 parameters.
 const SQLITE_ROWS: usize = 256;
 
 /// The `kind` of a message that DCC signed and that could not be read when it came; reading it again says why.
@@ -55,6 +57,8 @@ pub struct NewMessage {
     pub digest: Option<Sha256Hash>,
     /// As it was received.
     pub kept: Kept,
+    /// What settling needs of it, where it is of a frequent kind.
+    pub gist: Option<Vec<u8>>,
 }
 
 impl NewMessage {
@@ -70,6 +74,7 @@ impl NewMessage {
             stands_for: response.stands_for(),
             digest: Some(digest),
             kept: Kept::pack(bytes),
+            gist: gist::of(response, received_at),
         }
     }
 
@@ -85,6 +90,7 @@ impl NewMessage {
             stands_for: 1,
             digest: Some(digest),
             kept: Kept::pack(bytes),
+            gist: None,
         }
     }
 }
@@ -135,18 +141,23 @@ impl InboxMessage {
     }
 }
 
-/// Stores the messages that are not stored yet; how many that were.
+/// Stores the messages that are not stored yet, each with its mark; how many that were.
 pub async fn insert_many(tx: &mut Tx, messages: &[NewMessage]) -> Result<u64, GatewayError> {
-    let inserted = match tx {
+    Ok(match tx {
         Tx::Sqlite(t) => {
+            // The only writer gives out the ids itself, so that each mark finds its message; those of what is kept already stay unused.
+            let last = "select coalesce(max(id), 0) from inbox order by 1";
+            let mut last: i64 = sqlx::query_scalar(last).fetch_one(&mut **t).await.map_err(DbError::from)?;
             let (mut rest, mut inserted) = (messages, 0);
             while !rest.is_empty() {
                 // A power of two, so that few statement texts exist and each is prepared once.
                 let n = if rest.len() >= SQLITE_ROWS { SQLITE_ROWS } else { 1 << rest.len().ilog2() };
                 let (chunk, after) = rest.split_at(n);
-                let mut query = sqlx::query(sqlx::AssertSqlSafe(sqlite_insert(n)));
-                for m in chunk {
+                let [keep, mark] = sqlite_insert(n);
+                let mut query = sqlx::query(sqlx::AssertSqlSafe(keep));
+                for (id, m) in (last + 1..).zip(chunk) {
                     query = query
+                        .bind(id)
                         .bind(m.received_at.0)
                         .bind(&m.dedupe_key)
                         .bind(m.request_id.map(|id| id.to_string()))
@@ -160,17 +171,25 @@ pub async fn insert_many(tx: &mut Tx, messages: &[NewMessage]) -> Result<u64, Ga
                         .bind(m.kept.size as i64)
                         .bind(m.kept.bytes.as_slice());
                 }
+                query.execute(&mut **t).await.map_err(DbError::from)?;
+                let mut query = sqlx::query(sqlx::AssertSqlSafe(mark));
+                for (id, m) in (last + 1..).zip(chunk) {
+                    query = query.bind(id).bind(m.gist.as_deref());
+                }
                 inserted += query.execute(&mut **t).await.map_err(DbError::from)?.rows_affected();
-                rest = after;
+                (last, rest) = (last + n as i64, after);
             }
             inserted
         }
         Tx::Postgres(t) => {
             let text = format!(
-                "insert into inbox ({COLUMNS}, state)
-                 select *, 'new' from unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[],
-                     $7::text[], $8::bigint[], $9::bytea[], $10::bigint[], $11::bigint[], $12::bytea[])
-                 on conflict (dedupe_key) do nothing"
+                "with given as (
+                     select nextval(pg_get_serial_sequence('inbox', 'id')) as id, g.*
+                     from unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::bigint[],
+                         $9::bytea[], $10::bigint[], $11::bigint[], $12::bytea[], $13::bytea[]) as g ({COLUMNS}, gist)),
+                 stored as (
+                     insert into inbox (id, {COLUMNS}) select id, {COLUMNS} from given on conflict (dedupe_key) do nothing returning id)
+                 insert into inbox_marks (id, state, gist) select given.id, 'new', given.gist from given join stored on stored.id = given.id"
             );
             sqlx::query(sqlx::AssertSqlSafe(text))
                 .bind(column(messages, |m| m.received_at.0))
@@ -185,23 +204,31 @@ pub async fn insert_many(tx: &mut Tx, messages: &[NewMessage]) -> Result<u64, Ga
                 .bind(column(messages, |m| m.kept.encoding))
                 .bind(column(messages, |m| m.kept.size as i64))
                 .bind(column(messages, |m| m.kept.bytes.as_slice()))
+                .bind(column(messages, |m| m.gist.as_deref()))
                 .execute(&mut **t)
                 .await
                 .map_err(DbError::from)?
                 .rows_affected()
         }
-    };
-    Ok(inserted)
+    })
 }
 
-/// What [`insert_many`] writes, in the order of its parameters.
+/// What [`insert_many`] writes of a message beside its id, in the order of its parameters.
 const COLUMNS: &str = "received_at, dedupe_key, request_id, request_counter, device_id, kind, response_code, stands_for, digest, \
      encoding, size, body";
 
-/// `?` parameters: numbered ones are quadratic on sqlx's SQLite driver.
-fn sqlite_insert(rows: usize) -> String {
-    let values = vec!["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'new')"; rows].join(", ");
-    format!("insert into inbox ({COLUMNS}, state) values {values} on conflict (dedupe_key) do nothing")
+/// Keeps messages, and marks those that were not kept yet. `?` parameters: numbered ones are quadratic on sqlx's SQLite driver.
+fn sqlite_insert(rows: usize) -> [String; 2] {
+    let values = vec!["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"; rows].join(", ");
+    let marks = vec!["(?, ?)"; rows].join(", ");
+    [
+        format!("insert into inbox (id, {COLUMNS}) values {values} on conflict (dedupe_key) do nothing"),
+        format!(
+            "with given (id, gist) as (values {marks})
+             insert into inbox_marks (id, state, gist) select given.id, 'new', given.gist from given
+             where exists (select 1 from inbox where inbox.id = given.id)"
+        ),
+    ]
 }
 
 /// One column of the rows to be stored.
@@ -225,26 +252,10 @@ fn request_id(id: i64, text: Option<String>) -> DbResult<Option<RequestId>> {
     text.map(|t| t.parse().map_err(|_| DbError::bad_row("inbox", id, "request_id", t))).transpose()
 }
 
-/// New messages with an id above `after`, in the order they were stored, at most `limit` and about `FETCH_BYTES` of bodies.
-/// `after` pages within one pass; begin each pass at 0, since ids of several nodes may be committed out of order.
-pub async fn fetch_new(tx: &mut Tx, after: i64, limit: u32) -> Result<Vec<InboxMessage>, GatewayError> {
-    // The running sum keeps a page of megabyte warnings small; the first message always comes.
-    let text = format!(
-        "select {MESSAGE_COLUMNS} from inbox
-         where state = 'new' and id in (
-            select id from (
-                select id, sum(size) over (order by id) - size as before
-                from (select id, coalesce(size, octet_length(body)) as size
-                      from inbox where state = 'new' and id > $1 order by id limit $2) as page
-            ) as sized where before < $3)
-         order by id"
-    );
-    let rows: Vec<MessageRow> = sql!(tx, c => {
-        let query = sqlx::query_as(sqlx::AssertSqlSafe(text)).bind(after).bind(i64::from(limit)).bind(FETCH_BYTES);
-        query.fetch_all(c).await.map_err(DbError::from)?
-    });
-    Ok(rows.into_iter().map(message).collect::<DbResult<_>>()?)
-}
+/// Messages with what became of each.
+const MARKED: &str = "inbox join inbox_marks using (id)";
+/// The same, for what is looked for by its state: the ids are those of the table that stands first, and SQLite has them in order from its index.
+const BY_STATE: &str = "inbox_marks join inbox using (id)";
 
 /// The columns of a [`MessageRow`].
 const MESSAGE_COLUMNS: &str = "id, received_at, source, request_id, kind, response_code, digest, encoding, \
@@ -275,45 +286,9 @@ fn spelled<T: std::str::FromStr>(id: i64, column: &'static str, text: String) ->
     text.parse().map_err(|_| DbError::bad_row("inbox", id, column, text))
 }
 
-/// Bytes of bodies after which a page of [`fetch_new`] ends: a thousand alerts of 2 KB fit, and memory stays small.
-const FETCH_BYTES: i64 = 16 * 1024 * 1024;
-
-/// What became of new messages, in one statement. Stale, changing nothing of use (roll back), where one of them is not new
-/// any more.
-pub async fn mark(tx: &mut Tx, marks: &[(i64, InboxState, Option<String>)], now: Time) -> Result<(), GatewayError> {
-    let short = |note: &Option<String>| note.as_ref().map(|n| n.chars().take(NOTE_CHARS).collect::<String>());
-    let changed = match tx {
-        Tx::Sqlite(t) => {
-            let rows: Vec<_> = marks.iter().map(|(id, state, note)| (id, state.as_str(), short(note))).collect();
-            let json = serde_json::to_string(&rows).expect("numbers and texts are JSON");
-            let text = "update inbox set state = m.state, note = m.note, settled_at = $2
-                from (select json_extract(value, '$[0]') as id, json_extract(value, '$[1]') as state,
-                             json_extract(value, '$[2]') as note from json_each($1)) as m
-                where inbox.id = m.id and inbox.state = 'new'";
-            sqlx::query(text).bind(json).bind(now.0).execute(&mut **t).await.map_err(DbError::from)?.rows_affected()
-        }
-        Tx::Postgres(t) => {
-            let text = "update inbox set state = m.state, note = m.note, settled_at = $4
-                from unnest($1::bigint[], $2::text[], $3::text[]) as m (id, state, note)
-                where inbox.id = m.id and inbox.state = 'new'";
-            sqlx::query(text)
-                .bind(marks.iter().map(|m| m.0).collect::<Vec<i64>>())
-                .bind(marks.iter().map(|m| m.1.as_str()).collect::<Vec<&str>>())
-                .bind(marks.iter().map(|m| short(&m.2)).collect::<Vec<Option<String>>>())
-                .bind(now.0)
-                .execute(&mut **t)
-                .await
-                .map_err(DbError::from)?
-                .rows_affected()
-        }
-    };
-    let stale = marks.len() - usize::try_from(changed).unwrap_or(0).min(marks.len());
-    if stale > 0 { Err(GatewayError::StaleMessages { wanted: marks.len(), stale }) } else { Ok(()) }
-}
-
 /// How many messages are in each state; states with none are left out.
 pub async fn counts(tx: &mut Tx) -> Result<BTreeMap<InboxState, u64>, GatewayError> {
-    let text = "select state, count(*) from inbox group by state order by state";
+    let text = "select state, count(*) from inbox_marks group by state order by state";
     let rows: Vec<(String, i64)> = sql!(tx, c => sqlx::query_as(text).fetch_all(c).await.map_err(DbError::from)?);
     rows.into_iter().map(|(state, n)| Ok((spelled(0, "state", state)?, n as u64))).collect()
 }

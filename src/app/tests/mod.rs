@@ -10,6 +10,7 @@ mod doubt;
 mod evidence;
 mod forecast;
 mod forward;
+mod gist;
 mod keys;
 mod keys_facts;
 mod keys_late;

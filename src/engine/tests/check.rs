@@ -42,7 +42,9 @@ impl Whole {
         let mut all = Vec::new();
         for campaign in self.campaigns.values() {
             let found = crate::campaign::store::get(&mut look, *campaign).await.unwrap().unwrap();
-            let page = targets::page(&mut look, found.plan_id.unwrap(), None, 10_000).await.unwrap();
+            // Not planned yet.
+            let Some(plan) = found.plan_id else { continue };
+            let page = targets::page(&mut look, plan, None, 10_000).await.unwrap();
             all.extend(page.into_iter().map(|t| (*campaign, t)));
         }
         all

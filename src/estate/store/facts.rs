@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     clock::{Day, Time},
-    db::{DbError, DbResult, Tx, rows},
+    db::{DbError, DbResult, Tx, given, rows},
     estate::{Cohort, CplEntry, EpclEntry, Exclusion, KeyResult, Registration, Site, UpgradeFrom},
     ids::{DeviceId, Mpan, Mpid},
     sql,
@@ -270,23 +270,20 @@ async fn learn(tx: &mut Tx, [column, time, before]: [&str; 3], learned: &[(Devic
     if latest.is_empty() {
         return Ok(0);
     }
-    let rows: Vec<(i64, &str, i64)> = latest.iter().map(|(device, (value, at))| (device.to_db(), *value, at.0)).collect();
-    let json = serde_json::to_string(&rows).expect("integers and texts are JSON");
-    let unfold = if tx.is_sqlite() {
-        "select json_extract(value, '$[0]') as device_id, json_extract(value, '$[1]') as what, json_extract(value, '$[2]') as at \
-         from json_each($1)"
-    } else {
-        "select cast(j.value ->> 0 as bigint) as device_id, j.value ->> 1 as what, cast(j.value ->> 2 as bigint) as at \
-         from json_array_elements(cast($1 as json)) as j (value)"
-    };
-    let text = sqlx::AssertSqlSafe(format!(
-        "update sites set {before} = case when {time} is null then {column} else {before} end, {column} = l.what, {time} = l.at from ({unfold}) l where sites.device_id = l.device_id \
-         and (sites.{time} is null or sites.{time} <= l.at) and (sites.as_at is null or sites.as_at <= l.at)"
-    ));
-    Ok(match tx {
-        Tx::Sqlite(t) => sqlx::query(text).bind(json).execute(&mut **t).await?.rows_affected(),
-        Tx::Postgres(t) => sqlx::query(text).bind(json).execute(&mut **t).await?.rows_affected(),
-    })
+    let mut values: BTreeMap<&str, Vec<[Option<i64>; 2]>> = BTreeMap::new();
+    for (device, (value, at)) in latest {
+        values.entry(value).or_default().push([Some(device.to_db()), Some(at.0)]);
+    }
+    let statement = format!(
+        "update sites set {before} = case when {time} is null then {column} else {before} end, {column} = ?, {time} = v.at
+         from v where sites.device_id = v.device_id
+           and (sites.{time} is null or sites.{time} <= v.at) and (sites.as_at is null or sites.as_at <= v.at)"
+    );
+    let mut learned = 0;
+    for (value, rows) in values {
+        learned += given::execute(tx, ["device_id", "at"], &rows, &statement, &[value.into()]).await?;
+    }
+    Ok(learned)
 }
 
 /// How many sites are known.

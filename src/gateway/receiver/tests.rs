@@ -46,6 +46,15 @@ pub fn request(method: &str, path: &str, headers: &str, body: &[u8]) -> Vec<u8> 
     [head.as_bytes(), body].concat()
 }
 
+/// The new messages, as they were received.
+async fn all(tx: &mut crate::db::Tx) -> Vec<inbox::InboxMessage> {
+    let mut all = Vec::new();
+    for entry in inbox::list(tx, Some(InboxState::New), None, 99).await.unwrap() {
+        all.push(inbox::store::show(tx, entry.id).await.unwrap().unwrap().1);
+    }
+    all
+}
+
 pub fn xml(body: &[u8]) -> Vec<u8> {
     request("POST", PATH, "Content-Type: application/xml\r\n", body)
 }
@@ -96,7 +105,7 @@ async fn a_signed_message_is_stored_then_answered_and_stored_once() {
         let charset = "Content-Type: text/xml; charset=utf-8\r\n";
         assert_eq!(lab.send(&request("POST", PATH, charset, &again)).await, 204);
         let mut tx = lab.test.db.read().await.unwrap();
-        let kept = inbox::fetch_new(&mut tx, 0, 10).await.unwrap();
+        let kept = all(&mut tx).await;
         assert_eq!((kept.len(), &kept[0].body().unwrap()), (1, &message), "{}", lab.test.engine);
         assert_eq!((kept[0].kind.as_str(), kept[0].response_code.as_str()), ("SMETS1CHFirmwareNotification", "I0"));
         let counts = lab.receiver.counts();
@@ -160,7 +169,7 @@ async fn what_dcc_did_not_sign_is_refused_and_kept_as_evidence_alone() {
         reasons.sort();
         let wanted = ["digest", "malformed", "malformed", "malformed", "malformed", "signature", "unsigned"];
         assert_eq!(reasons, wanted, "{}", test.engine);
-        assert!(inbox::fetch_new(&mut tx, 0, 9).await.unwrap().iter().all(|m| m.kind == "ResponseMessage"));
+        assert!(inbox::list(&mut tx, Some(InboxState::New), None, 9).await.unwrap().iter().all(|m| m.kind == "ResponseMessage"));
     }
 }
 
@@ -190,7 +199,7 @@ async fn a_large_signed_warning_is_stored_whole() {
         assert!(message.len() > 1_000_000);
         assert_eq!(lab.send(&xml(&message)).await, 204, "{:?}", lab.receiver.counts());
         let mut tx = lab.test.db.read().await.unwrap();
-        let kept = inbox::fetch_new(&mut tx, 0, 10).await.unwrap();
+        let kept = all(&mut tx).await;
         assert_eq!(
             (kept.len(), kept[0].request_id, kept[0].body().unwrap() == message),
             (1, Some(id(3)), true),

@@ -4,9 +4,10 @@
 
 use sqlx::AssertSqlSafe;
 
+use super::moves::PLACE;
 use crate::{
     clock::{Day, Time},
-    db::{DbError, DbResult, Tx, rows},
+    db::{DbError, DbResult, Tx, given, rows},
     ids::{DeviceId, Mpid},
     policy::Reason,
     sql,
@@ -77,6 +78,16 @@ pub(super) async fn keep_rows(tx: &mut Tx, values: &str, columns: &[(&str, &str)
     let keep = keep(&format!("{v} cross join targets"), condition);
     sql!(tx, c => sqlx::query(AssertSqlSafe(keep)).bind(values).execute(c).await?.rows_affected());
     Ok(())
+}
+
+/// Keeps the rows of a plan that are at these places (`moves::PLACE`), as far as they still have the version that was read.
+pub(super) async fn keep_places(tx: &mut Tx, plan: i64, places: &[[Option<i64>; 3]]) -> DbResult<()> {
+    given::execute(tx, PLACE, places, &keep_places_text(), &[plan.into()]).await?;
+    Ok(())
+}
+
+pub(super) fn keep_places_text() -> String {
+    keep("v cross join targets", "targets.plan_id = ? and targets.device_id = v.device_id and targets.version = v.version")
 }
 
 /// Removes the history of a plan's devices up to this one, with the plan.

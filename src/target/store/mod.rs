@@ -13,6 +13,7 @@ pub mod silent;
 mod tests;
 pub mod waves;
 
+use serde_json::json;
 use sqlx::AssertSqlSafe;
 
 use super::{Event, TargetState};
@@ -125,6 +126,23 @@ pub async fn find(tx: &mut Tx, plans: &[i64], devices: &[DeviceId]) -> DbResult<
     );
     let found: Vec<TargetRow> = sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(p).bind(d).fetch_all(c).await)?;
     found.into_iter().map(target).collect()
+}
+
+/// How many of these targets still have the version that was read.
+pub async fn count_unchanged(tx: &mut Tx, read: &[(i64, DeviceId, i64)]) -> DbResult<usize> {
+    let mut unchanged = 0;
+    for group in read.chunks(GROUP_ROWS) {
+        let values: rows::Rows = group.iter().map(|(plan, device, version)| json!([plan, device.to_db(), version])).collect();
+        let v = rows::table(tx, 1, &[("plan_id", "int"), ("device_id", "int"), ("version", "int")]);
+        // The rows come first: SQLite would walk every target for each of them.
+        let sql = format!(
+            "select count(*) from {v} cross join targets
+             where targets.plan_id = v.plan_id and targets.device_id = v.device_id and targets.version = v.version"
+        );
+        let n: i64 = sql!(&mut *tx, c => sqlx::query_scalar(AssertSqlSafe(sql)).bind(values.to_json()).fetch_one(c).await)?;
+        unchanged += n as usize;
+    }
+    Ok(unchanged)
 }
 
 /// The least key a page after `after` may begin with; none after the last there can be.

@@ -1,14 +1,15 @@
 //! Transitions into the table, in groups, each with the row's before-image.
 
-use serde_json::json;
+use std::collections::BTreeMap;
+
 use sqlx::AssertSqlSafe;
 
-use super::{Because, Event, GROUP_ROWS, TargetState, history, in_flight};
+use super::{Because, Cause, Event, GROUP_ROWS, TargetState, history, in_flight};
 use crate::{
     clock::Time,
     db::{
         DbResult, Tx,
-        rows::{self, Rows},
+        given::{self, Cell},
     },
     ids::DeviceId,
     policy::Reason,
@@ -123,49 +124,49 @@ fn selected(which: Which<'_>, now: Time) -> String {
     }
 }
 
-const VALUES: &[(&str, &str)] = &[
-    ("plan_id", "int"),
-    ("device_id", "int"),
-    ("version", "int"),
-    ("state", "text"),
-    ("reason", "text"),
-    ("answer_by", "int"),
-    ("detail", "text"),
-    ("cause", "text"),
-    ("cause_ref", "int"),
-];
+/// A row's place and the version that was read, and what its change refers to.
+type Place = [Option<i64>; 3];
 
-/// Saves transitions, each only from the version that was read. Gives how many took effect.
+/// What changes of a group have in common: messages of a kind all move their devices alike.
+type Alike<'a> = (TargetState, Reason, Option<Time>, Option<&'a str>, Cause);
+
+/// The changes of a plan: all of them, and by the way in which they move.
+type OfPlan<'a> = (Vec<Place>, BTreeMap<Alike<'a>, Vec<Place>>);
+
+/// Saves transitions, each only from the version that was read. Gives how many took effect. One statement for the before-images of a plan's,
+/// and one for each way in which they move.
 pub async fn apply(tx: &mut Tx, changes: &[Change], now: Time) -> DbResult<u64> {
     let mut applied = 0;
     for group in changes.chunks(GROUP_ROWS) {
-        let values: Rows = group
-            .iter()
-            .map(|c| {
-                json!([
-                    c.plan_id,
-                    c.device.to_db(),
-                    c.version,
-                    c.state.as_str(),
-                    c.reason.as_str(),
-                    c.answer_by.map(|t| t.0),
-                    c.detail,
-                    c.because.cause.as_str(),
-                    c.because.reference
-                ])
-            })
-            .collect();
-        let values = values.to_json();
-        let same = "targets.plan_id = v.plan_id and targets.device_id = v.device_id and targets.version = v.version";
-        let v = rows::table(tx, 1, VALUES);
-        history::keep_rows(tx, &values, VALUES, same).await?;
-        let sql = format!(
-            "update targets set state = v.state, reason = v.reason, answer_by = v.answer_by, detail = coalesce(v.detail, targets.detail),
-                    updated_at = $2, version = targets.version + 1, cause = v.cause, cause_ref = v.cause_ref
-             from {v} where {same}"
-        );
-        applied +=
-            sql!(&mut *tx, c => sqlx::query(AssertSqlSafe(sql)).bind(&values).bind(now.0).execute(c).await?.rows_affected());
+        let mut plans: BTreeMap<i64, OfPlan<'_>> = BTreeMap::new();
+        for c in group {
+            let (all, ways) = plans.entry(c.plan_id).or_default();
+            let place = [Some(c.device.to_db()), Some(c.version), c.because.reference];
+            all.push(place);
+            ways.entry((c.state, c.reason, c.answer_by, c.detail.as_deref(), c.because.cause)).or_default().push(place);
+        }
+        for (plan, (all, ways)) in plans {
+            history::keep_places(tx, plan, &all).await?;
+            for ((state, reason, answer_by, detail, cause), places) in ways {
+                let more = [
+                    state.as_str().into(),
+                    reason.as_str().into(),
+                    Cell::Number(answer_by.map(|t| t.0)),
+                    Cell::Text(detail),
+                    now.0.into(),
+                    cause.as_str().into(),
+                    plan.into(),
+                ];
+                applied += given::execute(tx, PLACE, &places, MOVE, &more).await?;
+            }
+        }
     }
     Ok(applied)
 }
+
+pub(super) const PLACE: [&str; 3] = ["device_id", "version", "reference"];
+
+pub(super) const MOVE: &str =
+    "update targets set state = ?, reason = ?, answer_by = ?, detail = coalesce(?, targets.detail), updated_at = ?,
+        version = targets.version + 1, cause = ?, cause_ref = v.reference
+    from v where targets.plan_id = ? and targets.device_id = v.device_id and targets.version = v.version";

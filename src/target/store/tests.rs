@@ -121,3 +121,14 @@ async fn what_a_target_was_is_kept_before_each_change() {
         assert_eq!(history::page(&mut tx, 1, None, None, 10).await.unwrap(), [], "{}: it goes with its plan", t.engine);
     }
 }
+
+#[tokio::test]
+async fn a_group_of_transitions_is_found_by_the_key_alone() {
+    let t = crate::db::testing::sqlite().await;
+    let mut tx = t.db.read().await.unwrap();
+    for statement in [moves::MOVE.to_string(), history::keep_places_text()] {
+        let plan = crate::db::given::plan(&mut tx, moves::PLACE, &statement).await;
+        assert!(plan.contains("SEARCH targets USING PRIMARY KEY (plan_id=? AND device_id=?)"), "{plan}");
+        assert!(!plan.contains("SCAN targets"), "{plan}");
+    }
+}

@@ -14,19 +14,24 @@ use crate::{
 /// and that are known to be DCC's. Gives which.
 pub async fn replay(tx: &mut Tx, ids: &[i64]) -> Result<Vec<i64>, GatewayError> {
     let (json, among) = rows::integers(tx, 1, ids.iter().copied());
-    let text = format!(
-        "update inbox set state = 'new', note = null, settled_at = null, forward_attempts = 0, forward_after = null
-         where id {among} and state in ('ignored', 'unmatched', 'failed', 'dismissed') and reason is null returning id"
-    );
-    let text = sqlx::AssertSqlSafe(text);
-    Ok(sql!(tx, c => sqlx::query_scalar(text).bind(json).fetch_all(c).await.map_err(DbError::from)?))
+    let text = sqlx::AssertSqlSafe(format!(
+        "update inbox_marks set state = 'new', note = null, settled_at = null
+         where id {among} and state in ('ignored', 'unmatched', 'failed', 'dismissed')
+           and exists (select 1 from inbox where inbox.id = inbox_marks.id and inbox.reason is null) returning id"
+    ));
+    let mut again: Vec<i64> = sql!(&mut *tx, c => sqlx::query_scalar(text).bind(json).fetch_all(c).await.map_err(DbError::from)?);
+    again.sort_unstable();
+    let (json, among) = rows::integers(tx, 1, again.iter().copied());
+    let text = sqlx::AssertSqlSafe(format!("update inbox set forward_attempts = 0, forward_after = null where id {among}"));
+    sql!(tx, c => sqlx::query(text).bind(json).execute(c).await.map_err(DbError::from)?.rows_affected());
+    Ok(again)
 }
 
 /// Takes messages off the operator's queue. Gives which.
 pub async fn dismiss(tx: &mut Tx, ids: &[i64], why: &str, now: Time) -> Result<Vec<i64>, GatewayError> {
     let (json, among) = rows::integers(tx, 1, ids.iter().copied());
     let text = format!(
-        "update inbox set state = 'dismissed', settled_at = $2, note = substr($3 || coalesce('; it was: ' || note, ''), 1, {NOTE_CHARS})
+        "update inbox_marks set state = 'dismissed', settled_at = $2, note = substr($3 || coalesce('; it was: ' || note, ''), 1, {NOTE_CHARS})
          where id {among} and state in ('unmatched', 'failed', 'rejected') returning id"
     );
     let text = sqlx::AssertSqlSafe(text);
@@ -44,11 +49,18 @@ pub async fn duplicate_of(tx: &mut Tx, id: i64, dedupe_key: &str) -> Result<Opti
 /// A message that was refused when it came is known to be DCC's by now: it becomes new. The reply to a POST of ours keeps the
 /// key it is known by.
 pub async fn verified_since(tx: &mut Tx, id: i64, message: &NewMessage) -> Result<(), GatewayError> {
-    let text = "update inbox set state = 'new', note = null, settled_at = null, reason = null,
+    let text = "update inbox_marks set state = 'new', note = null, settled_at = null
+        where id = $1 and state in ('rejected', 'dismissed')
+          and exists (select 1 from inbox where inbox.id = inbox_marks.id and inbox.reason is not null)";
+    let changed = sql!(&mut *tx, c => sqlx::query(text).bind(id).execute(c).await.map_err(DbError::from)?.rows_affected());
+    if changed != 1 {
+        return Err(GatewayError::StaleMessages { wanted: 1, stale: 1 });
+    }
+    let text = "update inbox set reason = null,
             dedupe_key = case when source = 'reply' then dedupe_key else $2 end,
             request_id = $3, request_counter = $4, device_id = $5, kind = $6, response_code = $7, stands_for = $8, digest = $9
-        where id = $1 and state in ('rejected', 'dismissed') and reason is not null";
-    let changed = sql!(tx, c => {
+        where id = $1";
+    sql!(tx, c => {
         sqlx::query(text)
             .bind(id)
             .bind(&message.dedupe_key)
@@ -64,5 +76,5 @@ pub async fn verified_since(tx: &mut Tx, id: i64, message: &NewMessage) -> Resul
             .map_err(DbError::from)?
             .rows_affected()
     });
-    if changed == 1 { Ok(()) } else { Err(GatewayError::StaleMessages { wanted: 1, stale: 1 }) }
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! Messages that answer no request of ours on their way to another adapter. Promise: one whose delivery was recorded is never due
 //! again, and one that was not is never given up.
 
-use super::super::{InboxMessage, MESSAGE_COLUMNS, MessageRow, NOTE_CHARS, message};
+use super::super::{BY_STATE, InboxMessage, MESSAGE_COLUMNS, MessageRow, NOTE_CHARS, message};
 use crate::{
     clock::Time,
     db::{DbError, DbResult, Tx},
@@ -11,9 +11,10 @@ use crate::{
 
 /// Messages due to go on, in the order they came, with an id above `after`, each with its attempts so far.
 pub async fn due_to_forward(tx: &mut Tx, now: Time, after: i64, limit: u32) -> Result<Vec<(InboxMessage, u32)>, GatewayError> {
-    let text =
-        "select id, forward_attempts from inbox where state = 'forwarding' and coalesce(forward_after, 0) <= $1 and id > $2
-         order by id limit $3";
+    let text = sqlx::AssertSqlSafe(format!(
+        "select id, forward_attempts from {BY_STATE} where state = 'forwarding' and coalesce(forward_after, 0) <= $1 and id > $2
+         order by id limit $3"
+    ));
     let due: Vec<(i64, i64)> = sql!(tx, c => {
         let query = sqlx::query_as(text).bind(now.0).bind(after).bind(i64::from(limit));
         query.fetch_all(c).await.map_err(DbError::from)?
@@ -30,19 +31,27 @@ pub async fn due_to_forward(tx: &mut Tx, now: Time, after: i64, limit: u32) -> R
 
 /// The other adapter has it.
 pub async fn forwarded(tx: &mut Tx, id: i64, now: Time) -> Result<(), GatewayError> {
-    let text =
-        "update inbox set state = 'forwarded', settled_at = $2, forward_attempts = forward_attempts + 1, forward_after = null
-        where id = $1 and state = 'forwarding'";
-    let changed = sql!(tx, c => sqlx::query(text).bind(id).bind(now.0).execute(c).await.map_err(DbError::from)?.rows_affected());
-    if changed == 1 { Ok(()) } else { Err(GatewayError::StaleMessages { wanted: 1, stale: 1 }) }
+    let text = "update inbox_marks set state = 'forwarded', settled_at = $2 where id = $1 and state = 'forwarding'";
+    let changed =
+        sql!(&mut *tx, c => sqlx::query(text).bind(id).bind(now.0).execute(c).await.map_err(DbError::from)?.rows_affected());
+    attempted(tx, id, None, changed).await
 }
 
 /// It has it not; due again at `then`.
 pub async fn forward_later(tx: &mut Tx, id: i64, why: &str, then: Time) -> Result<(), GatewayError> {
-    let text = "update inbox set note = $2, forward_attempts = forward_attempts + 1, forward_after = $3
-        where id = $1 and state = 'forwarding'";
+    let text = "update inbox_marks set note = $2 where id = $1 and state = 'forwarding'";
     let why: String = why.chars().take(NOTE_CHARS).collect();
     let changed =
-        sql!(tx, c => sqlx::query(text).bind(id).bind(why).bind(then.0).execute(c).await.map_err(DbError::from)?.rows_affected());
-    if changed == 1 { Ok(()) } else { Err(GatewayError::StaleMessages { wanted: 1, stale: 1 }) }
+        sql!(&mut *tx, c => sqlx::query(text).bind(id).bind(why).execute(c).await.map_err(DbError::from)?.rows_affected());
+    attempted(tx, id, Some(then), changed).await
+}
+
+/// Counts an attempt, and says when the next is due; stale where it was not to go on any more.
+async fn attempted(tx: &mut Tx, id: i64, due: Option<Time>, marked: u64) -> Result<(), GatewayError> {
+    if marked != 1 {
+        return Err(GatewayError::StaleMessages { wanted: 1, stale: 1 });
+    }
+    let text = "update inbox set forward_attempts = forward_attempts + 1, forward_after = $2 where id = $1";
+    sql!(tx, c => sqlx::query(text).bind(id).bind(due.map(|t| t.0)).execute(c).await.map_err(DbError::from)?.rows_affected());
+    Ok(())
 }

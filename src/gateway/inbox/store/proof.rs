@@ -1,5 +1,6 @@
 //! Messages as evidence: what identifies each, and the digest of what was verified. Not their bytes: those are read by who may see them.
 
+use super::super::MARKED;
 use crate::{
     clock::Time,
     db::{DbResult, Tx, rows},
@@ -28,7 +29,7 @@ pub async fn proofs(tx: &mut Tx, ids: &[i64]) -> DbResult<Vec<Proof>> {
     let (json, among) = rows::integers(tx, 1, ids.iter().copied());
     let text = format!(
         "select id, received_at, source, kind, response_code, request_id, state, settled_at, size, digest
-         from inbox where id {among} order by id"
+         from {MARKED} where id {among} order by id"
     );
     type Row = (i64, i64, String, String, String, Option<String>, String, Option<i64>, Option<i64>, Option<Vec<u8>>);
     let rows: Vec<Row> = sql!(tx, c => sqlx::query_as(sqlx::AssertSqlSafe(text)).bind(json).fetch_all(c).await)?;

@@ -4,10 +4,14 @@
 
 use sha2::{Digest, Sha256};
 
-use super::super::{NOTE_CHARS, Source};
+use super::{
+    super::{BY_STATE, InboxState, NOTE_CHARS, Source},
+    prune::delete,
+    settling::first_mark,
+};
 use crate::{
     clock::Time,
-    db::{DbError, Tx, rows},
+    db::{DbError, Tx},
     gateway::{GatewayError, archive::Kept},
     ids::ImageId,
     sql,
@@ -64,30 +68,31 @@ pub struct RefusedMessage {
 
 /// Keeps the messages, those that are kept already apart, and makes room for them. Gives how many are new.
 pub async fn keep_refused(tx: &mut Tx, messages: &[RefusedMessage]) -> Result<u64, GatewayError> {
-    let text =
-        "insert into inbox (received_at, dedupe_key, kind, response_code, state, source, reason, note, encoding, size, body)
-        values ($1, $2, '', '', 'rejected', $3, $4, $5, $6, $7, $8) on conflict (dedupe_key) do nothing";
+    let text = "insert into inbox (received_at, dedupe_key, kind, response_code, source, reason, encoding, size, body)
+        values ($1, $2, '', '', $3, $4, $5, $6, $7) on conflict (dedupe_key) do nothing returning id";
     let mut kept = 0;
     let mut reasons: Vec<(&'static str, Quota)> = Vec::new();
     for message in messages {
         let hash = ImageId(Sha256::digest(&message.bytes).into());
         let note: String = message.detail.chars().take(NOTE_CHARS).collect();
         let packed = Kept::pack(&message.bytes);
-        kept += sql!(tx, c => {
-            sqlx::query(text)
+        let id: Option<i64> = sql!(&mut *tx, c => {
+            sqlx::query_scalar(text)
                 .bind(message.received_at.0)
                 .bind(format!("refused {hash}"))
                 .bind(Source::Post.as_str())
                 .bind(message.reason)
-                .bind(note)
                 .bind(packed.encoding)
                 .bind(packed.size as i64)
                 .bind(packed.bytes)
-                .execute(c)
+                .fetch_optional(c)
                 .await
                 .map_err(DbError::from)?
-                .rows_affected()
         });
+        if let Some(id) = id {
+            first_mark(tx, id, InboxState::Rejected, Some(&note), None).await?;
+            kept += 1;
+        }
         if !reasons.iter().any(|(reason, _)| *reason == message.reason) {
             reasons.push((message.reason, message.quota));
         }
@@ -100,13 +105,16 @@ pub async fn keep_refused(tx: &mut Tx, messages: &[RefusedMessage]) -> Result<u6
 
 /// Deletes the oldest of those refused for this reason until the rest is within its quota.
 pub(super) async fn make_room(tx: &mut Tx, reason: &str, quota: Quota) -> Result<(), GatewayError> {
-    let text = "select count(*), coalesce(cast(sum(octet_length(body)) as bigint), 0) from inbox
-        where state = 'rejected' and reason = $1";
+    let text = sqlx::AssertSqlSafe(format!(
+        "select count(*), coalesce(cast(sum(octet_length(body)) as bigint), 0) from {BY_STATE} where state = 'rejected' and reason = $1"
+    ));
     let (mut messages, mut bytes): (i64, i64) =
         sql!(tx, c => sqlx::query_as(text).bind(reason).fetch_one(c).await.map_err(DbError::from)?);
     while messages > quota.messages() || bytes > quota.bytes() {
-        let text = "select id, cast(octet_length(body) as bigint) from inbox where state = 'rejected' and reason = $1
-            order by id limit $2";
+        let text = sqlx::AssertSqlSafe(format!(
+            "select id, cast(octet_length(body) as bigint) from {BY_STATE} where state = 'rejected' and reason = $1
+             order by id limit $2"
+        ));
         let oldest: Vec<(i64, i64)> =
             sql!(tx, c => sqlx::query_as(text).bind(reason).bind(PAGE_ROWS).fetch_all(c).await.map_err(DbError::from)?);
         let mut gone = Vec::new();
@@ -121,11 +129,7 @@ pub(super) async fn make_room(tx: &mut Tx, reason: &str, quota: Quota) -> Result
         if gone.is_empty() {
             return Ok(());
         }
-        let (json, among) = rows::integers(tx, 1, gone);
-        let text = sqlx::AssertSqlSafe(format!("delete from inbox where id {among}"));
-        sql!(tx, c => {
-            sqlx::query(text).bind(json).execute(c).await.map_err(DbError::from)?;
-        });
+        delete(tx, &gone).await?;
     }
     Ok(())
 }

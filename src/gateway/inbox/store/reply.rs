@@ -5,6 +5,7 @@ use super::{
     super::{InboxState, KIND_CHARS, NOTE_CHARS, Source, counter_of},
     Quota,
     refused::{LARGEST_REFUSED_BYTES, make_room},
+    settling::first_mark,
 };
 use crate::{
     clock::Time,
@@ -40,8 +41,8 @@ pub struct KeptReply<'a> {
 /// Keeps a reply; gives its id. An unusable one counts among what is refused. `None`: it is too large to be kept.
 pub async fn keep_reply(tx: &mut Tx, reply: &KeptReply<'_>) -> Result<Option<i64>, GatewayError> {
     let text = "insert into inbox (received_at, dedupe_key, source, request_id, request_counter, device_id, kind, response_code,
-            stands_for, digest, encoding, size, body, state, reason, note, settled_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $10, $11, $12, $13, $14, $15, $1)
+            stands_for, digest, encoding, size, body, reason)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $10, $11, $12, $13)
         on conflict (dedupe_key) do nothing returning id";
     if reply.read.is_none() && reply.bytes.len() > LARGEST_REFUSED_BYTES {
         return Ok(None);
@@ -49,7 +50,7 @@ pub async fn keep_reply(tx: &mut Tx, reply: &KeptReply<'_>) -> Result<Option<i64
     let kind: String = reply.read.map(|r| r.kind().chars().take(KIND_CHARS).collect()).unwrap_or_default();
     let packed = Kept::pack(reply.bytes);
     let reason = (reply.state == InboxState::Rejected).then_some(UNUSABLE);
-    let id: Option<i64> = sql!(tx, c => {
+    let id: Option<i64> = sql!(&mut *tx, c => {
         sqlx::query_scalar(text)
             .bind(reply.received_at.0)
             .bind(format!("reply {} attempt {}", reply.request, reply.attempt))
@@ -63,13 +64,15 @@ pub async fn keep_reply(tx: &mut Tx, reply: &KeptReply<'_>) -> Result<Option<i64
             .bind(packed.encoding)
             .bind(packed.size as i64)
             .bind(packed.bytes)
-            .bind(reply.state.as_str())
             .bind(reason)
-            .bind(reply.note.map(|n| n.chars().take(NOTE_CHARS).collect::<String>()))
             .fetch_optional(c)
             .await
             .map_err(DbError::from)?
     });
+    if let Some(id) = id {
+        let note = reply.note.map(|n| n.chars().take(NOTE_CHARS).collect::<String>());
+        first_mark(tx, id, reply.state, note.as_deref(), Some(reply.received_at)).await?;
+    }
     if reason.is_some() {
         make_room(tx, UNUSABLE, Quota::Shaped).await?;
     }

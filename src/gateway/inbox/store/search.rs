@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::super::{
-    Filter, InboxEntry, InboxMessage, InboxState, KindCount, MESSAGE_COLUMNS, MessageRow, counter_of, message, request_id,
-    spelled,
+    BY_STATE, Filter, InboxEntry, InboxMessage, InboxState, KindCount, MARKED, MESSAGE_COLUMNS, MessageRow, counter_of, message,
+    request_id, spelled,
 };
 use crate::{
     clock::Time,
@@ -21,7 +21,11 @@ const FREQUENT_KIND: &str = "SMETS1CHFirmwareNotification";
 /// Messages that the filter lets through, newest first, with an id below `before`, at most `limit`.
 pub async fn search(tx: &mut Tx, filter: &Filter, before: Option<i64>, limit: u32) -> Result<Vec<InboxEntry>, GatewayError> {
     let (condition, numbers, words) = condition(tx, filter, before);
-    entries(tx, &condition, &numbers, &words, limit).await
+    entries(tx, from(filter), &condition, &numbers, &words, limit).await
+}
+
+fn from(filter: &Filter) -> &'static str {
+    if filter.state.is_some() { BY_STATE } else { MARKED }
 }
 
 /// The filter as SQL, with the values of its parameters: the numbers first, then the words.
@@ -67,7 +71,10 @@ fn condition(tx: &Tx, filter: &Filter, before: Option<i64>) -> (String, Vec<i64>
 #[cfg(test)]
 pub(super) async fn plan(tx: &mut Tx, filter: &Filter) -> String {
     let (condition, numbers, words) = condition(tx, filter, None);
-    let text = sqlx::AssertSqlSafe(format!("explain query plan select * from inbox where {condition} order by id desc limit 9"));
+    let text = sqlx::AssertSqlSafe(format!(
+        "explain query plan select * from {} where {condition} order by id desc limit 9",
+        from(filter)
+    ));
     let Tx::Sqlite(t) = tx else { panic!("the plan of SQLite") };
     let mut query = sqlx::query_as(text);
     for number in numbers {
@@ -97,6 +104,7 @@ impl Asked {
 
 async fn entries(
     tx: &mut Tx,
+    from: &str,
     condition: &str,
     numbers: &[i64],
     words: &[String],
@@ -105,7 +113,7 @@ async fn entries(
     let text = sqlx::AssertSqlSafe(format!(
         "select id, received_at, source, kind, response_code, request_id, device_id, stands_for,
              coalesce(size, cast(octet_length(body) as bigint)), state, reason, note, settled_at
-         from inbox where {condition} order by id desc limit {limit}"
+         from {from} where {condition} order by id desc limit {limit}"
     ));
     type Row = (
         i64,
@@ -195,7 +203,7 @@ pub async fn lists(tx: &mut Tx, filter: &Filter, after: i64, limit: u32) -> Resu
 
 /// One message: what is said of it, and its bytes.
 pub async fn show(tx: &mut Tx, id: i64) -> Result<Option<(InboxEntry, InboxMessage)>, GatewayError> {
-    let Some(entry) = entries(tx, "id = $1", &[id], &[], 1).await?.into_iter().next() else { return Ok(None) };
+    let Some(entry) = entries(tx, MARKED, "id = $1", &[id], &[], 1).await?.into_iter().next() else { return Ok(None) };
     let text = sqlx::AssertSqlSafe(format!("select {MESSAGE_COLUMNS} from inbox where id = $1 order by id"));
     let row: MessageRow = sql!(tx, c => sqlx::query_as(text).bind(id).fetch_one(c).await.map_err(DbError::from)?);
     Ok(Some((entry, message(row)?)))
@@ -203,7 +211,7 @@ pub async fn show(tx: &mut Tx, id: i64) -> Result<Option<(InboxEntry, InboxMessa
 
 /// How many messages wait for a person or for the forwarder; states with none are left out.
 pub async fn waiting(tx: &mut Tx) -> Result<BTreeMap<InboxState, u64>, GatewayError> {
-    let text = "select state, count(*) from inbox
+    let text = "select state, count(*) from inbox_marks
         where state = 'unmatched' or state = 'failed' or state = 'rejected' or state = 'forwarding' group by state order by state";
     let rows: Vec<(String, i64)> = sql!(tx, c => sqlx::query_as(text).fetch_all(c).await.map_err(DbError::from)?);
     rows.into_iter().map(|(state, n)| Ok((spelled(0, "state", state)?, n as u64))).collect()
@@ -211,8 +219,9 @@ pub async fn waiting(tx: &mut Tx) -> Result<BTreeMap<InboxState, u64>, GatewayEr
 
 /// How many messages of each kind are in each state. It looks at every one.
 pub async fn counts_by_kind(tx: &mut Tx) -> Result<Vec<KindCount>, GatewayError> {
-    let text =
-        "select kind, state, count(*), cast(sum(stands_for) as bigint) from inbox group by kind, state order by kind, state";
+    let text = sqlx::AssertSqlSafe(format!(
+        "select kind, state, count(*), cast(sum(stands_for) as bigint) from {MARKED} group by kind, state order by kind, state"
+    ));
     let rows: Vec<(String, String, i64, i64)> = sql!(tx, c => sqlx::query_as(text).fetch_all(c).await.map_err(DbError::from)?);
     rows.into_iter()
         .map(|(kind, state, messages, stands_for)| {

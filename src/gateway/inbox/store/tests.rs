@@ -223,10 +223,12 @@ async fn messages_of_the_first_schema_are_found_and_read() {
         t.db.migrate().await.unwrap();
         let mut tx = t.db.read().await.unwrap();
         let kept = fetch_new(&mut tx, 0, 10).await.unwrap();
-        assert_eq!((kept.len(), kept[0].digest, kept[0].source), (3, None, Source::Post), "{}", t.engine);
-        assert_eq!(kept[0].body().unwrap(), message);
-        assert_eq!(kept[0].read(&pinned.current()).unwrap().code, "W110101", "by its certificate, since no digest was kept");
-        assert!(kept[0].read(&CertificateSet::default()).is_err());
+        let (_, first) = show(&mut tx, kept[0].message.id).await.unwrap().unwrap();
+        assert_eq!((kept.len(), first.digest, first.source), (3, None, Source::Post), "{}", t.engine);
+        assert_eq!(first.body().unwrap(), message);
+        let read = kept[0].clone().read(&pinned.current()).unwrap();
+        assert_eq!(read.code, "W110101", "by its certificate, since no digest was kept");
+        assert!(kept[0].clone().read(&CertificateSet::default()).is_err());
         let entry =
             search(&mut tx, &Filter { request: Some(request.parse().unwrap()), ..Filter::default() }, None, 9).await.unwrap();
         assert_eq!((entry.len(), entry[0].size, entry[0].stands_for), (1, message.len() as u64, 1), "{}", t.engine);
@@ -243,8 +245,9 @@ async fn a_kept_message_is_read_without_its_certificate_and_not_if_it_was_change
         stored(&t.db, &[message, changed, damaged]).await;
         let kept = fetch_new(&mut t.db.read().await.unwrap(), 0, 10).await.unwrap();
         let nobody = CertificateSet::default();
-        assert_eq!(kept[0].read(&nobody), Ok(response), "{}", t.engine);
-        assert_eq!(kept[1].read(&nobody), Err(UnreadableMessage::Message(SignatureError::Digest)));
-        assert_eq!(kept[2].read(&nobody), Err(UnreadableMessage::Kept(ArchiveError::Damaged)));
+        let read: Vec<_> = kept.into_iter().map(|fetched| fetched.read(&nobody)).collect();
+        assert_eq!(read[0], Ok(response), "{}", t.engine);
+        assert_eq!(read[1], Err(UnreadableMessage::Message(SignatureError::Digest)));
+        assert_eq!(read[2], Err(UnreadableMessage::Kept(ArchiveError::Damaged)));
     }
 }
