@@ -8,7 +8,7 @@
 mod portfolio;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeSet, HashMap},
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -72,7 +72,8 @@ async fn whole_campaign(folder: &Path, url: &str) {
 
     let app = open(folder, url).await;
     let daemon = program.serve();
-    let (started, mut watch) = (Instant::now(), Watch::default());
+    // Tenths of the members that had ended when the daemon's memory was printed.
+    let (started, mut watch) = (Instant::now(), BTreeSet::new());
     follow(&app, &sim, &daemon, &mut watch, started, |s| count(s, TargetState::Queued) == 0).await;
     let csv = sim.rerun_transitional_tool(app.now());
     let came = csv.lines().count().saturating_sub(1);
@@ -88,18 +89,12 @@ async fn whole_campaign(folder: &Path, url: &str) {
     sim.stop().await;
 }
 
-/// What the daemon's memory was when so many tenths of the members had ended.
-#[derive(Default)]
-struct Watch {
-    tenths: BTreeMap<i64, (u64, u64)>,
-}
-
 /// Waits until `done`, and until everything that the simulator owes is delivered and settled.
 async fn follow(
     app: &App,
     sim: &Simulator,
     daemon: &Daemon,
-    watch: &mut Watch,
+    watch: &mut BTreeSet<i64>,
     started: Instant,
     done: impl Fn(&Status) -> bool,
 ) -> Status {
@@ -110,9 +105,8 @@ async fn follow(
         let ended: i64 =
             status.by_state.iter().filter(|(s, _)| s.is_final() && **s != TargetState::Ineligible).map(|(_, n)| n).sum();
         let (tenth, resident) = (ended * 10 / members.max(1), process_kilobytes(daemon.0.id(), "VmRSS:") >> 10);
-        if !watch.tenths.contains_key(&tenth) {
+        if watch.insert(tenth) {
             let at = started.elapsed().as_secs();
-            watch.tenths.insert(tenth, (at, resident));
             println!("  after {at:>4} s: {ended:>8} of {members} ended, the daemon has {resident} MB");
         }
         if let Some(code) = &status.stopped_code {

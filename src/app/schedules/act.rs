@@ -11,6 +11,9 @@ use crate::{
 
 impl App {
     pub(super) async fn act(&self, claimed: &Claimed, log: &mut Vec<String>) -> Outcome<String> {
+        if let Some(over) = self.is_over(&claimed.schedule.action).await? {
+            return Ok(format!("nothing to do any more: {over}; ppmid schedule remove {}", claimed.schedule.name));
+        }
         match claimed.schedule.action {
             Action::Plan(campaign) => self.act_plan(claimed, campaign, log).await,
             Action::Start(campaign) => self.act_start(claimed, campaign).await,
@@ -24,6 +27,14 @@ impl App {
             }
             Action::Prune => self.act_prune().await,
         }
+    }
+
+    /// That the campaign a schedule is about has come to its end: weeks of firings after it are no failures.
+    async fn is_over(&self, action: &Action) -> Outcome<Option<String>> {
+        let (Action::Plan(id) | Action::Start(id) | Action::TopUp(id)) = action else { return Ok(None) };
+        let campaign = self.campaign(&id.to_string()).await?;
+        let over = matches!(campaign.state, CampaignState::Finished | CampaignState::Aborted);
+        Ok(over.then(|| format!("campaign {} is {}", campaign.name, campaign.state)))
     }
 
     async fn act_plan(&self, claimed: &Claimed, campaign: i64, log: &mut Vec<String>) -> Outcome<String> {

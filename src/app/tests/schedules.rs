@@ -384,3 +384,17 @@ async fn whoever_wrote_the_schedule_does_not_approve_the_sites_it_asks_for() {
         assert!(lab.trail().await.contains(&"schedule top-up-spring campaign.top-up".to_string()));
     }
 }
+
+#[tokio::test]
+async fn firings_after_a_campaign_has_ended_are_no_failures() {
+    for lab in labs(1).await {
+        lab.planned("spring", 1).await;
+        let daily = lab.add("0 0 9 * * *", "start spring", Missed::Skip).await;
+        lab.app.abort_campaign("spring", OPERATOR).await.unwrap();
+        let ran = lab.by_hand(&daily.to_string()).await;
+        assert_eq!(ran.run.state, RunState::Succeeded, "{ran:?}");
+        let said = lab.runs(daily).await.pop().unwrap().result.unwrap();
+        assert_eq!(said, "nothing to do any more: campaign spring is aborted; ppmid schedule remove start-spring");
+        assert!(lab.schedule_alarms().await.is_empty());
+    }
+}

@@ -200,7 +200,7 @@ async fn open(app: &App) -> Vec<String> {
     let mut look = app.db.read().await.unwrap();
     let rows: Vec<(String, i64, String)> = sql!(&mut look, c => sqlx::query_as(
         "select 'request', counter, state from outbox where state in ('prepared', 'posting', 'unknown')
-         union all select 'message', id, state from inbox where state in ('new', 'failed')
+         union all select 'message', id, state from inbox_marks where state in ('new', 'failed')
          union all select 'read', device_id, state || ', ' || coalesce(note, '') from reads where state in ('waiting', 'asked', 'accepted')
          union all select 'delivery', id, state from deliveries where state = 'pending' order by 1, 2")
         .fetch_all(c).await.unwrap());
