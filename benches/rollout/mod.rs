@@ -26,6 +26,8 @@ pub const CAMPAIGN: &str = "bench";
 const APPROVER: &str = "somebody else";
 /// Messages stored in one transaction.
 const GROUP: usize = 1_000;
+/// Counter of the first alert: no two have the same, else one would be taken for the other come again.
+const FIRST_RESPONSE: u64 = 1 << 50;
 
 /// Fills a database of each engine in one process, and measures in another.
 pub fn fill_and_measure(fill: impl AsyncFn(&Path, &str), measure: impl AsyncFn(&Path, &str)) {
@@ -129,7 +131,7 @@ pub fn pinned(folder: &Path) -> CertificateSet {
 }
 
 fn alert(about: RequestId, device: DeviceId, status: Smets1FirmwareStatus, n: u64, at: Time) -> Response {
-    let response_id = RequestId { originator: about.target, target: about.originator, counter: about.counter + 1 + n };
+    let response_id = RequestId { originator: about.target, target: about.originator, counter: FIRST_RESPONSE + n };
     Response {
         schema_version: version(),
         request_id: Some(about),

@@ -23,6 +23,9 @@ pub(super) enum Bind {
 pub(super) struct Where {
     /// What is looked up once, before the cases: a WITH clause, or nothing.
     with: String,
+    /// No index serves the filter, and what it finds may be rare: all cases are read as they lie and the first of them kept, instead of being
+    /// looked up one by one in their order. (SQLite cannot tell; PostgreSQL can.)
+    reads_all: bool,
     parts: Vec<String>,
     pub binds: Vec<Bind>,
 }
@@ -97,7 +100,8 @@ impl Where {
             true => format!("k.{column} = ?"),
             false => format!("(select s.{column} from sites s where s.device_id = k.device_id) = ?"),
         };
-        let mut w = Where { with: String::new(), parts: vec!["true".into()], binds: Vec::new() };
+        let reads_all = tx.is_sqlite() && (f.text.is_some() || f.error.is_some() || f.model.is_some());
+        let mut w = Where { with: String::new(), reads_all, parts: vec!["true".into()], binds: Vec::new() };
         if !f.devices.is_empty() {
             let (ids, among) = rows::integers(tx, 1 + w.binds.len() as u32, f.devices.iter().map(|d| d.to_db()));
             w.binds.push(Bind::Text(ids));
@@ -246,6 +250,7 @@ fn page_sql(w: &Where, order: CaseOrder, descending: bool, after: bool, limit: u
         )
     };
     let found = match after {
+        false if w.reads_all && order != CaseOrder::Case => cases("", &format!("+{in_order}")),
         false => cases("", &in_order),
         // Two halves, each a range of an index: of `(value, id) > ($1, $2)` SQLite searches none where the value is an expression.
         true => {
