@@ -222,7 +222,8 @@ async fn simulator(folder: &Path, portfolio: &Portfolio, receiver: u16, now: Tim
     .expect("the simulator starts")
 }
 
-/// The shipped policies with hours made seconds, and a rollout in four waves with a cap.
+/// The shipped policies with hours made seconds, and a rollout in four waves with a cap. What DCC drops answers before anything succeeds, and
+/// seconds leave no time for more: so many failures are allowed as never happen.
 fn configure(folder: &Path, url: &str, base_url: &str, receiver: u16) {
     let settings = format!(
         "[database]\nurl = \"{url}\"\n\n[gateway]\nbase_url = \"{base_url}\"\n\n[receiver]\nlisten = \"127.0.0.1:{receiver}\"\n"
@@ -241,7 +242,7 @@ fn configure(folder: &Path, url: &str, base_url: &str, receiver: u16) {
     edit("rollout.toml", &|text| {
         let wave = |name: &str, size: &str| format!("\n[[preset.compressed.wave]]\nname = \"{name}\"\nsize = \"{size}\"\n");
         text + "\n[preset.compressed]\ndescription = \"The staged one, with days made seconds\"\ntop_up = \"asked\"\ntop_up_sites = 0\nsoak = \"5s\"\n\
-                minimum_sample = 20\nmax_failures = \"5%\"\nleast_success = \"90%\"\nin_flight = 100000\nexclude = []\n"
+                minimum_sample = 20\nmax_failures = \"50%\"\nleast_success = \"90%\"\nin_flight = 100000\nexclude = []\n"
             + &[wave("canary", "0.1%"), wave("early", "1%"), wave("wide", "10%"), wave("rest", "rest")].concat()
     });
 }
