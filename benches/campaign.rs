@@ -27,7 +27,7 @@ use ppmid_orchestrator::{
     target::TargetState,
 };
 
-use portfolio::{SEED, child, on_each_engine, open, prepare, process_kilobytes, sites};
+use portfolio::{SEED, fill_and_measure, open, prepare, process_kilobytes, sites};
 
 const CAMPAIGN: &str = "million";
 /// How often the campaign is looked at: looking counts a million rows.
@@ -38,20 +38,7 @@ const PAGE: i64 = 50_000;
 const PATIENCE: Duration = Duration::from_secs(3_600);
 
 fn main() {
-    let runtime = tokio::runtime::Runtime::new().expect("threads");
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [verb, folder, url] = arguments.as_slice() {
-        match verb.as_str() {
-            "prepare" => return runtime.block_on(prepare(Path::new(folder), url)),
-            "measure" => return runtime.block_on(whole_campaign(Path::new(folder), url)),
-            _ => {}
-        }
-    }
-    on_each_engine(&runtime, |engine, place, url| {
-        println!("{engine}, {} sites", sites());
-        child("prepare", place, url);
-        child("measure", place, url);
-    });
+    fill_and_measure(prepare, whole_campaign);
 }
 
 async fn whole_campaign(folder: &Path, url: &str) {
@@ -74,13 +61,15 @@ async fn whole_campaign(folder: &Path, url: &str) {
     let daemon = program.serve();
     // Tenths of the members that had ended when the daemon's memory was printed.
     let (started, mut watch) = (Instant::now(), BTreeSet::new());
-    follow(&app, &sim, &daemon, &mut watch, started, |s| count(s, TargetState::Queued) == 0).await;
+    follow(&app, &sim, &daemon, &mut watch, started, |s| s.devices(is_queued) == 0).await;
     let csv = sim.rerun_transitional_tool(app.now());
     let came = csv.lines().count().saturating_sub(1);
     std::fs::write(folder.join("rerun.csv"), csv).expect("a file is written");
     program.done(&["import", "keys", "rerun.csv"]);
     println!("  the transitional tool was run again for {came} sites");
-    let status = follow(&app, &sim, &daemon, &mut watch, started, |s| in_flight(s) + count(s, TargetState::Queued) == 0).await;
+    let status =
+        follow(&app, &sim, &daemon, &mut watch, started, |s| s.devices(|state| state.is_in_flight() || is_queued(state)) == 0)
+            .await;
     let took = started.elapsed();
     let peak = process_kilobytes(daemon.0.id(), "VmHWM:") >> 10;
     daemon.stop();
@@ -101,9 +90,7 @@ async fn follow(
     loop {
         let idle = sim.idle();
         let status = app.campaign_status(CAMPAIGN).await.expect("a status");
-        let members: i64 = status.by_state.iter().filter(|(s, _)| **s != TargetState::Ineligible).map(|(_, n)| n).sum();
-        let ended: i64 =
-            status.by_state.iter().filter(|(s, _)| s.is_final() && **s != TargetState::Ineligible).map(|(_, n)| n).sum();
+        let (members, ended) = (status.members(), status.ended());
         let (tenth, resident) = (ended * 10 / members.max(1), process_kilobytes(daemon.0.id(), "VmRSS:") >> 10);
         if watch.insert(tenth) {
             let at = started.elapsed().as_secs();
@@ -181,12 +168,8 @@ fn agree(here: &str, there: Option<Outcome>) -> bool {
     }
 }
 
-fn count(status: &Status, state: TargetState) -> i64 {
-    status.by_state.get(&state).copied().unwrap_or(0)
-}
-
-fn in_flight(status: &Status) -> i64 {
-    status.by_state.iter().filter(|(s, _)| s.is_in_flight()).map(|(_, n)| n).sum()
+fn is_queued(state: TargetState) -> bool {
+    state == TargetState::Queued
 }
 
 fn free_port() -> u16 {

@@ -52,7 +52,7 @@ const OF_A_LIST: &str = "bench of a list";
 const DAY: i64 = 86_400_000;
 
 fn main() {
-    rollout::fill_and_measure(fill, measure);
+    portfolio::fill_and_measure(fill, measure);
 }
 
 async fn fill(folder: &Path, url: &str) {

@@ -14,26 +14,18 @@ use std::{
 
 use ppmid_orchestrator::{app::NewCampaignRequest, db::Db, estate::SiteFilter, image};
 
-use portfolio::{WHO, child, cpu_seconds, on_each_engine, open, peak_kilobytes, prepare, sites};
+use portfolio::{WHO, cpu_seconds, fill_and_measure, open, peak_kilobytes, prepare, sites};
 
 const RUNS: usize = 3;
 
 fn main() {
-    let runtime = tokio::runtime::Runtime::new().expect("threads");
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [verb, folder, url] = arguments.as_slice() {
-        match verb.as_str() {
-            "prepare" => return runtime.block_on(prepare(Path::new(folder), url)),
-            "measure" => return runtime.block_on(measure(Path::new(folder), url)),
-            _ => {}
-        }
-    }
-    on_each_engine(&runtime, |engine, place, url| {
-        let started = Instant::now();
-        child("prepare", place, url);
-        println!("{engine}: {} sites made and imported in {:.1} s", sites(), started.elapsed().as_secs_f64());
-        child("measure", place, url);
-    });
+    fill_and_measure(fill, measure);
+}
+
+async fn fill(folder: &Path, url: &str) {
+    let started = Instant::now();
+    prepare(folder, url).await;
+    println!("  made and imported in {:.1} s", started.elapsed().as_secs_f64());
 }
 
 async fn measure(folder: &Path, url: &str) {

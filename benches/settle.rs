@@ -25,7 +25,7 @@ const HISTORY: &str =
      detail, updated_at, cause, cause_ref, policy_set, cpl_fact, key_result_at, fact";
 
 fn main() {
-    rollout::fill_and_measure(fill, measure);
+    portfolio::fill_and_measure(fill, measure);
 }
 
 async fn fill(folder: &Path, url: &str) {

@@ -46,6 +46,25 @@ pub fn on_each_engine(runtime: &tokio::runtime::Runtime, run: impl Fn(&str, &Pat
     }
 }
 
+/// Fills a database of each engine in one process, and measures in another.
+#[allow(dead_code, reason = "not every benchmark asks")]
+pub fn fill_and_measure(fill: impl AsyncFn(&Path, &str), measure: impl AsyncFn(&Path, &str)) {
+    let runtime = tokio::runtime::Runtime::new().expect("threads");
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [verb, folder, url] = arguments.as_slice() {
+        match verb.as_str() {
+            "prepare" => return runtime.block_on(fill(Path::new(folder), url)),
+            "measure" => return runtime.block_on(measure(Path::new(folder), url)),
+            _ => {}
+        }
+    }
+    on_each_engine(&runtime, |engine, place, url| {
+        println!("{engine}, {} sites", sites());
+        child("prepare", place, url);
+        child("measure", place, url);
+    });
+}
+
 /// One step in a process of its own, which is this program with a verb.
 pub fn child(verb: &str, folder: &Path, url: &str) {
     let this = std::env::current_exe().expect("this program");

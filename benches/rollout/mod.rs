@@ -19,7 +19,7 @@ use ppmid_orchestrator::{
     sim::{Portfolio, pki},
 };
 
-use crate::portfolio::{WHO, child, on_each_engine, sites};
+use crate::portfolio::WHO;
 
 /// Everything.
 pub const CAMPAIGN: &str = "bench";
@@ -28,24 +28,6 @@ const APPROVER: &str = "somebody else";
 const GROUP: usize = 1_000;
 /// Counter of the first alert: no two have the same, else one would be taken for the other come again.
 const FIRST_RESPONSE: u64 = 1 << 50;
-
-/// Fills a database of each engine in one process, and measures in another.
-pub fn fill_and_measure(fill: impl AsyncFn(&Path, &str), measure: impl AsyncFn(&Path, &str)) {
-    let runtime = tokio::runtime::Runtime::new().expect("threads");
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [verb, folder, url] = arguments.as_slice() {
-        match verb.as_str() {
-            "prepare" => return runtime.block_on(fill(Path::new(folder), url)),
-            "measure" => return runtime.block_on(measure(Path::new(folder), url)),
-            _ => {}
-        }
-    }
-    on_each_engine(&runtime, |engine, place, url| {
-        println!("{engine}, {} sites", sites());
-        child("prepare", place, url);
-        child("measure", place, url);
-    });
-}
 
 /// A number from the environment, or another.
 pub fn number(name: &str, or: usize) -> usize {

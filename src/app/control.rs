@@ -194,8 +194,7 @@ impl App {
     pub async fn complete_aborts(&self) -> Outcome<u64> {
         let aborted = campaign::store::aborted(&mut self.db.read().await?).await?;
         let mut cancelled = 0;
-        for id in aborted {
-            let campaign = self.campaign(&id.to_string()).await?;
+        for campaign in aborted {
             cancelled += self.cancel_unsent(&campaign, "engine").await?;
         }
         Ok(cancelled)

@@ -237,6 +237,21 @@ impl App {
 }
 
 impl Status {
+    /// Devices in states of which this is so.
+    pub fn devices(&self, of: impl Fn(TargetState) -> bool) -> i64 {
+        self.by_state.iter().filter(|(state, _)| of(**state)).map(|(_, n)| n).sum()
+    }
+
+    /// All whom the campaign is for.
+    pub fn members(&self) -> i64 {
+        self.devices(|state| state != TargetState::Ineligible)
+    }
+
+    /// Members that have come to their end.
+    pub fn ended(&self) -> i64 {
+        self.devices(|state| state != TargetState::Ineligible && state.is_final())
+    }
+
     /// Of a campaign that has no plan: nothing is decided, nothing is sent.
     fn unplanned(campaign: Campaign) -> Status {
         Status {

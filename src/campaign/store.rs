@@ -318,9 +318,10 @@ pub async fn once_started(tx: &mut Tx) -> DbResult<Vec<(i64, CampaignState)>> {
 }
 
 /// Campaigns that were aborted and have a plan, whose members may have to be cancelled still.
-pub async fn aborted(tx: &mut Tx) -> DbResult<Vec<i64>> {
-    Ok(sql!(tx, c => sqlx::query_scalar("select id from campaigns where state = 'aborted' and plan_id is not null order by id")
-        .fetch_all(c).await)?)
+pub async fn aborted(tx: &mut Tx) -> DbResult<Vec<Campaign>> {
+    let text = "select * from campaigns where state = 'aborted' and plan_id is not null order by id";
+    let rows: Vec<CampaignRow> = sql!(tx, c => sqlx::query_as(text).fetch_all(c).await)?;
+    rows.into_iter().map(Campaign::try_from).collect()
 }
 
 /// The plans of campaigns other than `except` that were started and may have something out: who is in progress there waits

@@ -105,11 +105,11 @@ async fn whole_job(ctx: &Context, args: &Args) -> Outcome<(Result, setup::Trial,
         .set_deliver_to(&format!("http://{}{}", node.receiver.local_addr(), app.settings.receiver.path))
         .map_err(setup::sim_failed)?;
     let patience = PATIENCE + Duration::from_secs(u64::from(args.sites) / 2_000);
-    follow(&trial, &campaign, &progress, patience, |s| count(s, TargetState::Queued) == 0).await?;
+    follow(&trial, &campaign, &progress, patience, |s| s.devices(|state| state == TargetState::Queued) == 0).await?;
 
     let rerun = trial.rerun_transitional_tool().await?;
     progress.say(&format!("tool       run again by DCC for {rerun} sites without keys; results imported"));
-    let status = follow(&trial, &campaign, &progress, patience, |s| in_flight(s) == 0).await?;
+    let status = follow(&trial, &campaign, &progress, patience, |s| s.devices(is_open) == 0).await?;
     progress.finish();
 
     let events = crate::audit::verify(&mut app.db.read().await?, None).await?;
@@ -166,10 +166,7 @@ async fn follow(
     }
 }
 
-fn count(status: &Status, state: TargetState) -> i64 {
-    status.by_state.get(&state).copied().unwrap_or(0)
-}
-
-fn in_flight(status: &Status) -> i64 {
-    status.by_state.iter().filter(|(s, _)| s.is_in_flight() || **s == TargetState::Queued).map(|(_, n)| n).sum()
+/// It is out, or is to be sent.
+fn is_open(state: TargetState) -> bool {
+    state.is_in_flight() || state == TargetState::Queued
 }

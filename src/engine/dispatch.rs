@@ -221,8 +221,7 @@ impl Dispatcher {
             self.closed.remove(&campaign.id);
             let began = shared.app.now();
             let looked = shared.app.next_batch(campaign.id).await;
-            let now = shared.app.now();
-            let rested = now.plus_millis((now.0 - began.0).max(0) * LOOK_SHARE);
+            let rested = shared.app.now().plus_millis(shared.part_of_time(began, LOOK_SHARE));
             match looked {
                 Ok(NextBatch::Prepared(id)) => return Ok(Some(id)),
                 Ok(NextBatch::Nothing) => {

@@ -146,6 +146,11 @@ impl Shared {
         }
     }
 
+    /// How long, in milliseconds, to leave alone what took since `began`, so that it has one part in so many of the time.
+    pub(super) fn part_of_time(&self, began: Time, parts: i64) -> i64 {
+        (self.app.now().0 - began.0).max(0) * parts
+    }
+
     pub(super) async fn fault(&mut self, what: &str, failure: &Failure) {
         tracing::error!(reason = %failure, help = failure.help.join("; "), "{what}");
         self.rest(FAULT_PAUSE, None).await;

@@ -9,18 +9,17 @@ use crate::failure::Outcome;
 /// A wave is counted each time, and hours are the unit of a rollout.
 const WAVES_PERIOD: Duration = Duration::from_secs(3);
 /// Counting a million members takes a while: it may have one part in this many of the time.
-const COUNT_SHARE: u32 = 20;
+const COUNT_SHARE: i64 = 20;
 
 pub(super) async fn judge(mut shared: Shared) {
     while !shared.stopping() {
         let began = shared.app.now();
-        if shared.may_act()
-            && let Err(e) = judge_once(&shared).await
-        {
+        let judged = if shared.may_act() { judge_once(&shared).await } else { Ok(()) };
+        let alone = Duration::from_millis(shared.part_of_time(began, COUNT_SHARE) as u64);
+        if let Err(e) = judged {
             shared.fault("waves could not be judged", &e).await;
         }
-        let took = Duration::from_millis(u64::try_from(shared.app.now().0 - began.0).unwrap_or(0));
-        shared.rest(WAVES_PERIOD.max(took * COUNT_SHARE), None).await;
+        shared.rest(WAVES_PERIOD.max(alone), None).await;
     }
 }
 

@@ -10,7 +10,7 @@ use super::super::{
 };
 use crate::{
     campaign::{
-        self, CampaignState,
+        self,
         store::{Followed, OfBatch, latencies},
     },
     clock::Time,
@@ -156,7 +156,7 @@ impl App {
         if held.is_empty() {
             return Ok(());
         }
-        for over in campaign::store::list(tx).await?.into_iter().filter(|c| c.state == CampaignState::Aborted) {
+        for over in campaign::store::aborted(tx).await? {
             let Some((plan, devices)) = over.plan_id.and_then(|plan| held.remove_entry(&plan)) else { continue };
             let aborted = Moved::because(Because::of(Cause::Operator));
             targets::move_all(tx, plan, Which::Among(&devices), Event::Cancelled, aborted, self.now()).await?;

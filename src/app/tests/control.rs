@@ -17,6 +17,15 @@ impl Lab {
         self.app.exclude_devices("spring", &devices, WHY, OPERATOR, dry_run).await.unwrap()
     }
 
+    /// As a process leaves it that dies after the first commit of an abort.
+    async fn dies_while_aborting(&self, campaign: i64) {
+        let mut tx = self.app.db.begin().await.unwrap();
+        let read = campaign::store::lock(&mut tx, campaign).await.unwrap();
+        let aborted = campaign::Campaign { state: CampaignState::Aborted, ..read };
+        assert!(campaign::store::save(&mut tx, &aborted, CampaignState::Started).await.unwrap());
+        tx.commit().await.unwrap();
+    }
+
     async fn stands(&self, kind: AlarmKind) -> usize {
         self.app.alarms(true, None, 0, 99).await.unwrap().iter().filter(|a| a.kind == kind).count()
     }
@@ -154,12 +163,7 @@ async fn an_abort_is_done_once_and_completes_what_a_dead_process_left() {
     for lab in labs(3).await {
         let campaign = lab.started("spring", 1).await;
         lab.send(campaign).await;
-        // As a process left it that died after the first commit.
-        let mut tx = lab.app.db.begin().await.unwrap();
-        let read = campaign::store::lock(&mut tx, campaign).await.unwrap();
-        let aborted = campaign::Campaign { state: CampaignState::Aborted, ..read };
-        assert!(campaign::store::save(&mut tx, &aborted, CampaignState::Started).await.unwrap());
-        tx.commit().await.unwrap();
+        lab.dies_while_aborting(campaign).await;
         assert_eq!(lab.app.prepare_batch(campaign).await.unwrap(), None, "nothing of it is sent");
         lab.app.abort_campaign("spring", OPERATOR).await.unwrap();
         let states = [lab.state(campaign, 1).await, lab.state(campaign, 2).await, lab.state(campaign, 3).await];
@@ -175,11 +179,7 @@ async fn the_engine_completes_an_abort() {
     for lab in labs(3).await {
         let campaign = lab.started("spring", 1).await;
         lab.send(campaign).await;
-        let mut tx = lab.app.db.begin().await.unwrap();
-        let read = campaign::store::lock(&mut tx, campaign).await.unwrap();
-        let aborted = campaign::Campaign { state: CampaignState::Aborted, ..read };
-        assert!(campaign::store::save(&mut tx, &aborted, CampaignState::Started).await.unwrap());
-        tx.commit().await.unwrap();
+        lab.dies_while_aborting(campaign).await;
         assert_eq!((lab.app.complete_aborts().await.unwrap(), lab.app.complete_aborts().await.unwrap()), (2, 0));
         let states = [lab.state(campaign, 1).await, lab.state(campaign, 2).await, lab.state(campaign, 3).await];
         assert_eq!(states, [TargetState::Accepted, TargetState::Cancelled, TargetState::Cancelled]);

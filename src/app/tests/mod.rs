@@ -102,6 +102,18 @@ pub(crate) fn mpan(n: u64) -> Mpan {
     Mpan::from_first_twelve(190_003_300_000 + n)
 }
 
+/// A campaign for every site.
+pub(crate) fn of_everything(name: &str, image: ImageId, batch_size: i64) -> NewCampaignRequest {
+    NewCampaignRequest {
+        name: name.into(),
+        image,
+        filter: SiteFilter::default(),
+        rollout: None,
+        batch_size: Some(batch_size),
+        waves: Vec::new(),
+    }
+}
+
 /// One lab an engine, each with `sites` eligible sites numbered from 1.
 async fn labs(sites: u64) -> Vec<Lab> {
     let mut labs = Vec::new();
@@ -179,15 +191,7 @@ impl Lab {
 
     /// Created and planned.
     async fn planned(&self, name: &str, batch_size: i64) -> i64 {
-        let new = NewCampaignRequest {
-            name: name.into(),
-            image: self.image,
-            filter: SiteFilter::default(),
-            rollout: None,
-            batch_size: Some(batch_size),
-            waves: Vec::new(),
-        };
-        let id = self.app.create_campaign(new, OPERATOR).await.unwrap();
+        let id = self.app.create_campaign(of_everything(name, self.image, batch_size), OPERATOR).await.unwrap();
         self.app.plan_campaign(name, None, OPERATOR, &mut |_| {}).await.unwrap();
         id
     }

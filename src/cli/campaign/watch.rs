@@ -42,7 +42,7 @@ pub async fn run(context: &Context, args: &WatchArgs) -> Outcome {
     let mut pace = Pace::default();
     loop {
         let status = app.campaign_status(&args.campaign).await?;
-        let rate = pace.at(app.now(), at_their_end(&status));
+        let rate = pace.at(app.now(), status.ended());
         picture.show(&status, rate, app.now())?;
         if is_over(&status) {
             return picture.end();
@@ -56,18 +56,8 @@ pub async fn run(context: &Context, args: &WatchArgs) -> Outcome {
 
 /// Nothing more comes: it has ended, and nothing that was sent is out.
 fn is_over(status: &Status) -> bool {
-    let out: i64 = status.by_state.iter().filter(|(state, _)| state.is_in_flight()).map(|(_, n)| n).sum();
+    let out = status.devices(TargetState::is_in_flight);
     matches!(status.state, CampaignState::Finished | CampaignState::Aborted) && out == 0
-}
-
-/// Members that have come to their end.
-fn at_their_end(status: &Status) -> i64 {
-    let of_members = |state: &TargetState| *state != TargetState::Ineligible && state.is_final();
-    status.by_state.iter().filter(|(state, _)| of_members(state)).map(|(_, n)| n).sum()
-}
-
-fn members(status: &Status) -> i64 {
-    status.by_state.iter().filter(|(state, _)| **state != TargetState::Ineligible).map(|(_, n)| n).sum()
 }
 
 /// How fast devices come to their end: the looks of the last minute.
@@ -147,8 +137,8 @@ impl Picture {
     fn show(&mut self, status: &Status, rate: Option<i64>, now: Time) -> Outcome {
         match self {
             Picture::Terminal { all, bar, lines } => {
-                bar.set_length(members(status).max(0) as u64);
-                bar.set_position(at_their_end(status).max(0) as u64);
+                bar.set_length(status.members().max(0) as u64);
+                bar.set_position(status.ended().max(0) as u64);
                 let words = words(status, rate);
                 while lines.len() < words.len() {
                     let line = all.add(ProgressBar::new_spinner());

@@ -33,13 +33,10 @@ impl Progress {
     }
 
     pub fn show(&self, status: &Status) {
-        let members: i64 = status.by_state.iter().filter(|(s, _)| **s != TargetState::Ineligible).map(|(_, n)| n).sum();
-        let ended: i64 =
-            status.by_state.iter().filter(|(s, _)| s.is_final() && **s != TargetState::Ineligible).map(|(_, n)| n).sum();
         self.sized.set(true);
-        self.bar.set_length(members as u64);
-        self.bar.set_position(ended as u64);
-        let activated = status.by_state.get(&TargetState::Activated).copied().unwrap_or(0);
+        self.bar.set_length(status.members() as u64);
+        self.bar.set_position(status.ended() as u64);
+        let activated = status.devices(|state| state == TargetState::Activated);
         self.bar.set_message(format!("{activated} activated"));
     }
 

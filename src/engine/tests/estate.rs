@@ -6,13 +6,13 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{HOUR, Whole, check::Seen, dcc::Front, node::Node, rules::Rules, world::World};
 use crate::{
     app::{
-        App, NewCampaignRequest,
-        tests::{APPROVER, Lab, OPERATOR, device, month::Dice, mpan},
+        App,
+        tests::{APPROVER, Lab, OPERATOR, device, month::Dice, mpan, of_everything},
     },
     clock::Clock,
     db::testing::TestDb,
     duis::FileSigner,
-    estate::{SiteFilter, import::Kind},
+    estate::import::Kind,
 };
 
 /// An image and its lists in a database that is closed, to be copied.
@@ -107,16 +107,7 @@ impl Whole {
     }
 
     pub(super) async fn is_created(&mut self, name: &str, batch_size: i64) {
-        let new = NewCampaignRequest {
-            name: name.into(),
-            image: self.image,
-            filter: SiteFilter::default(),
-            rollout: None,
-            batch_size: Some(batch_size),
-            waves: Vec::new(),
-        };
-        let app = self.app().clone();
-        let id = app.create_campaign(new, OPERATOR).await.unwrap();
+        let id = self.app().create_campaign(of_everything(name, self.image, batch_size), OPERATOR).await.unwrap();
         self.campaigns.insert(name.into(), id);
     }
 }

@@ -4,6 +4,7 @@
 
 use sqlx::AssertSqlSafe;
 
+use super::holder_of;
 use crate::{
     clock::Day,
     db::{DbResult, Tx, rows},
@@ -97,13 +98,13 @@ fn copy_sql(which: &str, day: Day) -> String {
     format!(
         "update key_cases set model = f.model, region = f.region, supplier = f.supplier, supplier_until = f.until
          from (select k.id, s.model, s.region,
-                  (select r.supplier_mpid from registrations r where r.mpan = s.mpan and r.effective_from <= {day}
-                     and (r.effective_to is null or {day} < r.effective_to) order by r.effective_from desc limit 1) as supplier,
+                  {holder} as supplier,
                   (select min(case when r.effective_from > {day} then r.effective_from else r.effective_to end) from registrations r
                      where r.mpan = s.mpan and (r.effective_from > {day} or r.effective_to > {day})) as until
                from key_cases k left join sites s on s.device_id = k.device_id where {which}) f
          where key_cases.id = f.id and (key_cases.model is distinct from f.model or key_cases.region is distinct from f.region
             or key_cases.supplier is distinct from f.supplier or key_cases.supplier_until is distinct from f.until)",
+        holder = holder_of("s.mpan", day.0),
         day = day.0
     )
 }

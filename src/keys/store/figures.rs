@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use sqlx::AssertSqlSafe;
 
-use super::super::{CaseThen, Handled, KeyCaseState};
+use super::{
+    super::{CaseThen, Handled, KeyCaseState},
+    holder_of,
+};
 use crate::{
     clock::Time,
     db::{DbError, DbResult, Tx},
@@ -110,10 +113,11 @@ pub async fn resolved_by_hour(tx: &mut Tx, since: Time, by: Time) -> DbResult<Ve
 pub async fn handled_then(tx: &mut Tx, at: Time) -> DbResult<Vec<Handled>> {
     let text = format!(
         "select cohort, supplier, count(*) from (
-            select s.cohort as cohort, {HOLDER} as supplier
+            select s.cohort as cohort, {} as supplier
             from (select distinct device_id from key_results where source = 'import' and attempted_at <= $1) d
             left join sites s on s.device_id = d.device_id) as handled
-         group by cohort, supplier order by cohort, supplier"
+         group by cohort, supplier order by cohort, supplier",
+        holder_of("s.mpan", "$2")
     );
     let found: Vec<(Option<String>, Option<String>, i64)> =
         sql!(tx, c => sqlx::query_as(AssertSqlSafe(text)).bind(at.0).bind(at.london_day().0).fetch_all(c).await)?;
@@ -122,10 +126,6 @@ pub async fn handled_then(tx: &mut Tx, at: Time) -> DbResult<Vec<Handled>> {
         .map(|(cohort, supplier, sites)| Ok(Handled { cohort: cohort_of("handled", cohort)?, supplier, sites }))
         .collect()
 }
-
-/// Who held the MPAN of a site `s` on the day `$2`.
-const HOLDER: &str = "(select r.supplier_mpid from registrations r where r.mpan = s.mpan
-    and r.effective_from <= $2 and (r.effective_to is null or $2 < r.effective_to) order by r.effective_from desc limit 1)";
 
 fn cohort_of(key: impl std::fmt::Display, cohort: Option<String>) -> DbResult<Option<Cohort>> {
     cohort.map(|c| c.parse().map_err(|_| DbError::bad_row("sites", key, "cohort", &c))).transpose()
@@ -150,7 +150,7 @@ type ThenRow = (
 /// named if the case was one by then, or is one that was opened again, which takes over the incident of the case before it.
 pub async fn cases_then(tx: &mut Tx, at: Time) -> DbResult<Vec<CaseThen>> {
     let text = format!(
-        "select k.id, k.device_id, s.cohort, {HOLDER},
+        "select k.id, k.device_id, s.cohort, {},
             exists (select 1 from key_results h where h.device_id = k.device_id and h.source = 'import' and h.attempted_at <= $1),
             k.state, k.first_seen,
             (select count(*) from key_attempts a where a.case_id = k.id and a.at <= $1 and a.outcome = 'investigating')
@@ -166,7 +166,8 @@ pub async fn cases_then(tx: &mut Tx, at: Time) -> DbResult<Vec<CaseThen>> {
               when (select max(e.id) from key_events e where e.case_id = k.previous and e.kind = 'reopen') is not null
                 then (select p.incident from key_cases p where p.id = k.previous) end
         from key_cases k left join sites s on s.device_id = k.device_id where k.first_seen <= $1
-          and k.id = (select max(x.id) from key_cases x where x.device_id = k.device_id and x.first_seen <= $1) order by k.id"
+          and k.id = (select max(x.id) from key_cases x where x.device_id = k.device_id and x.first_seen <= $1) order by k.id",
+        holder_of("s.mpan", "$2")
     );
     let found: Vec<ThenRow> =
         sql!(tx, c => sqlx::query_as(AssertSqlSafe(text)).bind(at.0).bind(at.london_day().0).fetch_all(c).await)?;

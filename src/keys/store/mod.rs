@@ -37,6 +37,14 @@ pub use resubmit::{
     DueMember, due_members, end as end_resubmissions, over as resubmissions_over, resubmitted, unsent as resubmission_unsent,
 };
 
+/// Who held the supply of an MPAN on a day, as a scalar subquery; both are SQL.
+fn holder_of(mpan: &str, day: impl std::fmt::Display) -> String {
+    format!(
+        "(select r.supplier_mpid from registrations r where r.mpan = {mpan}
+          and r.effective_from <= {day} and (r.effective_to is null or {day} < r.effective_to) order by r.effective_from desc limit 1)"
+    )
+}
+
 /// Runs a statement whose `$1` is a table of rows.
 async fn execute(tx: &mut Tx, sql: String, rows: &Rows) -> DbResult<()> {
     sql!(tx, c => sqlx::query(AssertSqlSafe(sql)).bind(rows.to_json()).execute(c).await.map(|_| ()))?;

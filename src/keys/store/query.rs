@@ -4,7 +4,7 @@
 
 use sqlx::AssertSqlSafe;
 
-use super::facts::are_copied;
+use super::{facts::are_copied, holder_of};
 use crate::{
     clock::{Day, Time},
     db::{DbError, DbResult, Tx, rows},
@@ -127,12 +127,10 @@ impl Where {
         if let Some(mpid) = f.mpid {
             let held = match known.facts {
                 true => "k.supplier = ?".to_string(),
-                false => format!(
-                    "(select r.supplier_mpid from registrations r where r.mpan = (select s.mpan from sites s where s.device_id = k.device_id)
-                      and r.effective_from <= {day} and (r.effective_to is null or {day} < r.effective_to)
-                      order by r.effective_from desc limit 1) = ?",
-                    day = known.day.0
-                ),
+                false => {
+                    let mpan = "(select s.mpan from sites s where s.device_id = k.device_id)";
+                    format!("{} = ?", holder_of(mpan, known.day.0))
+                }
             };
             w.text(&held, mpid.to_string());
         }
