@@ -1,6 +1,7 @@
 //! `cargo bench --bench settle`: the settle loop alone, from an inbox of verified alerts, in transitions a second, beside a bare set-based
 //! INSERT (of what a row was) and UPDATE of the same rows in tables that are the same, in the same run: in groups as large as the loop's,
-//! each committed, and all at once.
+//! each committed, and all at once; and beside bare statements for all rows that settling writes: with the messages' marks and what the sites
+//! are said to run.
 //!
 //! `PPMID_BENCH_SITES` and `PPMID_BENCH_MESSAGES` set how many, `PPMID_TEST_POSTGRES` names a server to measure as well.
 
@@ -12,7 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ppmid_orchestrator::{db::Db, sql};
+use ppmid_orchestrator::{
+    db::{Db, Tx},
+    sql,
+};
 
 use portfolio::{cpu_seconds, open, peak_kilobytes, prepare};
 
@@ -58,10 +62,11 @@ async fn measure(folder: &Path, url: &str) {
     );
     let plan = app.campaign(rollout::CAMPAIGN).await.expect("a campaign").plan_id.expect("a plan");
     let devices = devices(&app.db, plan).await;
-    for (name, group) in [("in groups", GROUP), ("all at once", devices.len())] {
-        let (rows, floor) = floor(&app.db, plan, &devices, group).await;
+    let cases = [("", GROUP, false), (", all at once", devices.len(), false), (", with marks and versions", GROUP, true)];
+    for (name, group, with_marks) in cases {
+        let (rows, floor) = floor(&app.db, plan, &devices, group, with_marks).await;
         println!(
-            "  bare INSERT and UPDATE {name}: {rows} rows in {:.1} s, {:.0} a second; settling has {:.2} of that",
+            "  bare INSERT and UPDATE{name}: {rows} transitions in {:.1} s, {:.0} a second; settling has {:.2} of that",
             floor.as_secs_f64(),
             rate(rows, floor),
             rate(moved, took) / rate(rows, floor)
@@ -87,15 +92,24 @@ async fn devices(db: &Db, plan: i64) -> Vec<i64> {
     sql!(&mut tx, c => sqlx::query_scalar(text).bind(plan).fetch_all(c).await).expect("devices")
 }
 
-/// Moves each device twice, as the alerts do, in copies of both tables. Gives how many rows, and the seconds.
-async fn floor(db: &Db, plan: i64, devices: &[i64], group: usize) -> (i64, Duration) {
-    for table in ["targets", "target_history"] {
+const TABLES: [&str; 4] = ["targets", "target_history", "inbox_marks", "sites"];
+
+/// Moves each device twice, as the alerts do, in copies of the tables; `with_marks`: and marks a message each time, and a site once. Gives how
+/// many transitions, and the seconds.
+async fn floor(db: &Db, plan: i64, devices: &[i64], group: usize, with_marks: bool) -> (i64, Duration) {
+    for table in TABLES {
         copy_of(db, table).await;
     }
     execute(db, &format!("insert into targets_copy select * from targets where plan_id = {plan}")).await;
+    // As they were when they came: with what was read of them.
+    execute(db, &format!("insert into inbox_marks_copy (id, state, gist) select id, 'new', {} from inbox_marks", gist(db))).await;
+    execute(db, "insert into sites_copy select * from sites").await;
     if !matches!(db, Db::Sqlite { .. }) {
-        execute(db, "analyze targets_copy").await;
+        for table in TABLES {
+            execute(db, &format!("analyze {table}_copy")).await;
+        }
     }
+    let mut mark = marks(db).await.into_iter();
     let (started, mut rows) = (Instant::now(), 0);
     for state in ["accepted", "activated"] {
         for group in devices.chunks(group) {
@@ -107,20 +121,48 @@ async fn floor(db: &Db, plan: i64, devices: &[i64], group: usize) -> (i64, Durat
                  version = version + 1, cause = 'message', cause_ref = {first} where {which}"
             );
             let mut tx = db.begin().await.expect("a writer");
+            if with_marks && let (Some(from), Some(to)) = (mark.next(), mark.by_ref().take(group.len() - 1).last()) {
+                let of = format!("id between {from} and {to} and state = 'new'");
+                let text = format!("update inbox_marks_copy set state = 'settled', settled_at = {from}, gist = null where {of}");
+                bare(&mut tx, text).await;
+            }
+            if with_marks && state == "activated" {
+                let set = "firmware_before = firmware_version, firmware_version = '00020200', firmware_learned_at = 1";
+                bare(
+                    &mut tx,
+                    format!("update sites_copy set {set} where device_id in (select device_id from targets_copy where {which})"),
+                )
+                .await;
+            }
             for text in [keep, change] {
-                let text = sqlx::AssertSqlSafe(text);
-                rows += sql!(&mut tx, c => sqlx::query(text).persistent(false).execute(c).await.map(|done| done.rows_affected()))
-                    .expect("the statement is right") as i64;
+                rows += bare(&mut tx, text).await;
             }
             tx.commit().await.expect("a commit");
         }
     }
     let took = started.elapsed();
-    for table in ["targets", "target_history"] {
+    for table in TABLES {
         execute(db, &format!("drop table {table}_copy")).await;
     }
     // A transition is a row that is kept and a row that is changed.
     (rows / 2, took)
+}
+
+async fn bare(tx: &mut Tx, text: String) -> i64 {
+    let text = sqlx::AssertSqlSafe(text);
+    sql!(tx, c => sqlx::query(text).persistent(false).execute(c).await.map(|done| done.rows_affected()))
+        .expect("the statement is right") as i64
+}
+
+/// The messages, in order.
+async fn marks(db: &Db) -> Vec<i64> {
+    let mut tx = db.read().await.expect("a reader");
+    sql!(&mut tx, c => sqlx::query_scalar("select id from inbox_marks order by id").fetch_all(c).await).expect("messages")
+}
+
+/// As many bytes as what is kept of an alert.
+fn gist(db: &Db) -> &'static str {
+    if matches!(db, Db::Sqlite { .. }) { "zeroblob(104)" } else { "cast(repeat('x', 104) as bytea)" }
 }
 
 /// An empty table that is the same, its indexes too.

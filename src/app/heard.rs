@@ -149,7 +149,7 @@ impl Gathered {
     /// Fetches targets that messages may move.
     pub(super) async fn fetch_targets(&mut self, tx: &mut Tx, plans: &[i64], devices: &[DeviceId]) -> Outcome {
         for group in devices.chunks(targets::GROUP_ROWS) {
-            for target in targets::find(tx, plans, group).await? {
+            for target in targets::movable(tx, plans, group).await? {
                 let (key, after) = ((target.plan_id, target.device), target.clone());
                 self.targets.insert(key, MovingTarget { before: target, after, message: 0 });
             }

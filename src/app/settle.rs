@@ -4,14 +4,20 @@
 
 mod ahead;
 mod gathered;
+mod group;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use tokio::task::JoinSet;
 
 use super::{
     App, Posted,
     answer::{self, Trust},
     heard::{Answer, Reads},
-    news::{News, news_of},
+    news::News,
     quarantine::Told,
     supply,
 };
@@ -23,18 +29,19 @@ use crate::{
     },
     clock::Time,
     db::Tx,
-    duis::{CertificateSet, Response},
+    duis::CertificateSet,
     failure::{Failure, Outcome},
     gateway::{
-        inbox::{self, Arrived, Fetched, InboxState},
+        inbox::{self, Arrived, InboxState},
         outbox::{self, OutboxRequest, OutboxState},
     },
-    ids::{DeviceId, RequestId},
+    ids::RequestId,
     policy::PolicySet,
 };
 
 use ahead::Ahead;
 pub(super) use gathered::{Gathered, Moving};
+use group::{Group, Read, Reader};
 
 /// Messages settled in one transaction: long enough to be fast (design.md: groups of 100 to 1,000), short enough to keep a
 /// message that comes in from waiting.
@@ -50,73 +57,31 @@ type Ours = (OutboxRequest, Option<OfBatch>);
 /// The requests of ours that the messages of a group name; `None` for one that is not ours.
 type Asked = BTreeMap<RequestId, Option<Ours>>;
 
-/// A message whose sender is known again and whose meaning is read.
-struct Read {
-    message: Arrived,
-    response: Response,
-    news: News,
-}
-
 /// How a message ended.
 type Mark = (i64, InboxState, Option<String>);
-
-/// Messages that are settled in one transaction.
-#[derive(Default)]
-struct Group {
-    reads: Vec<Read>,
-    /// Of those that cannot be read.
-    failed: Vec<Mark>,
-    /// Its last message.
-    last: i64,
-    ahead: Ahead,
-}
-
-impl Group {
-    fn len(&self) -> usize {
-        self.reads.len() + self.failed.len()
-    }
-
-    /// The devices that its messages name.
-    fn devices(&self) -> BTreeSet<DeviceId> {
-        let news = self.reads.iter().filter_map(|r| if let News::Devices(news) = &r.news { Some(news) } else { None });
-        news.flatten().map(|n| n.device).collect()
-    }
-}
 
 impl App {
     /// Settles the oldest messages that wait. Gives how many.
     pub async fn settle_some(&self, pinned: &CertificateSet) -> Outcome<usize> {
-        let new = self.fetch_group(0).await?;
+        let new = inbox::fetch_new(&mut self.db.read().await?, 0, GROUP_MESSAGES).await?;
         if new.is_empty() {
             return Ok(0);
         }
-        let (policies, mut settled) = (self.policies()?, 0);
-        let mut group = read_group(new, pinned, &policies);
+        let reader = Arc::new(Reader { db: self.db.clone(), pinned: pinned.clone(), policies: self.policies()? });
+        let (mut group, mut settled) = (Arc::new(reader.read(new)), 0);
         for _ in 0..MOST_GROUPS {
-            let (done, next) = tokio::join!(self.settle_group(&group, &policies), self.next_group(&group, pinned, &policies));
-            done?;
+            // A task of its own, so that reading takes no time from writing; it ends with this one.
+            let mut reading = JoinSet::new();
+            reading.spawn(reader.clone().next(group.clone()));
+            self.settle_group(&group, &reader.policies).await?;
             settled += group.len();
-            group = next?;
+            let Some(next) = reading.join_next().await else { break };
+            group = Arc::new(next.map_err(|e| Failure::failed(format!("messages could not be read ahead: {e}")))??);
             if group.len() == 0 {
                 break;
             }
         }
         Ok(settled)
-    }
-
-    /// The oldest new messages after this one.
-    async fn fetch_group(&self, after: i64) -> Outcome<Vec<Fetched>> {
-        Ok(inbox::fetch_new(&mut self.db.read().await?, after, GROUP_MESSAGES).await?)
-    }
-
-    /// The group after the one that is being settled, and the targets that only it speaks of.
-    async fn next_group(&self, current: &Group, pinned: &CertificateSet, policies: &PolicySet) -> Outcome<Group> {
-        let mut group = read_group(self.fetch_group(current.last).await?, pinned, policies);
-        if group.len() > 0 {
-            let devices: Vec<DeviceId> = group.devices().difference(&current.devices()).copied().collect();
-            group.ahead = Ahead::fetch(&mut self.db.read().await?, devices).await?;
-        }
-        Ok(group)
     }
 
     async fn settle_group(&self, group: &Group, policies: &PolicySet) -> Outcome {
@@ -246,7 +211,7 @@ impl App {
     ) -> Outcome {
         let about: BTreeSet<RequestId> = group.reads.iter().filter_map(|r| r.response.about()).collect();
         gathered.reads = Reads::fetch(tx, &about.into_iter().collect::<Vec<_>>()).await?;
-        let mut devices = group.devices();
+        let mut devices = group.devices.clone();
         devices.extend(gathered.reads.targets().map(|(_, device)| device));
         let plans: Vec<i64> = followed.iter().map(|f| f.plan_id).collect();
         gathered.go_by(ahead, &plans, &mut devices);
@@ -287,23 +252,6 @@ impl App {
             News::Unmatched(why) => Ok((InboxState::Unmatched, Some(why.clone()))),
         }
     }
-}
-
-/// What each message says.
-fn read_group(new: Vec<Fetched>, pinned: &CertificateSet, policies: &PolicySet) -> Group {
-    let mut group = Group { reads: Vec::with_capacity(new.len()), ..Group::default() };
-    for fetched in new {
-        let message = fetched.message;
-        group.last = message.id;
-        match fetched.read(pinned) {
-            Ok(response) => {
-                let news = news_of(&response, policies);
-                group.reads.push(Read { message, response, news });
-            }
-            Err(e) => group.failed.push((message.id, InboxState::Failed, Some(e.to_string()))),
-        }
-    }
-    group
 }
 
 /// Whether DCC has answered an attempt that was made after this message came: what it said of an earlier one is over.

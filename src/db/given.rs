@@ -1,5 +1,6 @@
 //! Rows of numbers at the head of a statement, for what is written by thousands a second: as arrays on PostgreSQL, as `values` on SQLite, on
-//! both without the JSON of [`rows`](super::rows), which takes longer to unfold than the rows take to be written.
+//! both without the JSON of [`rows`](super::rows), which takes longer to unfold than the rows take to be written. Promise: an error leaves
+//! the transaction fit for nothing but to be dropped.
 
 use super::{DbResult, Tx};
 
@@ -83,7 +84,7 @@ fn text<const N: usize>(is_sqlite: bool, columns: [&str; N], rows: usize, statem
         // Numbered parameters are quadratic on sqlx's SQLite driver.
         let row = format!("({}), ", vec!["?"; N].join(", "));
         let values = row.repeat(padded(rows));
-        return format!("with v ({names}) as (values {}) {statement}", values.trim_end_matches(", "));
+        return format!("with v ({names}) as (values {}) {}", values.trim_end_matches(", "), or_fail(statement));
     }
     let arrays: Vec<String> = (1..=N).map(|n| format!("${n}::bigint[]")).collect();
     let mut text = format!("with v ({names}) as (select * from unnest({})) ", arrays.join(", "));
@@ -94,6 +95,15 @@ fn text<const N: usize>(is_sqlite: bool, columns: [&str; N], rows: usize, statem
         text += part;
     }
     text
+}
+
+/// The statement for SQLite, which keeps each page that it changes in a file of its own, so that a statement that fails half way can be taken back
+/// by itself; not where the transaction goes with it.
+fn or_fail(statement: &str) -> String {
+    match statement.split_once(' ') {
+        Some((verb @ ("update" | "insert"), rest)) => format!("{verb} or fail {rest}"),
+        _ => statement.to_string(),
+    }
 }
 
 /// How SQLite would go about it.
@@ -109,6 +119,20 @@ pub async fn plan<const N: usize>(tx: &mut Tx, columns: [&str; N], statement: &s
 mod tests {
     use super::*;
     use crate::{db::testing, sql};
+
+    #[tokio::test]
+    async fn a_statement_that_fails_half_way_leaves_nothing_once_its_transaction_is_dropped() {
+        for t in testing::databases().await {
+            let mut tx = t.db.begin().await.unwrap();
+            let rows = [[Some(1)], [Some(2)], [Some(1)]];
+            let keep = "insert into request_counters (originator, value) select v.a, 7 from v where v.a is not null";
+            execute(&mut tx, ["a"], &rows, keep, &[]).await.unwrap_err();
+            drop(tx);
+            let text = "select count(*) from request_counters";
+            let left: i64 = sql!(&mut t.db.read().await.unwrap(), c => sqlx::query_scalar(text).fetch_one(c).await).unwrap();
+            assert_eq!(left, 0, "{}", t.engine);
+        }
+    }
 
     #[tokio::test]
     async fn rows_are_written_however_many_there_are() {

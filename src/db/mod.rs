@@ -31,6 +31,8 @@ const SQLITE_BUSY_SECONDS: u64 = 60;
 const SQLITE_READERS: u32 = 4;
 /// Pages in the write-ahead log before it is folded back: 40 MB, so that bulk loads do not stop for it (measured in design.md).
 const SQLITE_WAL_PAGES: &str = "10000";
+/// Rows that a SQLite connection's thread fetches before it waits for whoever reads them: each wait is two changes of threads.
+const SQLITE_ROWS_AHEAD: usize = 1_024;
 const POSTGRES_CONNECTIONS: u32 = 10;
 /// A server that has not answered by then is not there, or its network is not.
 const POSTGRES_CONNECT_SECONDS: u64 = 10;
@@ -111,6 +113,7 @@ impl Db {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(SQLITE_BUSY_SECONDS))
+            .row_buffer_size(SQLITE_ROWS_AHEAD)
             .pragma("wal_autocheckpoint", SQLITE_WAL_PAGES)
             .pragma("mmap_size", "0")
             .pragma("cache_size", "-32000")

@@ -9,7 +9,7 @@ use crate::{
     db::Tx,
     failure::Outcome,
     ids::DeviceId,
-    target::store::{self as targets, Target},
+    target::store::{self as targets, Movable},
 };
 
 /// Of these devices in these plans, every target there was.
@@ -17,7 +17,7 @@ use crate::{
 pub struct Ahead {
     plans: Vec<i64>,
     devices: Vec<DeviceId>,
-    targets: Vec<Target>,
+    targets: Vec<Movable>,
 }
 
 impl Ahead {
@@ -25,7 +25,7 @@ impl Ahead {
         let plans: Vec<i64> = campaign::store::followed(tx).await?.iter().map(|f| f.plan_id).collect();
         let mut found = Ahead { plans, ..Ahead::default() };
         for group in devices.chunks(targets::GROUP_ROWS) {
-            found.targets.extend(targets::find(tx, &found.plans, group).await?);
+            found.targets.extend(targets::movable(tx, &found.plans, group).await?);
         }
         found.devices = devices;
         Ok(found)
@@ -41,7 +41,7 @@ impl Gathered {
         for device in &ahead.devices {
             devices.remove(device);
         }
-        let moving = |t: &Target| ((t.plan_id, t.device), Moving { before: t.clone(), after: t.clone(), message: 0 });
+        let moving = |t: &Movable| ((t.plan_id, t.device), Moving { before: t.clone(), after: t.clone(), message: 0 });
         self.targets.extend(ahead.targets.iter().map(moving));
         self.is_ahead = true;
     }

@@ -23,7 +23,7 @@ use crate::{
     policy::{PolicySet, Reason},
     target::{
         Event, TargetState,
-        store::{self as targets, Because, Cause, Change, Moved, Target, Which},
+        store::{self as targets, Because, Cause, Change, Movable, Moved, Which},
     },
 };
 
@@ -44,8 +44,8 @@ pub(in crate::app) struct Gathered {
 
 /// A target as it was read, as it is to be, and the message that moved it last.
 pub(in crate::app) struct Moving {
-    pub before: Target,
-    pub after: Target,
+    pub before: Movable,
+    pub after: Movable,
     /// 0: the reply to a read.
     pub message: i64,
 }

@@ -4,6 +4,7 @@
 pub mod deadline;
 mod decide;
 pub mod history;
+mod movable;
 mod moves;
 pub mod proof;
 mod queue;
@@ -13,20 +14,20 @@ pub mod silent;
 mod tests;
 pub mod waves;
 
-use serde_json::json;
 use sqlx::AssertSqlSafe;
 
 use super::{Event, TargetState};
 use crate::{
-    clock::{Day, Time},
+    clock::Time,
     db::{DbError, DbResult, Tx, rows},
-    ids::{DeviceId, Mpid},
+    ids::DeviceId,
     policy::Reason,
     sql,
 };
 
 pub use decide::{Decided, Planned, Sending, decide_again, send, take_in};
 pub use history::{Because, Cause};
+pub use movable::{Movable, count_unchanged, movable};
 pub use moves::{Change, Moved, Which, apply, move_all, set_deadline};
 pub use queue::{queued, queued_by_group, queued_where_open};
 pub use waves::Within;
@@ -43,7 +44,6 @@ pub struct Target {
     pub reason: Reason,
     pub batch_id: Option<i64>,
     pub attempts: i64,
-    pub registration: Option<(Mpid, Day)>,
     pub answer_by: Option<Time>,
     pub detail: Option<String>,
     pub updated_at: Time,
@@ -54,48 +54,15 @@ pub struct Target {
     pub wave: Option<i64>,
 }
 
-type TargetRow = (
-    i64,
-    i64,
-    String,
-    String,
-    Option<i64>,
-    i64,
-    Option<String>,
-    Option<i64>,
-    Option<i64>,
-    Option<String>,
-    i64,
-    i64,
-    i64,
-    Option<i64>,
-);
+type TargetRow = (i64, i64, String, String, Option<i64>, i64, Option<i64>, Option<String>, i64, i64, i64, Option<i64>);
 
-const COLUMNS: &str = "plan_id, device_id, state, reason, batch_id, attempts, registration_supplier, registration_from, answer_by, detail, updated_at, version, retries, wave";
+const COLUMNS: &str =
+    "plan_id, device_id, state, reason, batch_id, attempts, answer_by, detail, updated_at, version, retries, wave";
 
 fn target(row: TargetRow) -> DbResult<Target> {
-    let (
-        plan_id,
-        device,
-        state,
-        reason,
-        batch_id,
-        attempts,
-        supplier,
-        from,
-        answer_by,
-        detail,
-        updated_at,
-        version,
-        retries,
-        wave,
-    ) = row;
+    let (plan_id, device, state, reason, batch_id, attempts, answer_by, detail, updated_at, version, retries, wave) = row;
     let device = DeviceId::from_db(device);
     let bad = |column, found: &str| DbError::bad_row("targets", device, column, found);
-    let registration = match (supplier, from) {
-        (Some(supplier), Some(from)) => Some((supplier.parse().map_err(|_| bad("registration_supplier", &supplier))?, Day(from))),
-        _ => None,
-    };
     Ok(Target {
         plan_id,
         device,
@@ -103,7 +70,6 @@ fn target(row: TargetRow) -> DbResult<Target> {
         reason: reason.parse().map_err(|_| bad("reason", &reason))?,
         batch_id,
         attempts,
-        registration,
         answer_by: answer_by.map(Time),
         detail,
         updated_at: Time(updated_at),
@@ -126,23 +92,6 @@ pub async fn find(tx: &mut Tx, plans: &[i64], devices: &[DeviceId]) -> DbResult<
     );
     let found: Vec<TargetRow> = sql!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(p).bind(d).fetch_all(c).await)?;
     found.into_iter().map(target).collect()
-}
-
-/// How many of these targets still have the version that was read.
-pub async fn count_unchanged(tx: &mut Tx, read: &[(i64, DeviceId, i64)]) -> DbResult<usize> {
-    let mut unchanged = 0;
-    for group in read.chunks(GROUP_ROWS) {
-        let values: rows::Rows = group.iter().map(|(plan, device, version)| json!([plan, device.to_db(), version])).collect();
-        let v = rows::table(tx, 1, &[("plan_id", "int"), ("device_id", "int"), ("version", "int")]);
-        // The rows come first: SQLite would walk every target for each of them.
-        let sql = format!(
-            "select count(*) from {v} cross join targets
-             where targets.plan_id = v.plan_id and targets.device_id = v.device_id and targets.version = v.version"
-        );
-        let n: i64 = sql!(&mut *tx, c => sqlx::query_scalar(AssertSqlSafe(sql)).bind(values.to_json()).fetch_one(c).await)?;
-        unchanged += n as usize;
-    }
-    Ok(unchanged)
 }
 
 /// The least key a page after `after` may begin with; none after the last there can be.

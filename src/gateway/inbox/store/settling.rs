@@ -6,7 +6,11 @@ use std::collections::{BTreeMap, HashMap};
 use super::super::{InboxMessage, InboxState, MESSAGE_COLUMNS, MessageRow, NOTE_CHARS, UnreadableMessage, gist, message};
 use crate::{
     clock::Time,
-    db::{DbError, Tx, rows},
+    db::{
+        DbError, Tx,
+        given::{self, Cell},
+        rows,
+    },
     duis::{CertificateSet, Response},
     gateway::GatewayError,
     sql,
@@ -114,24 +118,21 @@ pub(super) async fn first_mark(
     Ok(())
 }
 
+const MARK: &str =
+    "update inbox_marks set state = ?, note = ?, settled_at = ?, gist = null where id in (select v.id from v) and state = 'new'";
+
 /// What became of new messages: one statement for each way to end. Stale, changing nothing of use (roll back), where one of them is not
 /// new any more.
 pub async fn mark(tx: &mut Tx, marks: &[(i64, InboxState, Option<String>)], now: Time) -> Result<(), GatewayError> {
-    let mut ends: BTreeMap<(InboxState, Option<&str>), Vec<i64>> = BTreeMap::new();
+    let mut ends: BTreeMap<(InboxState, Option<&str>), Vec<_>> = BTreeMap::new();
     for (id, state, note) in marks {
-        ends.entry((*state, note.as_deref())).or_default().push(*id);
+        ends.entry((*state, note.as_deref())).or_default().push([Some(*id)]);
     }
     let mut changed = 0;
     for ((state, note), ids) in ends {
         let note = note.map(|n| n.chars().take(NOTE_CHARS).collect::<String>());
-        let (json, among) = rows::integers(tx, 1, ids);
-        let text = sqlx::AssertSqlSafe(format!(
-            "update inbox_marks set state = $2, note = $3, settled_at = $4, gist = null where id {among} and state = 'new'"
-        ));
-        changed += sql!(&mut *tx, c => {
-            let query = sqlx::query(text).bind(json).bind(state.as_str()).bind(note).bind(now.0);
-            query.execute(c).await.map_err(DbError::from)?.rows_affected()
-        });
+        let more = [state.as_str().into(), Cell::Text(note.as_deref()), now.0.into()];
+        changed += given::execute(tx, ["id"], &ids, MARK, &more).await?;
     }
     let stale = marks.len() - usize::try_from(changed).unwrap_or(0).min(marks.len());
     if stale > 0 { Err(GatewayError::StaleMessages { wanted: marks.len(), stale }) } else { Ok(()) }
