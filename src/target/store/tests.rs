@@ -1,7 +1,7 @@
 //! The table of targets on both engines: what a row was before each change is kept, once, with what moved it.
 
 use super::{history::Step, *};
-use crate::{db::testing::databases, ids::Eui};
+use crate::{clock::Day, db::testing::databases, ids::Eui};
 
 const SET: i64 = 3;
 
