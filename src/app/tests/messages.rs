@@ -1,7 +1,7 @@
 //! What DCC says: early, late, twice, contradicting itself, or to somebody else.
 
 use super::*;
-use crate::estate;
+use crate::{estate, keys::KeyCaseState};
 
 async fn version_of(lab: &Lab, n: u64) -> String {
     estate::store::find_site(&mut lab.app.db.read().await.unwrap(), device(n)).await.unwrap().unwrap().firmware_version
