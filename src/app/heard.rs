@@ -61,6 +61,32 @@ impl Reads {
     pub(super) fn targets(&self) -> impl Iterator<Item = (i64, DeviceId)> {
         self.moving.keys().copied()
     }
+
+    /// What a message that came at this moment, perhaps as an answer to this request, is known as of.
+    pub(super) fn known_at<'a>(&self, asked: Option<&OutboxRequest>, received: Time, followed: &'a [Followed]) -> KnownAt<'a> {
+        let plan = asked.and_then(|request| self.asked.get(&request.id)).map(|(plan, _)| *plan);
+        let campaign = followed.iter().find(|f| Some(f.plan_id) == plan);
+        let sent = asked.and_then(|request| request.first_posted_at);
+        KnownAt { received, asked: sent.zip(campaign.map(|f| f.firmware_version.as_str())) }
+    }
+}
+
+/// As of when it is known what a device runs. An answer to a read may be on its way for hours: what it says holds for the moment of asking, unless it
+/// is the version that was waited for, which no device leaves again.
+#[derive(Clone, Copy)]
+pub(super) struct KnownAt<'a> {
+    pub received: Time,
+    /// Of an answer to a read: when that was sent first, and the version of its campaign.
+    pub asked: Option<(Time, &'a str)>,
+}
+
+impl KnownAt<'_> {
+    pub fn of(&self, version: &str) -> Time {
+        match self.asked {
+            Some((asked, wanted)) if version != wanted => asked.min(self.received),
+            _ => self.received,
+        }
+    }
 }
 
 /// One answer, however it came.
@@ -69,6 +95,7 @@ pub(super) struct Answer<'a> {
     pub response: &'a Response,
     pub news: &'a News,
     pub at: Time,
+    pub known_at: KnownAt<'a>,
     /// The inbox message; 0 of a reply.
     pub message: i64,
 }
@@ -203,7 +230,7 @@ impl Gathered {
         read.note = Some(said.note.clone());
         let (is_now, cause) = (read.standing.state, read.cause);
         if let Some(version) = &said.version {
-            self.learned.push((device, version.clone(), answer.at));
+            self.learned.push((device, version.clone(), answer.known_at.of(version)));
         }
         if is_now == ReadState::Agrees && was != ReadState::Agrees {
             self.verify(plan, device, &said.note, answer.message);
@@ -302,10 +329,11 @@ impl App {
         let followed = campaign::store::followed(tx).await?;
         let mut gathered = Gathered { reads: Reads::fetch(tx, &[request.id]).await?, ..Gathered::default() };
         gathered.fetch_targets(tx, &[read.plan_id], &[read.device]).await?;
+        let known_at = KnownAt { received: now, asked: None };
         if let News::Inventory(facts) = &news {
-            facts.iter().for_each(|fact| gathered.learn(fact, now));
+            facts.iter().for_each(|fact| gathered.learn(fact, known_at));
         }
-        let answer = Answer { request: request.id, response, news: &news, at: now, message: 0 };
+        let answer = Answer { request: request.id, response, news: &news, at: now, known_at, message: 0 };
         gathered.hear_read(&answer, &followed, &policies, now);
         match self.write(tx, gathered, &policies).await? {
             true => Ok(Posted::Settled),

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use super::{
     App, Posted,
     answer::{self, Trust},
-    heard::{Answer, Reads},
+    heard::{Answer, KnownAt, Reads},
     news::News,
     quarantine::Told,
     supply,
@@ -158,10 +158,12 @@ impl App {
                     }
                 }
                 (_, found) => {
-                    let ended = self.settle_one(&mut tx, read, found.flatten(), &followed, answer_by, &mut gathered).await?;
+                    let asked = found.flatten();
+                    let ended = self.settle_one(&mut tx, read, asked, &followed, answer_by, &mut gathered).await?;
+                    let known_at = known_at(&gathered, read, asked, &followed);
                     let Read { message, response, news } = read;
                     let (at, message) = (message.received_at, message.id);
-                    let answer = about.map(|request| Answer { request, response, news, at, message });
+                    let answer = about.map(|request| Answer { request, response, news, at, known_at, message });
                     gathered.hear(answer, ended, &followed, policies, now)
                 }
             };
@@ -231,27 +233,32 @@ impl App {
         if let Some((request, None)) = asked {
             answer::answered(tx, request, &read.response.code, self.now()).await?;
         }
-        let at = read.message.received_at;
+        let known_at = known_at(gathered, read, asked, followed);
         match &read.news {
             News::Answer => Ok((InboxState::Settled, None)),
-            News::Devices(news) => Ok(gathered.settle_devices(read.message, news, batch, followed, answer_by)),
+            News::Devices(news) => Ok(gathered.settle_devices(read.message, news, known_at, batch, followed, answer_by)),
             News::Fact(fact) => {
-                gathered.learn(fact, at);
+                gathered.learn(fact, known_at);
                 Ok((InboxState::Settled, None))
             }
             News::Inventory(facts) => {
-                facts.iter().for_each(|fact| gathered.learn(fact, at));
+                facts.iter().for_each(|fact| gathered.learn(fact, known_at));
                 Ok((InboxState::Settled, None))
             }
             News::Lost { device, mpan } => {
                 let lost = supply::notices_of(tx, read.message, *device, *mpan).await?;
                 gathered.notices.extend_from_slice(&lost);
-                Ok(supply::settled(&lost, at))
+                Ok(supply::settled(&lost, read.message.received_at))
             }
             News::Quarantined { event, .. } => Ok((InboxState::Unmatched, Some(format!("quarantine event {event}")))),
             News::Unmatched(why) => Ok((InboxState::Unmatched, Some(why.clone()))),
         }
     }
+}
+
+/// As of when what a message says of versions is known.
+fn known_at<'a>(gathered: &Gathered, read: &Read, asked: Option<&Ours>, followed: &'a [Followed]) -> KnownAt<'a> {
+    gathered.reads.known_at(asked.map(|(request, _)| request), read.message.received_at, followed)
 }
 
 /// Whether DCC has answered an attempt that was made after this message came: what it said of an earlier one is over.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::{
     App,
-    heard::Reads,
+    heard::{KnownAt, Reads},
     news::{DeviceNews, Fact},
 };
 use crate::{
@@ -51,9 +51,9 @@ pub(in crate::app) struct Moving {
 }
 
 impl Gathered {
-    pub fn learn(&mut self, fact: &Fact, at: Time) {
-        self.learned.extend(fact.version.iter().map(|v| (fact.device, v.clone(), at)));
-        self.statuses.extend(fact.status.iter().map(|s| (fact.device, s.clone(), at)));
+    pub fn learn(&mut self, fact: &Fact, at: KnownAt<'_>) {
+        self.learned.extend(fact.version.iter().map(|v| (fact.device, v.clone(), at.of(v))));
+        self.statuses.extend(fact.status.iter().map(|s| (fact.device, s.clone(), at.received)));
     }
 
     /// What a message says of devices makes their targets move, as far as it is theirs. Gives how it ends.
@@ -61,16 +61,16 @@ impl Gathered {
         &mut self,
         message: Arrived,
         news: &[DeviceNews],
+        at: KnownAt<'_>,
         asked: Option<OfBatch>,
         followed: &[Followed],
         answer_by: Time,
     ) -> (InboxState, Option<String>) {
-        let at = message.received_at;
         let (mut matched, mut learned) = (false, false);
         for item in news {
             let success = matches!(item.event, Event::Activated | Event::Verified);
             if success && let Some(version) = &item.version {
-                self.learned.push((item.device, version.clone(), at));
+                self.learned.push((item.device, version.clone(), at.of(version)));
                 learned = true;
             }
             // Device truth beats a complaint about the very request that upgraded it, which comes late.
@@ -79,7 +79,7 @@ impl Gathered {
             if item.event == Event::NeedsKeys && !done {
                 let detail = Some(item.detail.clone());
                 let (device_id, status) = (item.device, KeyStatus::Failed);
-                self.key_results.push((KeyResult { device_id, attempted_at: at, status, detail }, message.id));
+                self.key_results.push((KeyResult { device_id, attempted_at: at.received, status, detail }, message.id));
                 matched = true;
             }
             let plans: Vec<i64> = match asked {

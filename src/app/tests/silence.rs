@@ -108,6 +108,20 @@ async fn a_silent_device_that_runs_the_version_is_verified() {
 }
 
 #[tokio::test]
+async fn an_answer_that_was_asked_for_before_the_success_does_not_put_the_old_version_back() {
+    for lab in labs(1).await {
+        let (campaign, id) = lab.silent(1, "silent = [\"read-version\"]\n").await;
+        let read = lab.asks_one_now().await;
+        lab.reply(read, "I99").await;
+        lab.app.clock.advance(10 * MINUTE);
+        lab.hears(&activated(Some(id), 1, 1)).await;
+        lab.app.clock.advance(10 * MINUTE);
+        lab.hears(&runs(Some(read), 1, Some(true), Some(OLD))).await;
+        assert_eq!((lab.state(campaign, 1).await, lab.knows(1).await.0.as_str()), (TargetState::Activated, FIRMWARE));
+    }
+}
+
+#[tokio::test]
 async fn silent_devices_are_asked_though_the_approval_has_ended() {
     for lab in labs(1).await {
         let text = crate::policy::PolicyName::Rollout.shipped().replace("approval_valid = \"90d\"", "approval_valid = \"2h\"");
