@@ -292,20 +292,18 @@ pub struct Followed {
     pub image_id: ImageId,
     /// The image's firmware version.
     pub firmware_version: String,
-    /// Nothing of it is sent any more, unless a person retries.
-    pub is_finished: bool,
 }
 
 /// Every campaign that has been started, with the version its image brings.
 pub async fn followed(tx: &mut Tx) -> DbResult<Vec<Followed>> {
-    let rows: Vec<(i64, i64, String, String, bool)> = sql!(tx, c => sqlx::query_as(
-        "select c.id, c.plan_id, c.image_id, i.firmware_version, c.state = 'finished' from campaigns c join images i on i.image_id = c.image_id
+    let rows: Vec<(i64, i64, String, String)> = sql!(tx, c => sqlx::query_as(
+        "select c.id, c.plan_id, c.image_id, i.firmware_version from campaigns c join images i on i.image_id = c.image_id
          where c.plan_id is not null and c.state in ('started', 'paused', 'halted', 'aborted', 'finished') order by c.id")
         .fetch_all(c).await)?;
     rows.into_iter()
-        .map(|(campaign_id, plan_id, image, firmware_version, is_finished)| {
+        .map(|(campaign_id, plan_id, image, firmware_version)| {
             let image_id = image.parse().map_err(|_| DbError::bad_row("campaigns", campaign_id, "image_id", &image))?;
-            Ok(Followed { campaign_id, plan_id, image_id, firmware_version, is_finished })
+            Ok(Followed { campaign_id, plan_id, image_id, firmware_version })
         })
         .collect()
 }

@@ -106,10 +106,8 @@ impl Gathered {
                     continue;
                 }
                 matched = true;
-                // What left the portfolio is followed to its end, and waits for no key of ours; nor does a campaign that sends nothing more
-                // (the case remembers the device).
-                let is_finished = followed.iter().any(|f| f.plan_id == plan && f.is_finished);
-                if item.event == Event::NeedsKeys && (target.reason == Reason::SupplyLost || is_finished) {
+                // What left the portfolio is followed to its end, and waits for no key of ours.
+                if item.event == Event::NeedsKeys && target.reason == Reason::SupplyLost {
                     continue;
                 }
                 let Ok(next) = target.state.on(item.event) else { continue };

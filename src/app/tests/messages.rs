@@ -1,7 +1,7 @@
 //! What DCC says: early, late, twice, contradicting itself, or to somebody else.
 
 use super::*;
-use crate::{estate, keys::KeyCaseState};
+use crate::estate;
 
 async fn version_of(lab: &Lab, n: u64) -> String {
     estate::store::find_site(&mut lab.app.db.read().await.unwrap(), device(n)).await.unwrap().unwrap().firmware_version
@@ -37,20 +37,6 @@ async fn a_late_success_wins_over_our_time_out_and_over_a_second_request() {
         lab.nothing_left(second).await;
         assert_eq!(lab.hears(&activated(Some(first), 2, 2)).await, InboxState::Settled);
         assert_eq!(lab.state(campaign, 2).await, TargetState::Activated);
-    }
-}
-
-#[tokio::test]
-async fn a_key_that_is_missing_is_heard_of_after_the_campaign_has_finished() {
-    for lab in labs(2).await {
-        let campaign = lab.started("spring", 10).await;
-        let id = lab.send(campaign).await;
-        lab.app.clock.advance(80 * 3_600_000);
-        assert_eq!(lab.app.expire_silent().await.unwrap(), 2);
-        lab.app.finish_campaigns().await.unwrap();
-        assert_eq!(lab.hears(&no_key(Some(id), 1, 1)).await, InboxState::Settled);
-        assert_eq!(lab.state(campaign, 1).await, TargetState::Expired, "nothing would send it once its key is there");
-        assert_eq!(lab.case(1).await.state, KeyCaseState::Retrying, "for the incident team it is a case");
     }
 }
 
