@@ -24,7 +24,7 @@ use tool::{Answer, CALM_FROM_DAY, FIRST_RUN_DAYS, Tool};
 const SITES_ENV: &str = "PPMID_SIXTY_SITES";
 const SEED_ENV: &str = "PPMID_SIXTY_SEED";
 /// In every run of the tests; the 50,000 take a minute.
-const SITES: u64 = 15_000;
+const SITES: u64 = 10_000;
 const SEED: u64 = 2020;
 const DAYS: i64 = 60;
 const OTHER: &str = "OTHR";
